@@ -1,0 +1,2 @@
+//! `atelier-etl`
+fn main() {}
