@@ -2,4 +2,5 @@
 //! parts. Modules stand in the order in which data flows.
 
 pub mod error;
+pub mod generate;
 pub mod tables;
