@@ -5,7 +5,6 @@ pub mod cli;
 pub mod options;
 
 pub mod error;
-pub mod generate;
 pub mod tables;
 
 pub mod source;
