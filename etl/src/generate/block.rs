@@ -2,8 +2,9 @@
 //! nothing but where it begins, so blocks are drawn up in parallel and in any order. No I/O.
 
 use super::damage::{damage, fold};
-use super::defects::{Code, Fate, Fates, Plan, SLOT, Site};
+use super::defects::Code;
 use super::manifest::Tally;
+use super::plan::{Fate, Fates, Plan, SLOT, Site};
 use super::random::{Random, Stream};
 use super::rows::{self, Ids};
 use super::shape::{Catalogue, Cursor, Shape};

@@ -140,7 +140,7 @@ impl Row<'_> {
         self.fields[column].extend_from_slice(behind);
     }
 
-    /// One line over 1 MiB, well quoted, in the column that the planner means: only these two tables have one.
+    /// One line over 1 MiB, well quoted. The planner means the two tables that have such a column.
     fn too_long(&mut self) {
         let is_long = |name: &str| matches!(name, "description" | "url");
         let Some(column) = self.table.columns.iter().position(|column| is_long(column.name)) else { return };

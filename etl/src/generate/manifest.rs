@@ -128,7 +128,10 @@ mod tests {
             tables: tables.collect(),
         };
         let json = serde_json::to_string(&manifest).unwrap();
-        let related = r#""related":{"file":"related.csv","bytes":9,"read":3,"loaded":2,"repaired":{"spacing":1},"rejected":{"orphan":1}}}}"#;
+        let related = concat!(
+            r#""related":{"file":"related.csv","bytes":9,"read":3,"loaded":2,"#,
+            r#""repaired":{"spacing":1},"rejected":{"orphan":1}}}}"#
+        );
         assert!(json.starts_with(
             r#"{"version":"1","products":3,"seed":18446744073709551615,"defects":"heavy","tables":{"product":"#
         ));
