@@ -162,7 +162,12 @@ impl Checker {
                 }
                 let price = price(text, field.form, column);
                 let (cents, repaired) = price.ok_or_else(|| {
-                    refusal(column, Fault::BadPrice, text, "is not a price from 0 to 9999999999.99 with at most two decimals")
+                    refusal(
+                        column,
+                        Fault::BadPrice,
+                        text,
+                        "is not a price from 0 to 9999999999.99 with at most two decimals",
+                    )
                 })?;
                 row.repairs[Repair::PriceFormat as usize] |= repaired;
                 Ok(Value::Cents(cents))
@@ -198,9 +203,16 @@ impl Checker {
             let text = &raw[field.start..field.end];
             let column = self.layout.fields.iter().position(|&index| index == place);
             match column.map(|index| &self.table.columns[index]) {
-                Some(column) if matches!(column.kind, Kind::Price { .. }) && price(text, field.form, column).is_some() => {}
+                Some(column)
+                    if matches!(column.kind, Kind::Price { .. })
+                        && price(text, field.form, column).is_some() => {}
                 Some(column) => {
-                    return Err(refusal(column, Fault::BadQuote, text, "has a quote in the middle or text behind a closing quote"));
+                    return Err(refusal(
+                        column,
+                        Fault::BadQuote,
+                        text,
+                        "has a quote in the middle or text behind a closing quote",
+                    ));
                 }
                 None => {
                     let message = "a quote in the middle of a field, or text behind a closing quote".into();
@@ -217,7 +229,10 @@ impl Checker {
         Refusal {
             column: "",
             fault: Fault::FieldCount,
-            message: format!("{found} field{} where the header has {wanted}", if found == 1 { "" } else { "s" }),
+            message: format!(
+                "{found} field{} where the header has {wanted}",
+                if found == 1 { "" } else { "s" }
+            ),
         }
     }
 }
@@ -318,7 +333,10 @@ mod tests {
     use crate::header::layout;
     use crate::record::scan;
 
-    fn check(table: TableId, line: &str) -> Result<(Vec<String>, [bool; 3]), (&'static str, Fault)> {
+    /// The values and repairs of a line, or the column and the fault.
+    type Checked = Result<(Vec<String>, [bool; 3]), (&'static str, Fault)>;
+
+    fn check(table: TableId, line: &str) -> Checked {
         let table = table.table();
         let header: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
         let layout = layout(header.join(",").as_bytes(), table, "x.csv").unwrap();

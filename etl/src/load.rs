@@ -25,14 +25,8 @@ use crate::schema;
 use crate::tables::{TABLES, Table, TableId};
 
 /// The order in which tables are copied: those that take longest first, so that the lanes end together.
-const LONGEST_FIRST: [TableId; 6] = [
-    TableId::Photos,
-    TableId::Skus,
-    TableId::Related,
-    TableId::Product,
-    TableId::Features,
-    TableId::Styles,
-];
+const LONGEST_FIRST: [TableId; 6] =
+    [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
 
 /// Memory for sorting an index's entries: with less, large indexes are sorted on the disk.
 const INDEX_MEMORY: &str = "256MB";
@@ -62,7 +56,8 @@ pub async fn load(
     publish::check_rights(&control).await?;
     publish::lock(&control).await?;
     // Not before the lock is ours: another load may be writing them.
-    let rejects = TABLES.iter().map(|table| RejectFile::create(&input.rejects, table)).collect::<Result<_>>()?;
+    let rejects =
+        TABLES.iter().map(|table| RejectFile::create(&input.rejects, table)).collect::<Result<_>>()?;
 
     let load = Load {
         input,
@@ -160,12 +155,16 @@ impl Load<'_> {
         }
         let load_id = uuid::Uuid::now_v7().to_string();
         let started = self.begin.elapsed().as_secs_f64();
-        publish::sign(self.control, &load_id, started, tables.iter().map(|(name, report)| (*name, report))).await?;
+        publish::sign(self.control, &load_id, started, tables.iter().map(|(name, report)| (*name, report)))
+            .await?;
         publish::grant_to_reader(self.control).await?;
         Ok(Staged {
             load_id,
             bottleneck: scan::bottleneck(done.values().map(|done| done.copied.outcome.waits)),
-            warnings: done.iter().flat_map(|(table, done)| scan::warnings(table.table(), &done.copied.outcome)).collect(),
+            warnings: done
+                .iter()
+                .flat_map(|(table, done)| scan::warnings(table.table(), &done.copied.outcome))
+                .collect(),
             tables,
             stages,
         })
@@ -212,7 +211,11 @@ impl Load<'_> {
              WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{INDEX_MEMORY}')",
             publish::STAGING
         );
-        session.client.batch_execute(&settings).await.map_err(|error| session.failed("cannot set up a session", &error))?;
+        session
+            .client
+            .batch_execute(&settings)
+            .await
+            .map_err(|error| session.failed("cannot set up a session", &error))?;
         loop {
             let task = lock(&queue.tasks).pop();
             match task {
@@ -325,4 +328,3 @@ impl Load<'_> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-

@@ -23,10 +23,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::usage("cannot start").cause(error).hint("raise the limits on threads and open files"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Error::usage("cannot start").cause(error).hint("raise the limits on threads and open files")
+    })?;
     let result = runtime.block_on(async {
         match command {
             Command::Load(typed) => load_catalogue(&typed).await,
