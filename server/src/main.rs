@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    eprintln!("atelier-server: not built yet; this version loads the catalogue only (see atelier-etl --help)");
+    eprintln!(
+        "atelier-server: not built yet; this version loads the catalogue only (see atelier-etl --help)"
+    );
     ExitCode::from(2)
 }
