@@ -1,0 +1,299 @@
+//! One chunk from bytes to encoded rows: parse, check, encode. Pure, so that chunks are converted side by side.
+//! What needs the rows before it, the uniqueness of ids, is done on the results in their order.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::check::{Checker, Row, excerpt};
+use crate::defect::{Code, Counts, Fault, Mended, Reject, Repair};
+use crate::encode;
+use crate::parse::{Lines, Record, Records};
+use crate::record::{Fields, MAX_RECORD_BYTES, Shape};
+use crate::split::Chunk;
+
+/// Examples of a repair that are kept, for each file.
+pub const EXAMPLES: usize = 3;
+
+/// An accepted row.
+#[derive(Clone, Copy, Debug)]
+struct RowKey {
+    id: u32,
+    /// Index of its first byte in the chunk. Chunks are far smaller than 4 GiB.
+    at: u32,
+    /// Where its encoding ends.
+    end: u32,
+    repairs: [bool; 3],
+}
+
+/// What became of a chunk.
+#[derive(Debug)]
+pub struct Converted {
+    /// The accepted rows in COPY's binary format, in the order of the file.
+    pub encoded: Vec<u8>,
+    /// Rows read, accepted and rejected.
+    pub read: u64,
+    /// The rejected ones, in the order of the file.
+    pub rejects: Vec<Reject>,
+    /// Accepted rows by what was mended in them.
+    pub repaired: Counts,
+    /// The first of them.
+    pub mended: Vec<Mended>,
+    /// Sum of the XXH3 digests (128 bits) of the encoded rows: the same in whatever order they stand.
+    pub digest: u128,
+    /// An accepted id has no position: the file is not the one that was scanned.
+    pub unknown_id: Option<u32>,
+    chunk: Chunk,
+    rows: Vec<RowKey>,
+}
+
+/// Converts the chunks of one file.
+#[derive(Debug)]
+pub struct Converter {
+    checker: Checker,
+    positions: Option<Arc<RoaringBitmap>>,
+}
+
+impl Converter {
+    /// `positions` holds the accepted ids of a table with a position column, or `None` where there is no such
+    /// column or nobody asks for it.
+    pub fn new(checker: Checker, positions: Option<Arc<RoaringBitmap>>) -> Converter {
+        Converter { checker, positions }
+    }
+
+    /// What a whole record of the file looks like.
+    pub fn shape(&self) -> &Shape {
+        &self.checker.layout().shape
+    }
+
+    /// Parses, checks and encodes all records of `chunk`.
+    pub fn convert(&self, chunk: Chunk) -> Converted {
+        let clean = memchr::memchr(0, &chunk.bytes).is_none() && simdutf8::basic::from_utf8(&chunk.bytes).is_ok();
+        let columns = self.checker.table().columns.len();
+        let mut out = Converted {
+            // Binary integers are longer than short decimal ones, by at most this much in real files.
+            encoded: Vec::with_capacity(chunk.bytes.len() * 2),
+            read: 0,
+            rejects: Vec::new(),
+            repaired: Counts::default(),
+            mended: Vec::new(),
+            digest: 0,
+            unknown_id: None,
+            rows: Vec::with_capacity(chunk.bytes.len() / 16),
+            chunk: Chunk { bytes: Vec::new(), ..chunk },
+        };
+        let mut records = Records::new(&chunk, self.shape());
+        let mut lines = Lines::new(&chunk);
+        let mut fields = Fields::default();
+        let mut row = Row::default();
+        let mut ranks = self.positions.as_deref().map(Ranks::new);
+        while let Some(record) = records.next(&mut fields) {
+            out.read += 1;
+            if record.too_long {
+                out.rejects.push(too_long(&chunk, &record, lines.line_of(record.at)));
+                continue;
+            }
+            if let Err(refusal) = self.checker.check(record.raw, &fields, clean, &mut row) {
+                out.rejects.push(Reject {
+                    line: lines.line_of(record.at),
+                    offset: chunk.offset + record.at as u64,
+                    column: refusal.column,
+                    fault: refusal.fault,
+                    message: refusal.message,
+                    raw: record.raw.to_vec(),
+                });
+                continue;
+            }
+            let position = match &mut ranks {
+                Some(ranks) => {
+                    let position = ranks.of(row.id);
+                    if position.is_none() {
+                        out.unknown_id = Some(row.id);
+                    }
+                    Some(position.unwrap_or_default())
+                }
+                None => None,
+            };
+            let start = out.encoded.len();
+            encode::row(&row.values[..columns], position, &mut out.encoded);
+            out.digest = out.digest.wrapping_add(xxh3_128(&out.encoded[start..]));
+            if row.repairs != [false; 3] {
+                count_repairs(&mut out, &row, &record, lines.line_of(record.at));
+            }
+            out.rows.push(RowKey {
+                id: row.id,
+                at: record.at as u32,
+                end: out.encoded.len() as u32,
+                repairs: row.repairs,
+            });
+        }
+        out.chunk = chunk;
+        out
+    }
+}
+
+impl Converted {
+    /// How many rows are accepted.
+    pub fn loaded(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// Takes out the rows whose id is in `seen` already, and adds the others' ids to it. Call it chunk by chunk
+    /// in the order of the file: the first row with an id stays.
+    pub fn reject_duplicates(&mut self, seen: &mut RoaringBitmap) {
+        let mut again = Vec::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            if !seen.insert(row.id) {
+                again.push(index);
+            }
+        }
+        if !again.is_empty() {
+            self.take_out(&again);
+        }
+    }
+
+    #[cold]
+    fn take_out(&mut self, indices: &[usize]) {
+        let mut lines = Lines::new(&self.chunk);
+        let mut encoded = Vec::with_capacity(self.encoded.len());
+        let mut rows = Vec::with_capacity(self.rows.len());
+        let mut wanted = indices.iter().copied().peekable();
+        let mut start = 0;
+        for (index, row) in self.rows.iter().enumerate() {
+            let bytes = &self.encoded[start..row.end as usize];
+            start = row.end as usize;
+            if wanted.next_if_eq(&index).is_none() {
+                encoded.extend_from_slice(bytes);
+                rows.push(RowKey { end: encoded.len() as u32, ..*row });
+                continue;
+            }
+            self.digest = self.digest.wrapping_sub(xxh3_128(bytes));
+            let line = lines.line_of(row.at as usize);
+            for &repair in Repair::ALL.iter().filter(|repair| row.repairs[repair.number()]) {
+                self.repaired.remove(repair);
+            }
+            self.mended.retain(|mended| mended.line != line);
+            self.rejects.push(Reject {
+                line,
+                offset: self.chunk.offset + u64::from(row.at),
+                column: "id",
+                fault: Fault::DuplicateId,
+                message: format!("an earlier row has the id {}", row.id),
+                raw: self.raw(row),
+            });
+        }
+        (self.encoded, self.rows) = (encoded, rows);
+        self.rejects.sort_by_key(|reject| reject.offset);
+    }
+
+    /// The record of an accepted row: up to the next record's beginning, without the line end.
+    fn raw(&self, row: &RowKey) -> Vec<u8> {
+        let bytes = &self.chunk.bytes[row.at as usize..];
+        // The record was accepted: its first line end outside quotes is its end, unless its quote was mended.
+        let line_end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+        let end = if row.repairs[Repair::UnterminatedQuote.number()] {
+            line_end
+        } else {
+            crate::record::scan(bytes, &mut Fields::default())
+        };
+        bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]).to_vec()
+    }
+}
+
+#[cold]
+fn count_repairs(out: &mut Converted, row: &Row<'_>, record: &Record<'_>, line: u64) {
+    for &repair in Repair::ALL.iter().filter(|repair| row.repairs[repair.number()]) {
+        out.repaired.add(repair);
+        if out.repaired.get(repair) <= EXAMPLES as u64 {
+            out.mended.push(Mended { repair, line, excerpt: excerpt(record.raw) });
+        }
+    }
+}
+
+#[cold]
+fn too_long(chunk: &Chunk, record: &Record<'_>, line: u64) -> Reject {
+    let bytes = chunk.oversize.unwrap_or(record.raw.len() as u64);
+    Reject {
+        line,
+        offset: chunk.offset + record.at as u64,
+        column: "",
+        fault: Fault::RecordTooLong,
+        message: format!("the line has {bytes} bytes; a record has at most {MAX_RECORD_BYTES}"),
+        raw: record.raw[..record.raw.len().min(MAX_RECORD_BYTES)].to_vec(),
+    }
+}
+
+/// Ranks of ids in a set, from 1. Files are clustered by id, so the next id is mostly the one behind the last.
+struct Ranks<'a> {
+    ids: &'a RoaringBitmap,
+    last: (u32, u32),
+}
+
+impl<'a> Ranks<'a> {
+    fn new(ids: &'a RoaringBitmap) -> Ranks<'a> {
+        Ranks { ids, last: (0, 0) }
+    }
+
+    fn of(&mut self, id: u32) -> Option<u32> {
+        if !self.ids.contains(id) {
+            return None;
+        }
+        let rank = if id == self.last.0.wrapping_add(1) && self.last.0 != 0 {
+            self.last.1 + 1
+        } else {
+            // Ids are positive ints: there are fewer than 2^31 of them.
+            self.ids.rank(id) as u32
+        };
+        self.last = (id, rank);
+        Some(rank)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::layout;
+    use crate::tables::TableId;
+
+    fn converter() -> Converter {
+        let table = TableId::Skus.table();
+        let layout = layout(b"id,styleId,size,quantity", table, "skus.csv").unwrap();
+        let ids = Arc::new(RoaringBitmap::from_iter(1..=3));
+        Converter::new(Checker::new(table, layout, |_| Arc::clone(&ids)), None)
+    }
+
+    fn chunk(text: &str) -> Chunk {
+        Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 25, oversize: None }
+    }
+
+    #[test]
+    fn the_first_row_with_an_id_stays_and_leaves_no_trace_of_the_second() {
+        let mut seen = RoaringBitmap::from_iter([7]);
+        let mut with = converter().convert(chunk("1,1,\"S\",1\n1,2, \"M\",2\nx,1,\"S\",1\n7,1,\"L\",3\n2,2,\"M\",2"));
+        with.reject_duplicates(&mut seen);
+        let mut without = converter().convert(chunk("1,1,\"S\",1\n2,2,\"M\",2"));
+        without.reject_duplicates(&mut RoaringBitmap::new());
+
+        assert_eq!(with.encoded, without.encoded);
+        assert_eq!(with.digest, without.digest);
+        assert_eq!((with.read, with.loaded(), with.repaired.total()), (5, 2, 0));
+        let rejects: Vec<_> = with.rejects.iter().map(|r| (r.line, r.offset, r.fault, &r.raw[..])).collect();
+        assert_eq!(
+            rejects,
+            [
+                (3, 35, Fault::DuplicateId, &b"1,2, \"M\",2"[..]),
+                (4, 46, Fault::BadInteger, b"x,1,\"S\",1"),
+                (5, 56, Fault::DuplicateId, b"7,1,\"L\",3"),
+            ]
+        );
+    }
+
+    #[test]
+    fn ranks_follow_the_order_of_ids() {
+        let ids = RoaringBitmap::from_iter([2, 3, 5, 9]);
+        let mut ranks = Ranks::new(&ids);
+        let found: Vec<_> = [2, 3, 9, 5, 4].map(|id| ranks.of(id)).into();
+        assert_eq!(found, [Some(1), Some(2), Some(4), Some(3), None]);
+    }
+}

@@ -1,0 +1,337 @@
+//! One file from its path to encoded rows in the order of the file: a thread that reads and splits, a pool that
+//! converts chunks side by side, and the caller's thread, which takes the results in order, finds duplicates and
+//! hands the rows on. Every queue is bounded, so a slow taker slows the reader down. Knows no database.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memchr::memchr;
+use rayon::ThreadPool;
+use roaring::RoaringBitmap;
+
+use crate::check::Checker;
+use crate::convert::{Converted, Converter, EXAMPLES};
+use crate::defect::{Counts, Mended, Reject, Repair};
+use crate::error::{Error, Result};
+use crate::header::layout;
+use crate::record::MAX_RECORD_BYTES;
+use crate::source::{Reader, Source};
+use crate::split::{Chunk, Cut, cut};
+use crate::tables::{Table, TableId};
+
+/// Bytes read at a time. A chunk and what is made of it stay in the second-level cache of a core, and a chunk
+/// holds enough rows that handing it over costs nothing.
+const CHUNK_BYTES: usize = 512 << 10;
+
+/// What a header may have at most: enough for any real one, and a bound on reading a file that has none.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// The ids that the children of a table may name.
+#[derive(Clone, Debug, Default)]
+pub struct Parents {
+    /// Accepted ids of `product`.
+    pub product: Arc<RoaringBitmap>,
+    /// Accepted ids of `styles`.
+    pub styles: Arc<RoaringBitmap>,
+}
+
+impl Parents {
+    /// The ids of `table`; of a table that nothing points at, none.
+    pub fn ids(&self, table: TableId) -> Arc<RoaringBitmap> {
+        match table {
+            TableId::Product => Arc::clone(&self.product),
+            TableId::Styles => Arc::clone(&self.styles),
+            _ => Arc::default(),
+        }
+    }
+}
+
+/// How far a file is, for whoever shows it. Written by the pipeline, read by anyone.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Bytes taken from the disk.
+    pub bytes: AtomicU64,
+    /// Rows handed on or rejected.
+    pub rows: AtomicU64,
+}
+
+/// Where the time of the thread that hands rows on went. The longest is the bottleneck.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waits {
+    /// For the next chunk: reading and splitting are behind.
+    pub reading: Duration,
+    /// For a chunk to be converted: parsing is behind.
+    pub parsing: Duration,
+    /// For the taker of the rows.
+    pub database: Duration,
+}
+
+/// What was found in a file.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Rows in the file.
+    pub read: u64,
+    /// Rows handed on.
+    pub loaded: u64,
+    /// Their ids.
+    pub ids: RoaringBitmap,
+    /// Mended rows by what was mended.
+    pub repaired: Counts,
+    /// Rejected rows by why.
+    pub rejected: Counts,
+    /// The first mended rows.
+    pub mended: Vec<Mended>,
+    /// The first rejected rows, one of each code at the most.
+    pub first_rejects: Vec<Reject>,
+    /// Digest of the rows handed on, independent of their order.
+    pub content_digest: u128,
+    /// Digest of the file as it stands on the disk.
+    pub file_digest: u128,
+    /// Size of the file on the disk in bytes.
+    pub file_bytes: u64,
+    /// Header names that no column wants.
+    pub unknown_columns: Vec<String>,
+    /// Where the time went.
+    pub waits: Waits,
+}
+
+/// A file to be read.
+pub struct Job<'a> {
+    /// Its table.
+    pub table: &'static Table,
+    /// The file.
+    pub source: &'a Source,
+    /// Ids of the tables it points at.
+    pub parents: &'a Parents,
+    /// For a ranked table: all its accepted ids, to tell the rank of each. `None` encodes no position.
+    pub positions: Option<Arc<RoaringBitmap>>,
+    /// Where to say how far it is.
+    pub meter: &'a Meter,
+}
+
+/// Takes what a pipeline makes.
+pub trait Taker {
+    /// Encoded rows, in the order of the file.
+    fn rows(&mut self, encoded: Vec<u8>) -> Result<()>;
+    /// Rejected rows, in the order of the file.
+    fn rejects(&mut self, rejects: &[Reject]) -> Result<()>;
+}
+
+/// Opens the file and reads its header: whether [`run`] could begin.
+pub fn look(table: &'static Table, source: &Source) -> Result<()> {
+    let header = read_header(&mut source.open()?, table, source)?;
+    layout(&header.line, table, &source.path.display().to_string()).map(drop)
+}
+
+/// Reads a whole file and hands its rows and rejects to `taker`. Ends early with the taker's error.
+pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<Outcome> {
+    let mut reader = job.source.open()?;
+    let header = read_header(&mut reader, job.table, job.source)?;
+    let name = job.source.path.display().to_string();
+    let layout = layout(&header.line, job.table, &name)?;
+    let mut outcome = Outcome::new(job.source.bytes);
+    if layout.spaced {
+        outcome.repaired.add(Repair::Spacing);
+    }
+    outcome.unknown_columns.clone_from(&layout.unknown);
+
+    let checker = Checker::new(job.table, layout, |parent| job.parents.ids(parent));
+    let converter = Arc::new(Converter::new(checker, job.positions.clone()));
+    // Enough chunks under way to keep every thread of the pool busy while the first one is waited for.
+    let (sender, receiver) = sync_channel(2 * pool.current_num_threads());
+    let meter = job.meter;
+    thread::scope(|scope| {
+        // The sender moves into the thread, so that the queue ends when the thread does.
+        let reading = thread::Builder::new()
+            .name(format!("read-{}", job.table.name))
+            .spawn_scoped(scope, move || read_chunks(reader, header, &converter, pool, &sender, meter))
+            .map_err(|error| Error::input("cannot start a thread to read files").cause(error))?;
+        let taken = take(&receiver, taker, &mut outcome, job);
+        drop(receiver);
+        let read = match reading.join() {
+            Ok(read) => read,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // The reader's own error comes first: behind it the taker only sees that nothing more comes.
+        let digest = read?;
+        taken?;
+        outcome.file_digest = digest.unwrap_or_default();
+        Ok(outcome)
+    })
+}
+
+/// Chunks being converted, in the order of the file.
+type Queue = SyncSender<Receiver<Converted>>;
+
+fn take(
+    receiver: &Receiver<Receiver<Converted>>,
+    taker: &mut impl Taker,
+    outcome: &mut Outcome,
+    job: &Job<'_>,
+) -> Result<()> {
+    loop {
+        let begin = Instant::now();
+        let Ok(pending) = receiver.recv() else { return Ok(()) };
+        let queued = Instant::now();
+        let mut converted = pending.recv().map_err(|_| {
+            Error::mismatch(format!("a thread that converts {} died", job.table.name))
+                .hint("this is a fault of atelier-etl: please report it with the message above")
+        })?;
+        let ready = Instant::now();
+        if let Some(id) = converted.unknown_id {
+            return Err(Error::input(format!("{} changed while it was loaded", job.source.path.display()))
+                .cause(format!("the first reading did not find the id {id}"))
+                .hint("load again when nobody writes to the file"));
+        }
+        converted.reject_duplicates(&mut outcome.ids);
+        outcome.add(&mut converted);
+        job.meter.rows.store(outcome.read, Ordering::Relaxed);
+        if !converted.rejects.is_empty() {
+            taker.rejects(&converted.rejects)?;
+        }
+        let checked = Instant::now();
+        if !converted.encoded.is_empty() {
+            taker.rows(converted.encoded)?;
+        }
+        outcome.waits.reading += queued - begin;
+        outcome.waits.parsing += ready - queued;
+        outcome.waits.database += checked.elapsed();
+    }
+}
+
+impl Outcome {
+    fn new(file_bytes: u64) -> Outcome {
+        Outcome {
+            read: 0,
+            loaded: 0,
+            ids: RoaringBitmap::new(),
+            repaired: Counts::default(),
+            rejected: Counts::default(),
+            mended: Vec::new(),
+            first_rejects: Vec::new(),
+            content_digest: 0,
+            file_digest: 0,
+            file_bytes,
+            unknown_columns: Vec::new(),
+            waits: Waits::default(),
+        }
+    }
+
+    fn add(&mut self, converted: &mut Converted) {
+        self.read += converted.read;
+        self.loaded += converted.loaded();
+        self.content_digest = self.content_digest.wrapping_add(converted.digest);
+        self.repaired.merge(&converted.repaired);
+        for mended in converted.mended.drain(..) {
+            if self.mended.iter().filter(|known| known.repair == mended.repair).count() < EXAMPLES {
+                self.mended.push(mended);
+            }
+        }
+        for reject in &converted.rejects {
+            if self.rejected.get(reject.fault) == 0 {
+                self.first_rejects.push(reject.clone());
+            }
+            self.rejected.add(reject.fault);
+        }
+    }
+}
+
+struct Header {
+    /// The first line, without byte order mark and line end.
+    line: Vec<u8>,
+    /// What was read behind it.
+    rest: Vec<u8>,
+    /// Bytes before `rest`.
+    offset: u64,
+    /// Nothing follows `rest`.
+    complete: bool,
+}
+
+fn read_header(reader: &mut Reader, table: &Table, source: &Source) -> Result<Header> {
+    let mut bytes = Vec::new();
+    let complete = reader.fill(&mut bytes, CHUNK_BYTES)?;
+    let name = source.path.display();
+    if bytes.is_empty() {
+        return Err(Error::input(format!("{name} is empty: it has not even a header"))
+            .hint(format!("fetch the file of {} again", table.name)));
+    }
+    let mark = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let end = match memchr(b'\n', &bytes[..bytes.len().min(MAX_HEADER_BYTES)]) {
+        Some(end) => end,
+        None if complete => bytes.len(),
+        None => {
+            return Err(Error::input(format!("{name}, line 1: no line end within {MAX_HEADER_BYTES} bytes"))
+                .hint("this is not a CSV file with a header"));
+        }
+    };
+    let next = (end + 1).min(bytes.len());
+    let rest = bytes.split_off(next);
+    bytes.truncate(end);
+    Ok(Header { line: bytes.split_off(mark), rest, offset: next as u64, complete })
+}
+
+/// Reads to the end of the file and puts its chunks to the pool and, in order, into the queue. Gives the file's
+/// digest, or `None` if nobody takes the chunks any more.
+fn read_chunks(
+    mut reader: Reader,
+    header: Header,
+    converter: &Arc<Converter>,
+    pool: &ThreadPool,
+    queue: &Queue,
+    meter: &Meter,
+) -> Result<Option<u128>> {
+    let shape = converter.shape().clone();
+    let Header { rest: mut buffer, mut offset, mut complete, .. } = header;
+    let mut line = 2;
+    let send = |chunk: Chunk| -> bool {
+        let (result, pending) = sync_channel(1);
+        let converter = Arc::clone(converter);
+        pool.spawn_fifo(move || {
+            // Nobody waits for it when the load has failed meanwhile.
+            let _ = result.send(converter.convert(chunk));
+        });
+        queue.send(pending).is_ok()
+    };
+    loop {
+        meter.bytes.store(reader.bytes_on_disk(), Ordering::Relaxed);
+        if buffer.is_empty() && complete {
+            return Ok(Some(reader.digest()));
+        }
+        match if buffer.is_empty() { Cut::More } else { cut(&buffer, complete, &shape) } {
+            Cut::At { bytes, lines } => {
+                let rest = buffer.split_off(bytes);
+                let chunk = Chunk { bytes: buffer, line, offset, oversize: None };
+                (buffer, offset, line) = (rest, offset + bytes as u64, line + lines);
+                if !send(chunk) {
+                    return Ok(None);
+                }
+            }
+            Cut::More => complete = reader.fill(&mut buffer, CHUNK_BYTES)?,
+            Cut::Oversize => {
+                let mut length = 0;
+                let mut head = buffer.clone();
+                head.truncate(MAX_RECORD_BYTES);
+                let rest = loop {
+                    if let Some(end) = memchr(b'\n', &buffer) {
+                        length += end as u64;
+                        break buffer.split_off(end + 1);
+                    }
+                    length += buffer.len() as u64;
+                    buffer.clear();
+                    if complete {
+                        break Vec::new();
+                    }
+                    complete = reader.fill(&mut buffer, CHUNK_BYTES)?;
+                };
+                let chunk = Chunk { bytes: head, line, offset, oversize: Some(length) };
+                (buffer, offset, line) = (rest, offset + length + 1, line + 1);
+                if !send(chunk) {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}

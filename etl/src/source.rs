@@ -1,0 +1,160 @@
+//! One input file: found, opened, decompressed, digested. Knows names and bytes, not records.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::error::{Error, Result};
+use crate::tables::Table;
+
+/// How a file is compressed, from its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compression {
+    None,
+    Gzip,
+    Zstandard,
+}
+
+const EXTENSIONS: [(&str, Compression); 3] =
+    [("csv", Compression::None), ("csv.gz", Compression::Gzip), ("csv.zst", Compression::Zstandard)];
+
+/// The file of a table.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size on disk in bytes, as it was when found.
+    pub bytes: u64,
+    compression: Compression,
+}
+
+impl Source {
+    /// Finds the file of `table` in `directory`: one of its names, plain or compressed, exactly once.
+    pub fn find(directory: &Path, table: &Table) -> Result<Source> {
+        let mut found = None;
+        for stem in table.stems {
+            for (extension, compression) in EXTENSIONS {
+                let path = directory.join(format!("{stem}.{extension}"));
+                match std::fs::metadata(&path) {
+                    Ok(metadata) if metadata.is_file() => {
+                        let source = Source { path, bytes: metadata.len(), compression };
+                        if let Some(other) = found.replace(source) {
+                            return Err(twice(table, &other, found.as_ref()));
+                        }
+                    }
+                    Ok(_) => {
+                        return Err(Error::input(format!("{} is not a file", path.display()))
+                            .hint(format!("put the CSV of {} there", table.name)));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(unreadable(&path, error)),
+                }
+            }
+        }
+        found.ok_or_else(|| {
+            let names: Vec<String> = table.stems.iter().map(|stem| format!("{stem}.csv")).collect();
+            Error::input(format!("no file for {}: {} not found in {}", table.name, names.join(" and "), directory.display()))
+                .hint("name the directory of the six CSV files with --data; each may also end in .csv.gz or .csv.zst")
+        })
+    }
+
+    /// Opens the file for reading its uncompressed bytes.
+    pub fn open(&self) -> Result<Reader> {
+        let file = File::open(&self.path).map_err(|error| unreadable(&self.path, error))?;
+        let meter = Arc::new(AtomicU64::new(0));
+        let raw = Digesting { file, digest: Xxh3::new(), read: Arc::clone(&meter) };
+        let wrap = |error| unreadable(&self.path, error);
+        let inner = match self.compression {
+            Compression::None => Inner::Plain(raw),
+            // Both formats allow several members in a row; command-line tools write and read them.
+            Compression::Gzip => Inner::Gzip(Box::new(flate2::read::MultiGzDecoder::new(raw))),
+            Compression::Zstandard => {
+                Inner::Zstandard(Box::new(zstd::stream::read::Decoder::new(raw).map_err(wrap)?))
+            }
+        };
+        Ok(Reader { inner, path: self.path.clone(), on_disk: meter })
+    }
+}
+
+/// The uncompressed bytes of a [`Source`].
+pub struct Reader {
+    inner: Inner,
+    path: PathBuf,
+    on_disk: Arc<AtomicU64>,
+}
+
+enum Inner {
+    Plain(Digesting),
+    Gzip(Box<flate2::read::MultiGzDecoder<Digesting>>),
+    Zstandard(Box<zstd::stream::read::Decoder<'static, io::BufReader<Digesting>>>),
+}
+
+impl Reader {
+    /// Appends up to `wanted` bytes to `buffer`, fewer only where the file ends. Says whether it ended.
+    pub fn fill(&mut self, buffer: &mut Vec<u8>, wanted: usize) -> Result<bool> {
+        buffer.reserve(wanted);
+        let reader: &mut dyn Read = match &mut self.inner {
+            Inner::Plain(reader) => reader,
+            Inner::Gzip(reader) => reader,
+            Inner::Zstandard(reader) => reader,
+        };
+        let read = reader
+            .take(wanted as u64)
+            .read_to_end(buffer)
+            .map_err(|error| unreadable(&self.path, error))?;
+        Ok(read < wanted)
+    }
+
+    /// Bytes taken from the disk so far.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.on_disk.load(Ordering::Relaxed)
+    }
+
+    /// XXH3 (128 bits) of the file as it stands on the disk. Call it when [`Reader::fill`] said that it ended.
+    pub fn digest(self) -> u128 {
+        let raw = match self.inner {
+            Inner::Plain(raw) => raw,
+            Inner::Gzip(reader) => reader.into_inner(),
+            Inner::Zstandard(reader) => reader.finish().into_inner(),
+        };
+        raw.digest.digest128()
+    }
+}
+
+/// Digests and counts what passes. XXH3 because it costs a tenth of reading; it has to notice a changed file, not
+/// an adversary.
+struct Digesting {
+    file: File,
+    digest: Xxh3,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Digesting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.digest.update(&buffer[..read]);
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "give this account the right to read it",
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+            "the compressed file is damaged or cut short: fetch it again"
+        }
+        _ => "check the file and the disk it is on",
+    };
+    Error::input(format!("cannot read {}", path.display())).cause(error).hint(hint)
+}
+
+fn twice(table: &Table, one: &Source, other: Option<&Source>) -> Error {
+    let other = other.map(|source| source.path.display().to_string()).unwrap_or_default();
+    Error::input(format!("two files for {}: {} and {other}", table.name, one.path.display()))
+        .hint("keep the one that is meant and move the other away")
+}
