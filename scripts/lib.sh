@@ -66,6 +66,10 @@ need_tools() {
     need cc gcc libc6-dev
 }
 
+# Where cargo puts the program, from the root of the checkout.
+# shellcheck disable=SC2034 # for demo and bench
+ETL=${CARGO_TARGET_DIR:-target}/release/atelier-etl
+
 # Prints the directory of the newest server binaries, or of those of the given major version; fails if none.
 pg_find_bin() {
     local wanted=${1:-} dir version best='' best_version=-1
