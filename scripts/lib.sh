@@ -39,14 +39,19 @@ as_root() {
 
 # apt_install PACKAGE…
 apt_install() {
-    local todo="install $* as root (Debian, Ubuntu: apt-get install $*), then run this again"
+    local log todo="install $* as root (Debian, Ubuntu: apt-get install $*), then run this again"
     command -v apt-get >/dev/null || die "not installed: $*, and there is no apt-get here" "$todo"
     as_root true || die "not installed: $*, and installing needs root or sudo" "$todo"
     say "installing $*"
+    log=$(mktemp)
     # A machine fresh from an image has no package lists. One broken source must not stop the others.
-    as_root apt-get update -qq >&2 || say "apt-get update failed, going on with the lists that are here"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
-        die "apt-get could not install $*" "see its messages above; $todo"
+    as_root apt-get update -qq >"$log" 2>&1 || say "apt-get update failed, going on with the lists that are here"
+    if ! as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "$@" </dev/null >>"$log" 2>&1; then
+        cat "$log" >&2
+        die "apt-get could not install $*, its messages are above" "$todo"
+    fi
+    rm -f "$log"
 }
 
 # need COMMAND PACKAGE…: installs the packages unless the command is there.
