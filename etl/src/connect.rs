@@ -68,9 +68,28 @@ impl Target {
 
     /// Connects, and shows up in `pg_stat_activity` under `name`.
     pub async fn connect(&self, name: &str) -> Result<Session> {
+        self.connect_within(name, Duration::ZERO).await
+    }
+
+    /// Like [`Target::connect`], but goes on trying for `patience` while nobody listens there or the database is
+    /// still starting. A refusal, such as a wrong password, is final at once.
+    pub async fn connect_within(&self, name: &str, patience: Duration) -> Result<Session> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.open(name).await {
+                Ok(session) => return Ok(session),
+                Err(error) if may_come(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(RETRY_PAUSE.min(deadline - Instant::now())).await;
+                }
+                Err(error) => return Err(self.refused(error)),
+            }
+        }
+    }
+
+    async fn open(&self, name: &str) -> Result<Session, tokio_postgres::Error> {
         let mut config = self.config.clone();
         config.application_name(name);
-        let (client, connection) = config.connect(self.tls.clone()).await.map_err(|error| self.refused(error))?;
+        let (client, connection) = config.connect(self.tls.clone()).await?;
         let (end, ended) = watch::channel(None);
         tokio::spawn(async move {
             let why = match connection.await {
@@ -80,26 +99,6 @@ impl Target {
             end.send_replace(Some(why.into()));
         });
         Ok(Session { client, tls: self.tls.clone(), ended })
-    }
-
-    /// Like [`Target::connect`], but goes on trying for `patience` while nobody listens there or the database is
-    /// still starting. A refusal, such as a wrong password, is final at once.
-    pub async fn connect_within(&self, name: &str, patience: Duration) -> Result<Session> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let mut config = self.config.clone();
-            config.application_name(name);
-            match config.connect(self.tls.clone()).await {
-                Ok((client, connection)) => {
-                    drop((client, connection));
-                    return self.connect(name).await;
-                }
-                Err(error) if may_come(&error) && Instant::now() < deadline => {
-                    tokio::time::sleep(RETRY_PAUSE.min(deadline - Instant::now())).await;
-                }
-                Err(error) => return Err(self.refused(error)),
-            }
-        }
     }
 
     fn refused(&self, error: tokio_postgres::Error) -> Error {

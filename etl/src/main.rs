@@ -1,2 +1,122 @@
-//! `atelier-etl`
-fn main() {}
+//! `atelier-etl`: parses the command line, runs the command, prints what came of it and gives the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use atelier_etl::cli::{self, Cli, Command};
+use atelier_etl::error::{Error, Result};
+use atelier_etl::options::{Database, Input};
+use atelier_etl::report::{Report, grouped};
+use atelier_etl::{generate, load, scan, status};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("atelier-etl: {error}");
+            ExitCode::from(&error)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::usage("cannot start").cause(error).hint("raise the limits on threads and open files"))?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Load(typed) => load_catalogue(&typed).await,
+            Command::Check(typed) => until_interrupted(move || check_files(&typed)).await,
+            Command::Generate(typed) => until_interrupted(move || generate_files(&typed)).await,
+            Command::Status(typed) => {
+                print!("{}", status::status(&Database::resolve(&typed.database)?).await?);
+                Ok(())
+            }
+        }
+    });
+    // Threads that still read a file for a load that has failed are not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn load_catalogue(typed: &cli::Load) -> Result<()> {
+    let database = Database::resolve(&typed.database)?;
+    let mut input = Input::resolve(&typed.input)?;
+    let options = load::Options { keep_previous: typed.keep_previous };
+    let report = load::load(&mut input, &database, &options, interrupt()).await?;
+    show(&mut input, &report)?;
+    let stages = &report.stages;
+    println!(
+        "load {} is published\n{:.1} s: scan {:.1}, copy {:.1}, index {:.1}, publish {:.1}; slowest: {}; peak memory {} MB",
+        report.load_id.as_deref().unwrap_or_default(),
+        report.seconds,
+        stages.scan,
+        stages.copy,
+        stages.index,
+        stages.publish,
+        report.bottleneck,
+        report.peak_rss_bytes / 1_000_000,
+    );
+    Ok(())
+}
+
+fn check_files(typed: &cli::Check) -> Result<()> {
+    let mut input = Input::resolve(&typed.input)?;
+    let (report, verdict) = scan::check(&input)?;
+    show(&mut input, &report)?;
+    verdict?;
+    let bytes: u64 = report.tables.values().map(|table| table.bytes).sum();
+    println!("the files can be loaded; {:.0} MB/s", bytes as f64 / 1e6 / report.seconds);
+    Ok(())
+}
+
+fn generate_files(typed: &cli::Generate) -> Result<()> {
+    let options = generate::Options {
+        out: typed.out.clone(),
+        products: typed.products,
+        seed: typed.seed,
+        defects: typed.defects,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let manifest = generate::generate(&options, &|_| {})?;
+    println!("{} products in {}", grouped(u64::from(manifest.products)), typed.out.display());
+    Ok(())
+}
+
+fn show(input: &mut Input, report: &Report) -> Result<()> {
+    if let Some(output) = &mut input.report {
+        report.write(output)?;
+    }
+    print!("{}", report.summary());
+    Ok(())
+}
+
+/// Runs work that blocks, and gives up on it when the user does: it holds nothing that has to be put away.
+async fn until_interrupted(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    tokio::select! {
+        done = tokio::task::spawn_blocking(work) => {
+            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        }
+        () = interrupt() => Err(Error::interrupted()),
+    }
+}
+
+/// Ready at Ctrl-C or SIGTERM. A second one ends the process at once.
+async fn interrupt() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let mut wait = async || {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    wait().await;
+    tokio::spawn(async {
+        let _ = tokio::signal::ctrl_c().await;
+        std::process::exit(130);
+    });
+}

@@ -1,0 +1,129 @@
+//! The command line as typed. What it comes to is in `options`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::generate::Defects;
+
+/// Loads the Atelier product catalogue, six CSV files, into PostgreSQL: every row is loaded, or in a reject file
+/// with its line and the reason.
+#[derive(Debug, Parser)]
+#[command(name = "atelier-etl", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 2 usage, 3 the input was not accepted, 4 the database failed or refused, \
+5 verification failed, 130 interrupted.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Load the six files and publish them at once; the published catalogue is served until then
+    Load(Load),
+    /// Read and check the six files; needs no database
+    Check(Check),
+    /// Make a catalogue of any size, and a manifest of what is in it
+    Generate(Generate),
+    /// Show what is published: load id, when, rows, sizes
+    Status(Status),
+}
+
+/// Where the files are and how they are read.
+#[derive(Args, Debug)]
+pub struct Input {
+    /// Directory with the six files: product, features, styles, photos, skus, related (.csv, .csv.gz or .csv.zst)
+    #[arg(long, value_name = "DIR", default_value = "data", env = "ATELIER_DATA")]
+    pub data: PathBuf,
+    /// Tables read and loaded at a time, and threads that parse [default: the number of cores]
+    #[arg(long, value_name = "N", env = "ATELIER_JOBS")]
+    pub jobs: Option<usize>,
+    /// Most rows that may be rejected: a number, or a share of any one file's rows such as 0.5%
+    #[arg(long, value_name = "N|SHARE%", default_value = "1%", env = "ATELIER_MAX_REJECTS")]
+    pub max_rejects: String,
+    /// Directory for rejected rows, a file a table
+    #[arg(long, value_name = "DIR", default_value = "rejects", env = "ATELIER_REJECTS")]
+    pub rejects: PathBuf,
+    /// Write what happened to FILE as JSON
+    #[arg(long, value_name = "FILE", env = "ATELIER_REPORT")]
+    pub report: Option<PathBuf>,
+    /// How to show the progress, on standard error
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, env = "ATELIER_PROGRESS")]
+    pub progress: ProgressMode,
+}
+
+/// Which database.
+#[derive(Args, Debug)]
+pub struct Database {
+    /// libpq connection string: postgresql://user@host/database or "host=/var/run/postgresql dbname=database"
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Wait up to SECONDS for a database that is still starting
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "ATELIER_WAIT")]
+    pub wait: u64,
+}
+
+/// `load`
+#[derive(Args, Debug)]
+pub struct Load {
+    /// Files.
+    #[command(flatten)]
+    pub input: Input,
+    /// Database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Keep the catalogue published so far as the schema atelier_previous
+    #[arg(long, env = "ATELIER_KEEP_PREVIOUS")]
+    pub keep_previous: bool,
+}
+
+/// `check`
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Files.
+    #[command(flatten)]
+    pub input: Input,
+}
+
+/// `generate`
+#[derive(Args, Debug)]
+pub struct Generate {
+    /// Directory to write the six files and manifest.json to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Products in it; the other tables follow (1000011 make 27 million rows, 2.2 GB)
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000_000))]
+    pub products: u32,
+    /// The same number makes the same files, on every machine
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Defects to plant: none, those of real copies, or every kind there is
+    #[arg(long, value_name = "WHICH", value_enum, default_value = "none")]
+    pub defects: Defects,
+}
+
+/// `status`
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Database.
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// Bars on a terminal, plain lines elsewhere
+    #[default]
+    Auto,
+    /// A bar a table
+    Bar,
+    /// A line every few seconds
+    Plain,
+    /// Nothing
+    None,
+}

@@ -1,0 +1,328 @@
+//! A load from the first look to publishing. The first failure cancels everything; whatever happens, the published
+//! catalogue is touched by nothing but the one transaction that publishes.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::connect::{Canceller, Session};
+use crate::copy::{Copied, Copy, expect_rows};
+use crate::error::{Error, Result};
+use crate::options::{Database, Input};
+use crate::pipeline::Parents;
+use crate::progress::{Board, Display, Phase};
+use crate::publish;
+use crate::rejects::RejectFile;
+use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
+use crate::scan;
+use crate::schema;
+use crate::tables::{TABLES, Table, TableId};
+
+/// The order in which tables are copied: those that take longest first, so that the lanes end together.
+const LONGEST_FIRST: [TableId; 6] = [
+    TableId::Photos,
+    TableId::Skus,
+    TableId::Related,
+    TableId::Product,
+    TableId::Features,
+    TableId::Styles,
+];
+
+/// Memory for sorting an index's entries: with less, large indexes are sorted on the disk.
+const INDEX_MEMORY: &str = "256MB";
+
+/// How often the database is asked how far its indexes are.
+const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What a load may do besides.
+pub struct Options {
+    /// Keep the catalogue published so far.
+    pub keep_previous: bool,
+}
+
+/// Loads and publishes. Ends early with [`Error::interrupted`] when `interrupt` is ready.
+pub async fn load(
+    input: &mut Input,
+    database: &Database,
+    options: &Options,
+    interrupt: impl Future<Output = ()>,
+) -> Result<Report> {
+    let begin = Instant::now();
+    let mut interrupt = std::pin::pin!(interrupt);
+    let control = tokio::select! {
+        session = database.target.connect_within(publish::CONTROL_SESSION, database.patience) => session?,
+        () = &mut interrupt => return Err(Error::interrupted()),
+    };
+    publish::check_rights(&control).await?;
+    publish::lock(&control).await?;
+    // Not before the lock is ours: another load may be writing them.
+    let rejects = TABLES.iter().map(|table| RejectFile::create(&input.rejects, table)).collect::<Result<_>>()?;
+
+    let load = Load {
+        input,
+        database,
+        control: &control,
+        board: Arc::new(Board::new(&input.sources)),
+        cancellers: Mutex::default(),
+        begin,
+    };
+    let staged = tokio::select! {
+        staged = load.stage(rejects) => staged,
+        error = control.ended() => Err(error),
+        () = &mut interrupt => Err(Error::interrupted()),
+    };
+    match staged {
+        Ok(staged) => load.publish(staged, options).await,
+        Err(error) => {
+            load.clean_up().await;
+            Err(error)
+        }
+    }
+}
+
+struct Load<'a> {
+    input: &'a Input,
+    database: &'a Database,
+    control: &'a Session,
+    board: Arc<Board>,
+    cancellers: Mutex<Vec<Canceller>>,
+    begin: Instant,
+}
+
+/// A load that is complete and verified, but not published.
+struct Staged {
+    load_id: String,
+    tables: BTreeMap<&'static str, TableReport>,
+    stages: Stages,
+    bottleneck: &'static str,
+    warnings: Vec<String>,
+}
+
+/// What a lane does next.
+enum Task {
+    Copy(Box<Copy>),
+    Finish(&'static Table, u64),
+}
+
+/// What became of a table.
+struct Done {
+    copied: Copied,
+    seconds: f64,
+}
+
+/// What the lanes share.
+struct Queue {
+    tasks: Mutex<Vec<Task>>,
+    done: Mutex<BTreeMap<TableId, Done>>,
+    index_seconds: Mutex<BTreeMap<TableId, f64>>,
+    /// When the last copy ended.
+    copied_at: Mutex<Instant>,
+    /// A file has more rejects than allowed: the rest is read, so that the reject files are whole, but nothing is
+    /// built on it.
+    refused: AtomicBool,
+}
+
+impl Load<'_> {
+    async fn stage(&self, rejects: Vec<RejectFile>) -> Result<Staged> {
+        let begin = Instant::now();
+        let mut stages = Stages::default();
+        publish::stage(self.control).await?;
+        let parents = self.scan_parents().await?;
+        stages.scan = begin.elapsed().as_secs_f64();
+
+        let _display = Display::start(self.input.show, Arc::clone(&self.board));
+        let copying = Instant::now();
+        let queue = self.queue(rejects, &parents);
+        let lanes = try_join_all((0..self.input.jobs.min(TABLES.len())).map(|_| self.lane(&queue)));
+        tokio::select! {
+            lanes = lanes => drop(lanes?),
+            () = self.watch_indexes() => {}
+        }
+        let copied_at = *lock(&queue.copied_at);
+        stages.copy = (copied_at - copying).as_secs_f64();
+        let done = std::mem::take(&mut *lock(&queue.done));
+        scan::verdict(self.input, done.iter().map(|(table, done)| (*table, &done.copied.outcome)))?;
+        stages.index = copied_at.elapsed().as_secs_f64();
+
+        let mut tables = BTreeMap::new();
+        for (table, done) in &done {
+            let file = done.copied.rejects_file.as_ref().map(|path| path.display().to_string());
+            let source = &self.input.sources[*table as usize];
+            let mut report = TableReport::new(source, &done.copied.outcome, file, done.seconds);
+            report.index_seconds = lock(&queue.index_seconds).get(table).copied();
+            tables.insert(table.table().name, report);
+        }
+        let load_id = uuid::Uuid::now_v7().to_string();
+        let started = self.begin.elapsed().as_secs_f64();
+        publish::sign(self.control, &load_id, started, tables.iter().map(|(name, report)| (*name, report))).await?;
+        publish::grant_to_reader(self.control).await?;
+        Ok(Staged {
+            load_id,
+            bottleneck: scan::bottleneck(done.values().map(|done| done.copied.outcome.waits)),
+            warnings: done.iter().flat_map(|(table, done)| scan::warnings(table.table(), &done.copied.outcome)).collect(),
+            tables,
+            stages,
+        })
+    }
+
+    /// The first reading, in a thread that may block.
+    async fn scan_parents(&self) -> Result<Parents> {
+        let (sources, pool) = (self.input.sources.clone(), Arc::clone(&self.input.pool));
+        match spawn_blocking(move || scan::parents(&sources, &pool)).await {
+            Ok(parents) => parents,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    fn queue(&self, rejects: Vec<RejectFile>, parents: &Parents) -> Queue {
+        let mut rejects: Vec<Option<RejectFile>> = rejects.into_iter().map(Some).collect();
+        let copies = LONGEST_FIRST.iter().rev().filter_map(|&table| {
+            Some(Task::Copy(Box::new(Copy {
+                table: table.table(),
+                source: self.input.sources[table as usize].clone(),
+                parents: parents.clone(),
+                positions: table.table().ranked.then(|| parents.ids(table)),
+                rejects: rejects[table as usize].take()?,
+                board: Arc::clone(&self.board),
+                pool: Arc::clone(&self.input.pool),
+            })))
+        });
+        Queue {
+            tasks: Mutex::new(copies.collect()),
+            done: Mutex::default(),
+            index_seconds: Mutex::default(),
+            copied_at: Mutex::new(Instant::now()),
+            refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Works through the queue on a connection of its own: copies first, then indexes.
+    async fn lane(&self, queue: &Queue) -> Result<()> {
+        let session = self.database.target.connect(publish::LANE_SESSION).await?;
+        lock(&self.cancellers).push(session.canceller());
+        let settings = format!(
+            "SET search_path TO {}; SET client_connection_check_interval = '5s';
+             SELECT set_config('maintenance_work_mem', '{INDEX_MEMORY}', false)
+             WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{INDEX_MEMORY}')",
+            publish::STAGING
+        );
+        session.client.batch_execute(&settings).await.map_err(|error| session.failed("cannot set up a session", &error))?;
+        loop {
+            let task = lock(&queue.tasks).pop();
+            match task {
+                None => return Ok(()),
+                Some(Task::Copy(copy)) => self.copy(*copy, &session, queue).await?,
+                Some(Task::Finish(table, rows)) if !queue.refused.load(Ordering::Relaxed) => {
+                    self.finish(table, rows, &session, queue).await?;
+                }
+                Some(Task::Finish(..)) => {}
+            }
+        }
+    }
+
+    async fn copy(&self, copy: Copy, session: &Session, queue: &Queue) -> Result<()> {
+        let (table, begin) = (copy.table, Instant::now());
+        self.board.table(table.id).enter(Phase::Rows);
+        let copied = copy.run(session).await?;
+        self.board.table(table.id).enter(Phase::Waiting);
+        if scan::verdict(self.input, [(table.id, &copied.outcome)].into_iter()).is_err() {
+            queue.refused.store(true, Ordering::Relaxed);
+        }
+        // Behind all copies, and the first to be copied is the first to be indexed.
+        lock(&queue.tasks).insert(0, Task::Finish(table, copied.outcome.loaded));
+        lock(&queue.done).insert(table.id, Done { copied, seconds: begin.elapsed().as_secs_f64() });
+        *lock(&queue.copied_at) = Instant::now();
+        Ok(())
+    }
+
+    async fn finish(&self, table: &'static Table, rows: u64, session: &Session, queue: &Queue) -> Result<()> {
+        let begin = Instant::now();
+        let progress = self.board.table(table.id);
+        progress.enter(Phase::Index);
+        let run = async |statement: &str, what: &str| {
+            let result = session.client.batch_execute(statement).await;
+            result.map_err(|error| session.failed(format!("cannot {what} {}", table.name), &error))
+        };
+        for statement in schema::statements(table).after {
+            run(&statement, "index").await?;
+        }
+        progress.enter(Phase::Verify);
+        run(&format!("ANALYZE {}", table.name), "analyze").await?;
+        let count = session.client.query_one(&format!("SELECT count(*) FROM {}", table.name), &[]).await;
+        let count: i64 =
+            count.map_err(|error| session.failed(format!("cannot count {}", table.name), &error))?.get(0);
+        expect_rows(table, rows, count.unsigned_abs(), "the table has")?;
+        progress.enter(Phase::Done);
+        lock(&queue.index_seconds).insert(table.id, begin.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Takes the progress of index builds from the database's own view to the board, for ever.
+    async fn watch_indexes(&self) {
+        let query = "SELECT c.relname::text,
+                            greatest(p.blocks_done * 1000 / nullif(p.blocks_total, 0),
+                                     p.tuples_done * 1000 / nullif(p.tuples_total, 0), 0)
+                     FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid
+                     WHERE p.datname = current_database()";
+        loop {
+            tokio::time::sleep(INDEX_PROGRESS_INTERVAL).await;
+            // It is only for show: what is wrong with the connection is found where it matters.
+            let Ok(rows) = self.control.client.query(query, &[]).await else { continue };
+            for row in rows {
+                let (name, permille): (String, i64) = (row.get(0), row.get(1));
+                if let Some(table) = TABLES.iter().find(|table| table.name == name) {
+                    self.board.table(table.id).index_built(permille.unsigned_abs());
+                }
+            }
+        }
+    }
+
+    async fn publish(&self, staged: Staged, options: &Options) -> Result<Report> {
+        let Staged { load_id, tables, mut stages, bottleneck, mut warnings } = staged;
+        let begin = Instant::now();
+        if let Err(error) = publish::publish(self.control).await {
+            self.clean_up().await;
+            return Err(error);
+        }
+        if !options.keep_previous {
+            warnings.extend(publish::drop_previous(self.control).await);
+        }
+        stages.publish = begin.elapsed().as_secs_f64();
+        Ok(Report {
+            command: "load",
+            version: env!("CARGO_PKG_VERSION"),
+            load_id: Some(load_id),
+            seconds: self.begin.elapsed().as_secs_f64(),
+            stages,
+            bottleneck,
+            peak_rss_bytes: peak_rss_bytes(),
+            tables,
+            warnings,
+        })
+    }
+
+    /// Stops what the lanes are doing and drops what is staged, as far as the database still listens: what stays
+    /// behind, the next load drops.
+    async fn clean_up(&self) {
+        let cancellers = std::mem::take(&mut *lock(&self.cancellers));
+        let clean_up = async {
+            for canceller in cancellers {
+                canceller.cancel().await;
+            }
+            publish::unstage(self.control).await
+        };
+        let _ = timeout(publish::CLEAN_UP_PATIENCE, clean_up).await;
+    }
+}
+
+/// Nothing is left half-done under these locks, so a panic elsewhere does not matter.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+

@@ -1,0 +1,166 @@
+//! What the command line comes to: values that cannot be wrong any more.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::cli;
+use crate::connect::Target;
+use crate::error::{Error, Result};
+use crate::pipeline::{self, Outcome};
+use crate::progress::Show;
+use crate::source::Source;
+use crate::tables::TABLES;
+
+/// More jobs than this only cost memory: there are six tables.
+const MAX_JOBS: usize = 64;
+
+/// The files, and how to read them.
+pub struct Input {
+    /// The files of [`TABLES`], in their order, with headers that were understood.
+    pub sources: Vec<Source>,
+    /// Tables at a time.
+    pub jobs: usize,
+    /// Threads that parse.
+    pub pool: Arc<ThreadPool>,
+    /// When to refuse a file.
+    pub max_rejects: Limit,
+    /// Where rejected rows go.
+    pub rejects: PathBuf,
+    /// Where the report goes.
+    pub report: Option<Output>,
+    /// How progress is shown.
+    pub show: Show,
+}
+
+impl Input {
+    /// Looks at everything that can be wrong before the first row is read: flags, files, headers, outputs.
+    pub fn resolve(typed: &cli::Input) -> Result<Input> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let jobs = typed.jobs.unwrap_or(cores.min(MAX_JOBS));
+        if jobs == 0 || jobs > MAX_JOBS {
+            return Err(Error::usage(format!("--jobs is {jobs}")).hint(format!("give a number from 1 to {MAX_JOBS}")));
+        }
+        let max_rejects = Limit::parse(&typed.max_rejects)?;
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(jobs)
+            .thread_name(|index| format!("parse-{index}"))
+            .build()
+            .map(Arc::new)
+            .map_err(|error| Error::usage("cannot start threads").cause(error).hint("lower --jobs"))?;
+        let sources: Vec<Source> =
+            TABLES.iter().map(|table| Source::find(&typed.data, table)).collect::<Result<_>>()?;
+        for (table, source) in TABLES.iter().zip(&sources) {
+            pipeline::look(table, source)?;
+        }
+        let show = match typed.progress {
+            cli::ProgressMode::Auto if std::io::stderr().is_terminal() => Show::Bars,
+            cli::ProgressMode::Bar => Show::Bars,
+            cli::ProgressMode::Auto | cli::ProgressMode::Plain => Show::Lines,
+            cli::ProgressMode::None => Show::Nothing,
+        };
+        let report = typed.report.as_deref().map(Output::create).transpose()?;
+        Ok(Input { sources, jobs, pool, max_rejects, rejects: typed.rejects.clone(), report, show })
+    }
+}
+
+/// A file opened before the work starts, so that an hour's load does not end with a path that cannot be written.
+pub struct Output {
+    /// For messages.
+    pub path: PathBuf,
+    /// Empty so far.
+    pub file: File,
+}
+
+impl Output {
+    fn create(path: &Path) -> Result<Output> {
+        let file = File::create(path).map_err(|error| {
+            Error::usage(format!("cannot write {}", path.display())).cause(error).hint("name another file with --report")
+        })?;
+        Ok(Output { path: path.to_owned(), file })
+    }
+}
+
+/// A database to work on.
+pub struct Database {
+    /// Where it is.
+    pub target: Target,
+    /// How long to wait for it.
+    pub patience: Duration,
+}
+
+impl Database {
+    /// Reads the connection string.
+    pub fn resolve(typed: &cli::Database) -> Result<Database> {
+        let url = typed.database_url.as_deref().ok_or_else(|| {
+            Error::usage("no database is named")
+                .hint("give --database-url postgresql://user@host/database, or set DATABASE_URL")
+        })?;
+        Ok(Database { target: Target::parse(url)?, patience: Duration::from_secs(typed.wait) })
+    }
+}
+
+/// How many rows of a file may be rejected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// At most this many.
+    Rows(u64),
+    /// At most this share, from 0 to 1.
+    Share(f64),
+}
+
+impl Limit {
+    /// Reads `250` or `0.5%`.
+    pub fn parse(text: &str) -> Result<Limit> {
+        let limit = match text.strip_suffix('%') {
+            Some(percent) => percent
+                .trim()
+                .parse()
+                .ok()
+                .filter(|percent: &f64| (0.0..=100.0).contains(percent))
+                .map(|percent| Limit::Share(percent / 100.0)),
+            None => text.parse().ok().map(Limit::Rows),
+        };
+        limit.ok_or_else(|| {
+            Error::usage(format!("--max-rejects is {text:?}"))
+                .hint("give a number of rows such as 250, or a share of a file's rows such as 0.5%")
+        })
+    }
+
+    /// Whether a file with this outcome has more rejects than allowed.
+    pub fn exceeded_by(self, outcome: &Outcome) -> bool {
+        let rejected = outcome.rejected.total();
+        match self {
+            Limit::Rows(most) => rejected > most,
+            Limit::Share(share) => rejected as f64 > outcome.read as f64 * share,
+        }
+    }
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Limit::Rows(most) => write!(f, "{most}"),
+            Limit::Share(share) => write!(f, "{} %", share * 100.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits() {
+        assert_eq!(Limit::parse("250").unwrap(), Limit::Rows(250));
+        assert_eq!(Limit::parse("0.5%").unwrap(), Limit::Share(0.005));
+        for wrong in ["", "-1", "101%", "%", "1.5", "many"] {
+            assert_eq!(Limit::parse(wrong).unwrap_err().class().exit_code(), 2, "{wrong}");
+        }
+    }
+}

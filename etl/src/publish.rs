@@ -1,0 +1,203 @@
+//! The three schemas, and how one becomes another. `atelier` is what clients read and is never written to;
+//! everything is made in `atelier_staging`; publishing renames.
+
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use crate::connect::Session;
+use crate::error::{Error, Result};
+use crate::report::TableReport;
+use crate::schema;
+
+/// What clients read.
+pub const PUBLISHED: &str = "atelier";
+/// Where a load is made.
+pub const STAGING: &str = "atelier_staging";
+/// What was published before, until it is dropped or as long as it is kept.
+pub const PREVIOUS: &str = "atelier_previous";
+/// May read what is published, and nothing else.
+const READER: &str = "atelier_reader";
+
+/// `application_name` of a load's own session, the one that holds the lock.
+pub const CONTROL_SESSION: &str = "atelier-etl";
+/// `application_name` of the sessions that copy and index.
+pub const LANE_SESSION: &str = "atelier-etl lane";
+
+/// Advisory lock that a load holds: "atelier" in ASCII.
+const LOCK: i64 = 0x61_7465_6c69_6572;
+
+/// How long publishing waits for the locks of others before it gives up.
+const PUBLISH_LOCK_TIMEOUT: &str = "10s";
+
+/// How long the previous catalogue's last readers are waited for.
+const DROP_LOCK_TIMEOUT: &str = "30s";
+
+/// How long a clean-up may take that nobody waits for gladly.
+pub const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Refuses what would fail later: a database that cannot be written to, rights that are missing, a schema of the
+/// same name that is somebody else's.
+pub async fn check_rights(session: &Session) -> Result<()> {
+    let query = "SELECT current_database()::text, current_user::text, pg_encoding_to_char(encoding)::text,
+                        pg_is_in_recovery(), has_database_privilege(oid, 'CREATE'),
+                        current_setting('server_version_num')::int
+                 FROM pg_database WHERE datname = current_database()";
+    let row = one(session, query, "look at the database").await?;
+    let (database, user): (String, String) = (row.get(0), row.get(1));
+    let (encoding, standby, may_create, version): (String, bool, bool, i32) =
+        (row.get(2), row.get(3), row.get(4), row.get(5));
+    if version < 140_000 {
+        return Err(Error::database(format!("the database is PostgreSQL {}", version / 10_000))
+            .hint("use PostgreSQL 14 or newer"));
+    }
+    if encoding != "UTF8" {
+        return Err(Error::database(format!("the encoding of database \"{database}\" is {encoding}, not UTF8"))
+            .hint("create a database with ENCODING 'UTF8' and name it in --database-url"));
+    }
+    if standby {
+        return Err(Error::database("this PostgreSQL is a standby and takes no writes")
+            .hint("name its primary in --database-url"));
+    }
+    if !may_create {
+        return Err(Error::database(format!("user \"{user}\" may not create schemas in database \"{database}\""))
+            .hint(format!("as an administrator: GRANT CREATE ON DATABASE \"{database}\" TO \"{user}\"")));
+    }
+    let query = "SELECT nspname::text, pg_get_userbyid(nspowner)::text, pg_has_role(nspowner, 'USAGE'),
+                        to_regclass(quote_ident(nspname) || '.load') IS NOT NULL
+                 FROM pg_namespace WHERE nspname IN ('atelier', 'atelier_staging', 'atelier_previous')";
+    let rows = session.client.query(query, &[]).await.map_err(|error| session.failed("cannot look at the schemas", &error))?;
+    for row in rows {
+        let (schema, owner, owned, ours): (String, String, bool, bool) = (row.get(0), row.get(1), row.get(2), row.get(3));
+        if !owned {
+            return Err(Error::database(format!("the schema {schema} belongs to \"{owner}\", not to \"{user}\""))
+                .hint(format!("load as \"{owner}\", or as an administrator: GRANT \"{owner}\" TO \"{user}\"")));
+        }
+        if schema == PUBLISHED && !ours {
+            return Err(Error::database(format!("there is a schema {schema} that is not a catalogue of atelier-etl"))
+                .hint("rename that schema or use another database: the load would replace it"));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the lock that only one load of a database has at a time. It is held until the session ends.
+pub async fn lock(session: &Session) -> Result<()> {
+    let row = one(session, &format!("SELECT pg_try_advisory_lock({LOCK})"), "take the lock of a load").await?;
+    if row.get(0) {
+        return Ok(());
+    }
+    let query = format!(
+        "SELECT a.pid, coalesce(host(a.client_addr), 'this host'), to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')
+         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+         WHERE l.locktype = 'advisory' AND l.granted
+           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND (l.classid::bigint << 32 | l.objid::bigint) = {LOCK}"
+    );
+    let holder = session.client.query_opt(&query, &[]).await.ok().flatten();
+    let who = holder.map_or_else(String::new, |row| {
+        let (pid, host, since): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
+        format!(", from {host}, since {since} (backend {pid})")
+    });
+    Err(Error::database(format!("another load of this database is running{who}"))
+        .hint("wait until it has ended, then load again"))
+}
+
+/// Makes an empty staging schema; whatever a load that died left behind goes. Call it with the lock held.
+pub async fn stage(session: &Session) -> Result<()> {
+    // A lane of a killed loader may still build an index: nobody else has lanes while we hold the lock.
+    let orphans = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND usename = current_user AND application_name = '{LANE_SESSION}'"
+    );
+    run(session, &orphans, "end the sessions of a load that died").await?;
+    let make = format!("DROP SCHEMA IF EXISTS {STAGING} CASCADE; CREATE SCHEMA {STAGING}");
+    run(session, &make, "make the schema atelier_staging").await?;
+    let load = schema::load_table();
+    let make = format!("SET search_path TO {STAGING}; {}; {}", load.create, load.after.join(";"));
+    run(session, &make, "make the table load").await
+}
+
+/// Drops what is staged.
+pub async fn unstage(session: &Session) -> Result<()> {
+    run(session, &format!("DROP SCHEMA IF EXISTS {STAGING} CASCADE"), "drop the schema atelier_staging").await
+}
+
+/// Says in the staged catalogue what it is. `started` is in seconds before now.
+pub async fn sign<'a>(
+    session: &Session,
+    load_id: &str,
+    started: f64,
+    tables: impl Iterator<Item = (&'a str, &'a TableReport)>,
+) -> Result<()> {
+    let tables: serde_json::Map<_, _> = tables
+        .map(|(name, report)| (name.to_owned(), serde_json::to_value(report).unwrap_or_default()))
+        .collect();
+    let tables = serde_json::Value::from(tables).to_string();
+    let insert = format!(
+        "INSERT INTO {STAGING}.load (load_id, started_at, finished_at, version, tables)
+         VALUES ($1::text::uuid, clock_timestamp() - make_interval(secs => $2), clock_timestamp(), $3, $4::text::jsonb)"
+    );
+    let result = session.client.execute(&insert, &[&load_id, &started, &env!("CARGO_PKG_VERSION"), &tables]).await;
+    result.map(drop).map_err(|error| session.failed("cannot write the table load", &error))
+}
+
+/// Lets the role for readers read what is staged. Makes the role where it may.
+pub async fn grant_to_reader(session: &Session) -> Result<()> {
+    let query = format!(
+        "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '{READER}'),
+                (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user)"
+    );
+    let row = one(session, &query, "look for the role atelier_reader").await?;
+    let (exists, may_create): (bool, bool) = (row.get(0), row.get(1));
+    if !exists {
+        if !may_create {
+            return Ok(());
+        }
+        // Roles belong to the whole server: a load of another database may make it at the same moment.
+        let make = format!(
+            "DO $$ BEGIN CREATE ROLE {READER} NOLOGIN;
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        );
+        run(session, &make, "make the role atelier_reader").await?;
+    }
+    let grant = format!(
+        "GRANT USAGE ON SCHEMA {STAGING} TO {READER}; GRANT SELECT ON ALL TABLES IN SCHEMA {STAGING} TO {READER}"
+    );
+    run(session, &grant, "grant the catalogue to atelier_reader").await
+}
+
+/// Publishes what is staged: one transaction renames. Readers see the old catalogue or the new one.
+pub async fn publish(session: &Session) -> Result<()> {
+    let row = one(session, &format!("SELECT to_regnamespace('{PUBLISHED}') IS NOT NULL"), "look for the published catalogue").await?;
+    let keep = if row.get(0) { format!("ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS};") } else { String::new() };
+    let publish = format!(
+        "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}';
+         DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; {keep}
+         ALTER SCHEMA {STAGING} RENAME TO {PUBLISHED}; COMMIT"
+    );
+    if let Err(error) = session.client.batch_execute(&publish).await {
+        let _ = session.client.batch_execute("ROLLBACK").await;
+        return Err(session.failed("cannot publish the load", &error));
+    }
+    Ok(())
+}
+
+/// Drops the catalogue that was published before. Gives a warning if its readers do not let go of it.
+pub async fn drop_previous(session: &Session) -> Option<String> {
+    let drop = format!(
+        "BEGIN; SET LOCAL lock_timeout = '{DROP_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; COMMIT"
+    );
+    let error = session.client.batch_execute(&drop).await.err()?;
+    let _ = session.client.batch_execute("ROLLBACK").await;
+    let why = session.failed("the new catalogue is published, but the previous one could not be dropped", &error);
+    Some(format!("{why}; the schema {PREVIOUS} takes room until the next load drops it").replace('\n', ";"))
+}
+
+async fn one(session: &Session, query: &str, what: &str) -> Result<Row> {
+    session.client.query_one(query, &[]).await.map_err(|error| session.failed(format!("cannot {what}"), &error))
+}
+
+async fn run(session: &Session, statements: &str, what: &str) -> Result<()> {
+    session.client.batch_execute(statements).await.map_err(|error| session.failed(format!("cannot {what}"), &error))
+}

@@ -1,0 +1,230 @@
+//! What happened, for people (a table) and for programs (JSON with stable keys).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use serde::Serialize;
+
+use crate::defect::{Code, Fault, Repair};
+use crate::error::{Error, Result};
+use crate::options::Output;
+use crate::pipeline::Outcome;
+use crate::source::Source;
+use crate::tables::{TABLES, Table};
+
+/// A load or a check. Seconds are wall-clock time.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// `load` or `check`.
+    pub command: &'static str,
+    /// Of atelier-etl.
+    pub version: &'static str,
+    /// Id of the load that is published now; null for a check.
+    pub load_id: Option<String>,
+    /// From start to end.
+    pub seconds: f64,
+    /// How long each stage took, in their order.
+    pub stages: Stages,
+    /// What the reading waited for most: `reading`, `parsing` or `database`.
+    pub bottleneck: &'static str,
+    /// Peak resident set of this process in bytes.
+    pub peak_rss_bytes: u64,
+    /// By table.
+    pub tables: BTreeMap<&'static str, TableReport>,
+    /// What is odd but no error.
+    pub warnings: Vec<String>,
+}
+
+/// Seconds of each stage of a load. A table's indexes are begun while other tables' rows still come in: `index` is
+/// what remains behind the last row.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Stages {
+    /// First reading of the parents, for their ids.
+    pub scan: f64,
+    /// Until the last row of the last table is in the database.
+    pub copy: f64,
+    /// Until the last index is built, analyzed and its table counted.
+    pub index: f64,
+    /// Until the catalogue is published and what was before is gone.
+    pub publish: f64,
+}
+
+/// What became of a file.
+#[derive(Debug, Serialize)]
+pub struct TableReport {
+    /// Its path.
+    pub file: String,
+    /// Its size on the disk.
+    pub bytes: u64,
+    /// XXH3 (128 bits) of the file as it stands on the disk, in hexadecimal.
+    pub digest: String,
+    /// Rows in the file: `loaded` + those of `rejected`.
+    pub read: u64,
+    /// Rows in the table.
+    pub loaded: u64,
+    /// Rows loaded after a repair, by its code.
+    pub repaired: BTreeMap<&'static str, u64>,
+    /// Rows not loaded, by code.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Sum of the XXH3 digests (128 bits) of the rows as COPY has them, in hexadecimal.
+    pub content_digest: String,
+    /// Of reading and copying its rows.
+    pub seconds: f64,
+    /// Of building its indexes, analyzing and counting; null for a check.
+    pub index_seconds: Option<f64>,
+    /// Where the rejected rows are; null if there are none.
+    pub rejects_file: Option<String>,
+    /// The first rows of each code.
+    pub examples: Vec<Example>,
+}
+
+/// A row with a defect.
+#[derive(Debug, Serialize)]
+pub struct Example {
+    /// Of the defect.
+    pub code: &'static str,
+    /// `repaired` or `rejected`.
+    pub outcome: &'static str,
+    /// Number of its first line, from 1.
+    pub line: u64,
+    /// The column at fault; null where it is the row as a whole.
+    pub column: Option<&'static str>,
+    /// What is wrong, or the row's beginning.
+    pub message: String,
+}
+
+impl TableReport {
+    /// What a pipeline found, and how long that took.
+    pub fn new(source: &Source, outcome: &Outcome, rejects_file: Option<String>, seconds: f64) -> TableReport {
+        let mended = outcome.mended.iter().map(|mended| Example {
+            code: mended.repair.code(),
+            outcome: "repaired",
+            line: mended.line,
+            column: None,
+            message: mended.excerpt.clone(),
+        });
+        let rejected = outcome.first_rejects.iter().map(|reject| Example {
+            code: reject.fault.code(),
+            outcome: "rejected",
+            line: reject.line,
+            column: Some(reject.column).filter(|column| !column.is_empty()),
+            message: reject.message.clone(),
+        });
+        TableReport {
+            file: source.path.display().to_string(),
+            bytes: outcome.file_bytes,
+            digest: format!("{:032x}", outcome.file_digest),
+            read: outcome.read,
+            loaded: outcome.loaded,
+            repaired: outcome.repaired.by_code::<Repair>(),
+            rejected: outcome.rejected.by_code::<Fault>(),
+            content_digest: format!("{:032x}", outcome.content_digest),
+            seconds,
+            index_seconds: None,
+            rejects_file,
+            examples: mended.chain(rejected).collect(),
+        }
+    }
+}
+
+impl Report {
+    /// Writes the JSON to its file.
+    pub fn write(&self, output: &mut Output) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        text.push(b'\n');
+        output.file.write_all(&text).map_err(|error| {
+            Error::usage(format!("cannot write the report to {}", output.path.display()))
+                .cause(error)
+                .hint("make room there or name another file with --report")
+        })
+    }
+
+    fn table(&self, table: &Table) -> Option<&TableReport> {
+        self.tables.get(table.name)
+    }
+
+    /// The summary for people, in lines of at most 80 columns besides paths and values from the files.
+    pub fn summary(&self) -> String {
+        let mut text = format!(
+            "{:<9}{:>12}{:>12}{:>10}{:>10}{:>9}{:>12}\n",
+            "table", "rows read", "loaded", "repaired", "rejected", "seconds", "rows/s"
+        );
+        let mut totals = (0, 0, 0, 0);
+        for (table, report) in TABLES.iter().filter_map(|table| Some((table, self.table(table)?))) {
+            let (repaired, rejected) = (report.repaired.values().sum(), report.rejected.values().sum());
+            let numbers = (report.read, report.loaded, repaired, rejected);
+            line(&mut text, table.name, numbers, report.seconds);
+            totals = (totals.0 + numbers.0, totals.1 + numbers.1, totals.2 + numbers.2, totals.3 + numbers.3);
+        }
+        line(&mut text, "total", totals, self.seconds);
+        for (table, report) in TABLES.iter().filter_map(|table| Some((table, self.table(table)?))) {
+            // Writing into a String cannot fail.
+            let _ = defects(&mut text, table, report);
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "warning: {warning}");
+        }
+        text
+    }
+}
+
+fn line(text: &mut String, name: &str, (read, loaded, repaired, rejected): (u64, u64, u64, u64), seconds: f64) {
+    let rate = if seconds > 0.0 { (read as f64 / seconds) as u64 } else { 0 };
+    let _ = writeln!(
+        text,
+        "{name:<9}{:>12}{:>12}{:>10}{:>10}{seconds:>9.1}{:>12}",
+        grouped(read),
+        grouped(loaded),
+        grouped(repaired),
+        grouped(rejected),
+        grouped(rate)
+    );
+}
+
+fn defects(text: &mut String, table: &Table, report: &TableReport) -> std::fmt::Result {
+    for (codes, outcome) in [(&report.repaired, "repaired"), (&report.rejected, "rejected")] {
+        for (code, rows) in codes {
+            writeln!(text, "{}: {} {outcome}, {code}", table.name, grouped(*rows))?;
+            for example in report.examples.iter().filter(|example| (example.outcome, example.code) == (outcome, *code)) {
+                let column = example.column.map(|column| format!("{column}: ")).unwrap_or_default();
+                writeln!(text, "  line {}: {column}{}", example.line, example.message)?;
+            }
+        }
+    }
+    if let Some(file) = &report.rejects_file {
+        writeln!(text, "  the rejected rows are in {file}")?;
+    }
+    Ok(())
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Peak resident set of this process in bytes, or 0 where the system does not tell.
+pub fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).unwrap_or_default() * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        let found = [0, 999, 1000, 27_665_228].map(grouped);
+        assert_eq!(found, ["0", "999", "1,000", "27,665,228"]);
+    }
+}

@@ -1,0 +1,201 @@
+//! Reading without a database: the parents' ids before a load, and the whole of `check`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use rayon::ThreadPool;
+
+use crate::defect::Reject;
+use crate::error::{Error, Result};
+use crate::options::Input;
+use crate::pipeline::{self, Job, Meter, Outcome, Parents, Taker, Waits};
+use crate::progress::{Board, Display, Phase};
+use crate::rejects::RejectFile;
+use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
+use crate::source::Source;
+use crate::tables::{TABLES, Table, TableId};
+
+/// Counts, and keeps nothing.
+struct Nowhere;
+
+impl Taker for Nowhere {
+    fn rows(&mut self, _: Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+    fn rejects(&mut self, _: &[Reject]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads `product` and `styles` for their accepted ids, which takes a few per cent of a load. Knowing them before the
+/// first row is copied lets all six tables load side by side, tells a product's position while it is copied, and
+/// tells an orphan at its line.
+pub fn parents(sources: &[Source], pool: &ThreadPool) -> Result<Parents> {
+    let mut parents = Parents::default();
+    let meter = Meter::default();
+    for table in [TableId::Product, TableId::Styles] {
+        let source = &sources[table as usize];
+        let job = Job { table: table.table(), source, parents: &parents, positions: None, meter: &meter };
+        let ids = Arc::new(pipeline::run(&job, pool, &mut Nowhere)?.ids);
+        keep(&mut parents, table, ids);
+    }
+    Ok(parents)
+}
+
+fn keep(parents: &mut Parents, table: TableId, ids: Arc<roaring::RoaringBitmap>) {
+    match table {
+        TableId::Product => parents.product = ids,
+        TableId::Styles => parents.styles = ids,
+        _ => {}
+    }
+}
+
+/// Writes rejects to their file and drops the rows.
+struct ToFile(RejectFile);
+
+impl Taker for ToFile {
+    fn rows(&mut self, _: Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+    fn rejects(&mut self, rejects: &[Reject]) -> Result<()> {
+        self.0.write(rejects)
+    }
+}
+
+/// Checks all six files. The error that there are too many rejects, if there are, comes beside the report.
+pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
+    let begin = Instant::now();
+    let board = Arc::new(Board::new(&input.sources));
+    let mut rejects: Vec<Option<RejectFile>> =
+        TABLES.iter().map(|table| RejectFile::create(&input.rejects, table).map(Some)).collect::<Result<_>>()?;
+    let display = Display::start(input.show, Arc::clone(&board));
+
+    let mut parents = Parents::default();
+    let mut checked = BTreeMap::new();
+    // A generation needs the ids of the ones before it.
+    let generations: [&[TableId]; 3] =
+        [&[TableId::Product], &[TableId::Styles], &[TableId::Photos, TableId::Skus, TableId::Related, TableId::Features]];
+    for generation in generations {
+        let jobs: Vec<(TableId, RejectFile)> =
+            generation.iter().filter_map(|&table| Some((table, rejects[table as usize].take()?))).collect();
+        for (table, mut found) in side_by_side(jobs, input, &parents, &board)? {
+            keep(&mut parents, table, Arc::new(std::mem::take(&mut found.outcome.ids)));
+            checked.insert(table, found);
+        }
+    }
+    drop(display);
+    Ok(report(input, checked, begin))
+}
+
+struct Checked {
+    outcome: Outcome,
+    rejects_file: Option<PathBuf>,
+    seconds: f64,
+}
+
+/// Checks tables whose parents are known, `jobs` at a time.
+fn side_by_side(
+    tables: Vec<(TableId, RejectFile)>,
+    input: &Input,
+    parents: &Parents,
+    board: &Board,
+) -> Result<Vec<(TableId, Checked)>> {
+    let lanes = input.jobs.min(tables.len());
+    let queue = Mutex::new(tables.into_iter());
+    let lane = || -> Result<Vec<(TableId, Checked)>> {
+        let mut done = Vec::new();
+        loop {
+            let next = queue.lock().ok().and_then(|mut queue| queue.next());
+            let Some((table, rejects)) = next else { return Ok(done) };
+            let progress = board.table(table);
+            progress.enter(Phase::Rows);
+            let begin = Instant::now();
+            let source = &input.sources[table as usize];
+            let job = Job { table: table.table(), source, parents, positions: None, meter: &progress.meter };
+            let mut taker = ToFile(rejects);
+            let outcome = pipeline::run(&job, &input.pool, &mut taker)?;
+            let rejects_file = taker.0.finish()?;
+            progress.enter(Phase::Done);
+            done.push((table, Checked { outcome, rejects_file, seconds: begin.elapsed().as_secs_f64() }));
+        }
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        let mut done = Vec::new();
+        for lane in lanes {
+            done.extend(lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(done)
+    })
+}
+
+fn report(input: &Input, checked: BTreeMap<TableId, Checked>, begin: Instant) -> (Report, Result<()>) {
+    let verdict = verdict(input, checked.iter().map(|(table, found)| (*table, &found.outcome)));
+    let waits = checked.values().map(|found| found.outcome.waits);
+    let report = Report {
+        command: "check",
+        version: env!("CARGO_PKG_VERSION"),
+        load_id: None,
+        bottleneck: bottleneck(waits),
+        stages: Stages::default(),
+        peak_rss_bytes: peak_rss_bytes(),
+        warnings: checked.iter().flat_map(|(table, found)| warnings(table.table(), &found.outcome)).collect(),
+        tables: (checked.iter())
+            .map(|(table, found)| {
+                let file = found.rejects_file.as_ref().map(|path| path.display().to_string());
+                let source = &input.sources[*table as usize];
+                (table.table().name, TableReport::new(source, &found.outcome, file, found.seconds))
+            })
+            .collect(),
+        seconds: begin.elapsed().as_secs_f64(),
+    };
+    (report, verdict)
+}
+
+/// Whether the files are accepted: no more rejects than allowed, and at least one product.
+pub fn verdict<'a>(input: &Input, outcomes: impl Iterator<Item = (TableId, &'a Outcome)>) -> Result<()> {
+    for (table, outcome) in outcomes {
+        let (name, rejected) = (table.table().name, outcome.rejected.total());
+        if input.max_rejects.exceeded_by(outcome) {
+            return Err(Error::input(format!(
+                "{name}: {rejected} of {} rows rejected, more than --max-rejects {} allows",
+                outcome.read, input.max_rejects
+            ))
+            .hint(format!(
+                "read {}, mend the file, or raise --max-rejects",
+                input.rejects.join(format!("{name}.csv")).display()
+            )));
+        }
+        if table == TableId::Product && outcome.loaded == 0 {
+            return Err(Error::input(format!("{name}: no row can be loaded from {}", input.sources[0].path.display()))
+                .hint("a catalogue needs at least one product: check that this is the right file"));
+        }
+    }
+    Ok(())
+}
+
+/// What is odd about a file but no error.
+pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if outcome.read == 0 {
+        warnings.push(format!("{}: the file has a header and no rows", table.name));
+    }
+    for column in &outcome.unknown_columns {
+        warnings.push(format!("{}: the column {column:?} is not loaded: no such column in the table", table.name));
+    }
+    warnings
+}
+
+/// What the rows waited for most.
+pub fn bottleneck(waits: impl Iterator<Item = Waits>) -> &'static str {
+    let mut sums = [("reading", 0.0), ("parsing", 0.0), ("database", 0.0)];
+    for wait in waits {
+        for (sum, part) in sums.iter_mut().zip([wait.reading, wait.parsing, wait.database]) {
+            sum.1 += part.as_secs_f64();
+        }
+    }
+    sums.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or("reading", |longest| longest.0)
+}
