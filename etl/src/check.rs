@@ -119,7 +119,7 @@ impl Checker {
                 return Err(Refusal {
                     column: self.table.columns[index].name,
                     fault: Fault::Orphan,
-                    message: format!("there is no {} with id {id}, or it was rejected", parent.table().name),
+                    message: format!("no row of {} has the id {id}, or it was rejected", parent.table().name),
                 });
             }
         }
@@ -166,7 +166,7 @@ impl Checker {
                         column,
                         Fault::BadPrice,
                         text,
-                        "is not a price from 0 to 9999999999.99 with at most two decimals",
+                        "not a price from 0 to 9999999999.99 with at most two decimals",
                     )
                 })?;
                 row.repairs[Repair::PriceFormat as usize] |= repaired;
@@ -178,17 +178,17 @@ impl Checker {
             Kind::Boolean => match text {
                 b"0" => Ok(Value::Boolean(false)),
                 b"1" => Ok(Value::Boolean(true)),
-                _ => Err(refusal(column, Fault::BadBoolean, text, "is neither 0 nor 1")),
+                _ => Err(refusal(column, Fault::BadBoolean, text, "neither 0 nor 1")),
             },
             Kind::Id => match integer(text) {
                 Some(id @ 1..) => {
                     row.id = id.unsigned_abs();
                     Ok(Value::Integer(id))
                 }
-                _ => Err(refusal(column, Fault::BadInteger, text, "is not an integer from 1 to 2147483647")),
+                _ => Err(refusal(column, Fault::BadInteger, text, "not an integer from 1 to 2147483647")),
             },
             Kind::Parent(_) | Kind::Integer => integer(text).map(Value::Integer).ok_or_else(|| {
-                refusal(column, Fault::BadInteger, text, "is not an integer from -2147483648 to 2147483647")
+                refusal(column, Fault::BadInteger, text, "not an integer from -2147483648 to 2147483647")
             }),
         }
     }
@@ -211,11 +211,11 @@ impl Checker {
                         column,
                         Fault::BadQuote,
                         text,
-                        "has a quote in the middle or text behind a closing quote",
+                        "a quote in the middle, or text behind a closing one",
                     ));
                 }
                 None => {
-                    let message = "a quote in the middle of a field, or text behind a closing quote".into();
+                    let message = "a quote in the middle of a field, or text behind a closing one".into();
                     return Err(Refusal { column: "", fault: Fault::BadQuote, message });
                 }
             }
@@ -239,26 +239,34 @@ impl Checker {
 
 #[cold]
 fn missing(column: &Column, what: &str) -> Refusal {
-    let message = format!("{} is {what}, but a value is needed", column.name);
+    let message = format!("{what}, but the column needs a value");
     Refusal { column: column.name, fault: Fault::MissingValue, message }
 }
 
 #[cold]
 fn bad_encoding(column: &Column, text: &[u8]) -> Refusal {
-    let what = if text.contains(&0) { "holds a NUL byte" } else { "is not UTF-8" };
+    let what = if text.contains(&0) { "it holds a NUL byte" } else { "not UTF-8" };
     refusal(column, Fault::BadEncoding, text, what)
 }
 
 #[cold]
 fn refusal(column: &Column, fault: Fault, text: &[u8], what: &str) -> Refusal {
-    Refusal { column: column.name, fault, message: format!("{:?} {what}", excerpt(text)) }
+    Refusal { column: column.name, fault, message: format!("{what}: {}", excerpt(text)) }
 }
 
-/// At most 40 characters of `text`, the rest as `…`.
+/// At most 40 characters of `text` that a terminal can show, the rest as `…`.
 pub fn excerpt(text: &[u8]) -> String {
     let head = String::from_utf8_lossy(&text[..text.len().min(200)]);
-    let mut short: String = head.chars().take(40).collect();
-    if short.len() < text.len() && short != head {
+    let mut characters = head.chars();
+    let mut short = String::new();
+    for character in characters.by_ref().take(40) {
+        if character.is_control() {
+            short.extend(character.escape_default());
+        } else {
+            short.push(character);
+        }
+    }
+    if characters.next().is_some() || text.len() > 200 {
         short.push('…');
     }
     short

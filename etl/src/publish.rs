@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use crate::connect::Session;
 use crate::error::{Error, Result};
-use crate::report::TableReport;
+use crate::report::Report;
 use crate::schema;
 
 /// What clients read.
@@ -137,23 +137,15 @@ pub async fn unstage(session: &Session) -> Result<()> {
     run(session, &format!("DROP SCHEMA IF EXISTS {STAGING} CASCADE"), "drop the schema atelier_staging").await
 }
 
-/// Says in the staged catalogue what it is. `started` is in seconds before now.
-pub async fn sign<'a>(
-    session: &Session,
-    load_id: &str,
-    started: f64,
-    tables: impl Iterator<Item = (&'a str, &'a TableReport)>,
-) -> Result<()> {
-    let tables: serde_json::Map<_, _> = tables
-        .map(|(name, report)| (name.to_owned(), serde_json::to_value(report).unwrap_or_default()))
-        .collect();
-    let tables = serde_json::Value::from(tables).to_string();
+/// Says in the staged catalogue what it is.
+pub async fn sign(session: &Session, report: &Report) -> Result<()> {
+    let tables = serde_json::to_string(&report.tables).unwrap_or_default();
     let insert = format!(
         "INSERT INTO {STAGING}.load (load_id, started_at, finished_at, version, tables)
          VALUES ($1::text::uuid, clock_timestamp() - make_interval(secs => $2), clock_timestamp(), $3, $4::text::jsonb)"
     );
     let result =
-        session.client.execute(&insert, &[&load_id, &started, &env!("CARGO_PKG_VERSION"), &tables]).await;
+        session.client.execute(&insert, &[&report.load_id, &report.seconds, &report.version, &tables]).await;
     result.map(drop).map_err(|error| session.failed("cannot write the table load", &error))
 }
 

@@ -20,7 +20,7 @@ pub struct Report {
     pub command: &'static str,
     /// Of atelier-etl.
     pub version: &'static str,
-    /// Id of the load that is published now; null for a check.
+    /// Id of the load that is published now; null if none was.
     pub load_id: Option<String>,
     /// From start to end.
     pub seconds: f64,
@@ -71,7 +71,7 @@ pub struct TableReport {
     pub content_digest: String,
     /// Of reading and copying its rows.
     pub seconds: f64,
-    /// Of building its indexes, analyzing and counting; null for a check.
+    /// Of building its indexes, analyzing and counting; null if there are none.
     pub index_seconds: Option<f64>,
     /// Where the rejected rows are; null if there are none.
     pub rejects_file: Option<String>,
