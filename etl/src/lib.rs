@@ -12,6 +12,7 @@ pub mod convert;
 pub mod defect;
 pub mod encode;
 pub mod header;
+pub mod number;
 pub mod parse;
 pub mod pipeline;
 pub mod record;
