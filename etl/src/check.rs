@@ -133,7 +133,7 @@ impl Checker {
         clean: bool,
         row: &mut Row<'a>,
     ) -> Result<Value<'a>, Refusal> {
-        let text = &raw[field.start..field.end];
+        let text = field.of(raw);
         let null = field.form == Form::Bare && text == b"null";
         match column.kind {
             Kind::Text { empty, null: nullable } => {
@@ -198,7 +198,7 @@ impl Checker {
             if field.form != Form::Ragged {
                 continue;
             }
-            let text = &raw[field.start..field.end];
+            let text = field.of(raw);
             let column = self.layout.fields.iter().position(|&index| index == place);
             match column.map(|index| &self.table.columns[index]) {
                 Some(column)

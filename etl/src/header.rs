@@ -37,7 +37,7 @@ pub fn layout(line: &[u8], table: &Table, file: &str) -> Result<Layout> {
         .kept()
         .iter()
         .map(|field| {
-            let text = String::from_utf8_lossy(&line[field.start..field.end]);
+            let text = String::from_utf8_lossy(field.of(line));
             spaced |= field.form != Form::Bare && text.trim() != text;
             text.trim().to_owned()
         })

@@ -34,12 +34,18 @@ pub enum Form {
 /// A field: the span of its content in the record, without quotes and surrounding spaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Field {
-    /// First byte of the content.
-    pub start: usize,
-    /// Behind its last byte.
-    pub end: usize,
+    start: u32,
+    end: u32,
     /// How it is written.
     pub form: Form,
+}
+
+impl Field {
+    /// The content, in the bytes that were scanned.
+    #[inline]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.end as usize]
+    }
 }
 
 /// The fields of one record. Reused from record to record.
@@ -76,7 +82,8 @@ impl Fields {
     #[inline]
     fn push(&mut self, start: usize, end: usize, form: Form) {
         if let Some(slot) = self.kept.get_mut(self.count) {
-            *slot = Field { start, end, form };
+            // Whoever scans has at most a few MiB.
+            *slot = Field { start: start as u32, end: end as u32, form };
         }
         self.count += 1;
     }
@@ -91,6 +98,21 @@ fn is_space(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
+/// Bytes that end or change the reading of a bare field.
+static SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut index = 0;
+    let special = b",\n\r\" \t";
+    while index < special.len() {
+        table[special[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+/// A closing quote is looked for byte by byte over this distance before a search with vectors is worth its call.
+const SHORT_FIELD: usize = 16;
+
 /// Reads the fields of the record at the start of `bytes`, up to the first line end outside quotes, or to the
 /// end of `bytes`. Gives the index of that `\n`, or the length. A `\r` before the line end belongs to it.
 #[inline]
@@ -98,15 +120,34 @@ pub fn scan(bytes: &[u8], fields: &mut Fields) -> usize {
     fields.clear();
     let mut at = 0;
     loop {
-        let field_start = at;
-        while at < bytes.len() && is_space(bytes[at]) {
-            at += 1;
-        }
+        // The usual forms first, `140` and `"XS"` with a comma or line end behind; all others in full.
+        let start = at;
+        let form;
+        let end;
         if bytes.get(at) == Some(&b'"') {
-            fields.spaced |= at > field_start;
-            at = scan_quoted(bytes, at, field_start, fields);
+            let content = &bytes[start + 1..];
+            let near = &content[..content.len().min(SHORT_FIELD)];
+            let close = match near.iter().position(|&byte| byte == b'"') {
+                Some(close) => Some(close),
+                None => memchr(b'"', &content[near.len()..]).map(|close| near.len() + close),
+            };
+            form = Form::Quoted;
+            end = close.map_or(bytes.len(), |close| start + 1 + close);
+            at = end + 1;
         } else {
-            at = scan_bare(bytes, at, field_start, fields);
+            form = Form::Bare;
+            while let Some(&byte) = bytes.get(at)
+                && !SPECIAL[usize::from(byte)]
+            {
+                at += 1;
+            }
+            end = at;
+        }
+        let behind = bytes.get(at);
+        if at <= bytes.len() && matches!(behind, None | Some(b',' | b'\n')) {
+            fields.push(start + usize::from(form == Form::Quoted), end, form);
+        } else {
+            at = scan_in_full(bytes, start, fields);
         }
         match bytes.get(at) {
             Some(b',') => at += 1,
@@ -115,8 +156,22 @@ pub fn scan(bytes: &[u8], fields: &mut Fields) -> usize {
     }
 }
 
-/// A field whose opening quote is at `quote`. Gives the index of the comma or `\n` behind it, or the length.
-#[inline]
+/// The field at `field_start`, whatever its form. Gives the index of the comma or `\n` behind it, or the length.
+#[inline(never)]
+fn scan_in_full(bytes: &[u8], field_start: usize, fields: &mut Fields) -> usize {
+    let mut at = field_start;
+    while at < bytes.len() && is_space(bytes[at]) {
+        at += 1;
+    }
+    if bytes.get(at) == Some(&b'"') {
+        fields.spaced |= at > field_start;
+        scan_quoted(bytes, at, field_start, fields)
+    } else {
+        scan_bare(bytes, at, field_start, fields)
+    }
+}
+
+/// A field whose opening quote is at `quote`.
 fn scan_quoted(bytes: &[u8], quote: usize, field_start: usize, fields: &mut Fields) -> usize {
     let start = quote + 1;
     let mut from = start;
@@ -138,26 +193,22 @@ fn scan_quoted(bytes: &[u8], quote: usize, field_start: usize, fields: &mut Fiel
     };
     let form = if escaped { Form::Escaped } else { Form::Quoted };
     let mut at = close + 1;
-    // The usual case first: nothing between the quote and the comma or line end.
-    if at < bytes.len() && bytes[at] != b',' && bytes[at] != b'\n' {
-        while at < bytes.len() && is_space(bytes[at]) {
-            at += 1;
-        }
-        let spaces_end = at;
-        if bytes.get(at) == Some(&b'\r') && matches!(bytes.get(at + 1), None | Some(b'\n')) {
-            at += 1;
-        }
-        if !matches!(bytes.get(at), None | Some(b',' | b'\n')) {
-            return scan_ragged(bytes, at, field_start, fields);
-        }
-        fields.spaced |= spaces_end > close + 1;
+    while at < bytes.len() && is_space(bytes[at]) {
+        at += 1;
     }
+    let spaces_end = at;
+    if bytes.get(at) == Some(&b'\r') && matches!(bytes.get(at + 1), None | Some(b'\n')) {
+        at += 1;
+    }
+    if !matches!(bytes.get(at), None | Some(b',' | b'\n')) {
+        return scan_ragged(bytes, at, field_start, fields);
+    }
+    fields.spaced |= spaces_end > close + 1;
     fields.push(start, close, form);
     at
 }
 
 /// A field without quotes, its leading spaces already passed.
-#[inline]
 fn scan_bare(bytes: &[u8], start: usize, field_start: usize, fields: &mut Fields) -> usize {
     let mut at = start;
     while at < bytes.len() {
@@ -214,7 +265,7 @@ impl Shape {
             && fields.count() == self.fields
             && self.ids.iter().all(|&id| {
                 fields.kept().get(id).is_some_and(|field| {
-                    let text = &line[field.start..field.end];
+                    let text = field.of(line);
                     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
                 })
             })
