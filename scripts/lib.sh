@@ -189,7 +189,7 @@ pg_write_url() {
 # process are for everyone to see.
 pg_psql() {
     PGHOST=127.0.0.1 PGPORT=$(pg_port) PGUSER=atelier PGPASSWORD=$(pg_password) PGDATABASE=${PGDATABASE:-atelier} \
-        PGSSLMODE=disable "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 "$@"
+        PGSSLMODE=disable PGOPTIONS='-c client_min_messages=warning' "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 "$@"
 }
 
 port_is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
