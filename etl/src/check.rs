@@ -119,7 +119,7 @@ impl Checker {
                 return Err(Refusal {
                     column: self.table.columns[index].name,
                     fault: Fault::Orphan,
-                    message: format!("there is no {} with id {id}, or it was rejected", parent.table().name),
+                    message: format!("no row of {} has the id {id}, or it was rejected", parent.table().name),
                 });
             }
         }
@@ -162,7 +162,12 @@ impl Checker {
                 }
                 let price = price(text, field.form, column);
                 let (cents, repaired) = price.ok_or_else(|| {
-                    refusal(column, Fault::BadPrice, text, "is not a price from 0 to 9999999999.99 with at most two decimals")
+                    refusal(
+                        column,
+                        Fault::BadPrice,
+                        text,
+                        "not a price from 0 to 9999999999.99 with at most two decimals",
+                    )
                 })?;
                 row.repairs[Repair::PriceFormat as usize] |= repaired;
                 Ok(Value::Cents(cents))
@@ -173,17 +178,17 @@ impl Checker {
             Kind::Boolean => match text {
                 b"0" => Ok(Value::Boolean(false)),
                 b"1" => Ok(Value::Boolean(true)),
-                _ => Err(refusal(column, Fault::BadBoolean, text, "is neither 0 nor 1")),
+                _ => Err(refusal(column, Fault::BadBoolean, text, "neither 0 nor 1")),
             },
             Kind::Id => match integer(text) {
                 Some(id @ 1..) => {
                     row.id = id.unsigned_abs();
                     Ok(Value::Integer(id))
                 }
-                _ => Err(refusal(column, Fault::BadInteger, text, "is not an integer from 1 to 2147483647")),
+                _ => Err(refusal(column, Fault::BadInteger, text, "not an integer from 1 to 2147483647")),
             },
             Kind::Parent(_) | Kind::Integer => integer(text).map(Value::Integer).ok_or_else(|| {
-                refusal(column, Fault::BadInteger, text, "is not an integer from -2147483648 to 2147483647")
+                refusal(column, Fault::BadInteger, text, "not an integer from -2147483648 to 2147483647")
             }),
         }
     }
@@ -198,12 +203,19 @@ impl Checker {
             let text = &raw[field.start..field.end];
             let column = self.layout.fields.iter().position(|&index| index == place);
             match column.map(|index| &self.table.columns[index]) {
-                Some(column) if matches!(column.kind, Kind::Price { .. }) && price(text, field.form, column).is_some() => {}
+                Some(column)
+                    if matches!(column.kind, Kind::Price { .. })
+                        && price(text, field.form, column).is_some() => {}
                 Some(column) => {
-                    return Err(refusal(column, Fault::BadQuote, text, "has a quote in the middle or text behind a closing quote"));
+                    return Err(refusal(
+                        column,
+                        Fault::BadQuote,
+                        text,
+                        "a quote in the middle, or text behind a closing one",
+                    ));
                 }
                 None => {
-                    let message = "a quote in the middle of a field, or text behind a closing quote".into();
+                    let message = "a quote in the middle of a field, or text behind a closing one".into();
                     return Err(Refusal { column: "", fault: Fault::BadQuote, message });
                 }
             }
@@ -217,33 +229,44 @@ impl Checker {
         Refusal {
             column: "",
             fault: Fault::FieldCount,
-            message: format!("{found} field{} where the header has {wanted}", if found == 1 { "" } else { "s" }),
+            message: format!(
+                "{found} field{} where the header has {wanted}",
+                if found == 1 { "" } else { "s" }
+            ),
         }
     }
 }
 
 #[cold]
 fn missing(column: &Column, what: &str) -> Refusal {
-    let message = format!("{} is {what}, but a value is needed", column.name);
+    let message = format!("{what}, but the column needs a value");
     Refusal { column: column.name, fault: Fault::MissingValue, message }
 }
 
 #[cold]
 fn bad_encoding(column: &Column, text: &[u8]) -> Refusal {
-    let what = if text.contains(&0) { "holds a NUL byte" } else { "is not UTF-8" };
+    let what = if text.contains(&0) { "it holds a NUL byte" } else { "not UTF-8" };
     refusal(column, Fault::BadEncoding, text, what)
 }
 
 #[cold]
 fn refusal(column: &Column, fault: Fault, text: &[u8], what: &str) -> Refusal {
-    Refusal { column: column.name, fault, message: format!("{:?} {what}", excerpt(text)) }
+    Refusal { column: column.name, fault, message: format!("{what}: {}", excerpt(text)) }
 }
 
-/// At most 40 characters of `text`, the rest as `…`.
+/// At most 40 characters of `text` that a terminal can show, the rest as `…`.
 pub fn excerpt(text: &[u8]) -> String {
     let head = String::from_utf8_lossy(&text[..text.len().min(200)]);
-    let mut short: String = head.chars().take(40).collect();
-    if short.len() < text.len() && short != head {
+    let mut characters = head.chars();
+    let mut short = String::new();
+    for character in characters.by_ref().take(40) {
+        if character.is_control() {
+            short.extend(character.escape_default());
+        } else {
+            short.push(character);
+        }
+    }
+    if characters.next().is_some() || text.len() > 200 {
         short.push('…');
     }
     short
@@ -318,7 +341,10 @@ mod tests {
     use crate::header::layout;
     use crate::record::scan;
 
-    fn check(table: TableId, line: &str) -> Result<(Vec<String>, [bool; 3]), (&'static str, Fault)> {
+    /// The values and repairs of a line, or the column and the fault.
+    type Checked = Result<(Vec<String>, [bool; 3]), (&'static str, Fault)>;
+
+    fn check(table: TableId, line: &str) -> Checked {
         let table = table.table();
         let header: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
         let layout = layout(header.join(",").as_bytes(), table, "x.csv").unwrap();

@@ -107,9 +107,13 @@ impl Target {
             Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
                 "check the user in --database-url, and what pg_hba.conf lets in"
             }
-            Some(&SqlState::INVALID_CATALOG_NAME) => "create the database (createdb) or name another in --database-url",
+            Some(&SqlState::INVALID_CATALOG_NAME) => {
+                "create the database (createdb) or name another in --database-url"
+            }
             Some(&SqlState::TOO_MANY_CONNECTIONS) => "close other sessions or raise max_connections",
-            Some(&SqlState::CANNOT_CONNECT_NOW) => "the database is starting or stopping: give it time with --wait SECONDS",
+            Some(&SqlState::CANNOT_CONNECT_NOW) => {
+                "the database is starting or stopping: give it time with --wait SECONDS"
+            }
             _ if may_come(&error) => {
                 "check that PostgreSQL runs there and the address in --database-url; --wait SECONDS waits for it"
             }
@@ -134,7 +138,8 @@ impl Target {
             })
             .collect();
         let user = self.config.get_user().map(|user| format!(" as {user}")).unwrap_or_default();
-        let database = self.config.get_dbname().map(|name| format!("database \"{name}\" at ")).unwrap_or_default();
+        let database =
+            self.config.get_dbname().map(|name| format!("database \"{name}\" at ")).unwrap_or_default();
         format!("{database}{}{user}", hosts.join(","))
     }
 }
@@ -177,7 +182,8 @@ impl Canceller {
     }
 }
 
-const LOST: &str = "look into PostgreSQL's log, see that it runs, and load again; the published catalogue is as it was";
+const LOST: &str =
+    "look into PostgreSQL's log, see that it runs, and load again; the published catalogue is as it was";
 
 /// What to do about a statement that failed.
 fn hint(error: &tokio_postgres::Error) -> &'static str {
@@ -190,8 +196,12 @@ fn hint(error: &tokio_postgres::Error) -> &'static str {
             "grant the rights to this user (GRANT CREATE ON DATABASE …) or use the owner of the catalogue"
         }
         SqlState::OUT_OF_MEMORY => "give PostgreSQL more memory or lower its settings, and load again",
-        SqlState::QUERY_CANCELED => "somebody or a time-out cancelled it: load again; the published catalogue is as it was",
-        _ => "look into PostgreSQL's log, mend the cause, and load again; the published catalogue is as it was",
+        SqlState::QUERY_CANCELED => {
+            "somebody or a time-out cancelled it: load again; the published catalogue is as it was"
+        }
+        _ => {
+            "look into PostgreSQL's log, mend the cause, and load again; the published catalogue is as it was"
+        }
     }
 }
 
@@ -202,7 +212,10 @@ fn may_come(error: &tokio_postgres::Error) -> bool {
         Some(code) => *code == SqlState::CANNOT_CONNECT_NOW,
         None => error.source().is_some_and(|source| {
             source.downcast_ref::<std::io::Error>().is_some_and(|error| {
-                !matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::PermissionDenied)
+                !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::InvalidData | std::io::ErrorKind::PermissionDenied
+                )
             })
         }),
     }
@@ -212,7 +225,8 @@ fn may_come(error: &tokio_postgres::Error) -> bool {
 fn describe(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
     if let Some(refusal) = error.as_db_error() {
-        let mut text = format!("{}: {} (SQLSTATE {})", refusal.severity(), refusal.message(), refusal.code().code());
+        let mut text =
+            format!("{}: {} (SQLSTATE {})", refusal.severity(), refusal.message(), refusal.code().code());
         for more in [refusal.detail(), refusal.hint(), refusal.where_()].into_iter().flatten() {
             text.push_str("; ");
             text.push_str(more.lines().next().unwrap_or_default());
@@ -233,8 +247,14 @@ mod tests {
     fn both_forms_of_connection_strings_are_described_without_the_password() {
         for (text, expected) in [
             ("postgresql://ann:secret@db.example:6543/shop", "database \"shop\" at db.example:6543 as ann"),
-            ("host=a,b port=5433 user=ann password=secret dbname=shop", "database \"shop\" at a:5433,b:5433 as ann"),
-            ("postgresql://ann@%2Ftmp%2Fpg/shop?sslmode=verify-full", "database \"shop\" at /tmp/pg/.s.PGSQL.5432 as ann"),
+            (
+                "host=a,b port=5433 user=ann password=secret dbname=shop",
+                "database \"shop\" at a:5433,b:5433 as ann",
+            ),
+            (
+                "postgresql://ann@%2Ftmp%2Fpg/shop?sslmode=verify-full",
+                "database \"shop\" at /tmp/pg/.s.PGSQL.5432 as ann",
+            ),
             ("dbname=shop", "database \"shop\" at /var/run/postgresql/.s.PGSQL.5432"),
         ] {
             assert!(Target::parse(text).unwrap().describe().starts_with(expected), "{text}");
@@ -243,7 +263,13 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_a_usage_error_that_does_not_show_the_password() {
-        for text in ["", "postgresql://ann:secret@db:port/shop", "host", "host=a sslmode=always password=secret", "mysql://ann:secret@db/shop"] {
+        for text in [
+            "",
+            "postgresql://ann:secret@db:port/shop",
+            "host",
+            "host=a sslmode=always password=secret",
+            "mysql://ann:secret@db/shop",
+        ] {
             let error = Target::parse(text).err().unwrap();
             assert_eq!(error.class().exit_code(), 2, "{text}");
             assert!(!error.to_string().contains("secret"), "{error}");

@@ -69,7 +69,8 @@ impl Converter {
 
     /// Parses, checks and encodes all records of `chunk`.
     pub fn convert(&self, chunk: Chunk) -> Converted {
-        let clean = memchr::memchr(0, &chunk.bytes).is_none() && simdutf8::basic::from_utf8(&chunk.bytes).is_ok();
+        let clean =
+            memchr::memchr(0, &chunk.bytes).is_none() && simdutf8::basic::from_utf8(&chunk.bytes).is_ok();
         let columns = self.checker.table().columns.len();
         let mut out = Converted {
             // Binary integers are longer than short decimal ones, by at most this much in real files.
@@ -270,7 +271,8 @@ mod tests {
     #[test]
     fn the_first_row_with_an_id_stays_and_leaves_no_trace_of_the_second() {
         let mut seen = RoaringBitmap::from_iter([7]);
-        let mut with = converter().convert(chunk("1,1,\"S\",1\n1,2, \"M\",2\nx,1,\"S\",1\n7,1,\"L\",3\n2,2,\"M\",2"));
+        let mut with =
+            converter().convert(chunk("1,1,\"S\",1\n1,2, \"M\",2\nx,1,\"S\",1\n7,1,\"L\",3\n2,2,\"M\",2"));
         with.reject_duplicates(&mut seen);
         let mut without = converter().convert(chunk("1,1,\"S\",1\n2,2,\"M\",2"));
         without.reject_duplicates(&mut RoaringBitmap::new());

@@ -58,7 +58,9 @@ impl Copy {
     /// need no log of their own with `wal_level=minimal`.
     pub async fn run(self, session: &Session) -> Result<Copied> {
         let table = self.table;
-        let failed = |error: &tokio_postgres::Error| session.failed(format!("cannot copy {} into the database", table.name), error);
+        let failed = |error: &tokio_postgres::Error| {
+            session.failed(format!("cannot copy {} into the database", table.name), error)
+        };
         let create = format!("BEGIN; {}", schema::statements(table).create);
         session.client.batch_execute(&create).await.map_err(|error| failed(&error))?;
         let sink = session.client.copy_in(&copy_statement(table)).await.map_err(|error| failed(&error))?;
@@ -115,8 +117,9 @@ pub fn expect_rows(table: &Table, sent: u64, found: u64, verb: &str) -> Result<(
     if sent == found {
         return Ok(());
     }
-    Err(Error::mismatch(format!("{}: {sent} rows were accepted, but {verb} {found}", table.name))
-        .hint("the load is not published; this is a fault of atelier-etl or of the database: please report it"))
+    Err(Error::mismatch(format!("{}: {sent} rows were accepted, but {verb} {found}", table.name)).hint(
+        "the load is not published; this is a fault of atelier-etl or of the database: please report it",
+    ))
 }
 
 struct Queue {

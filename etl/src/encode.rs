@@ -111,7 +111,13 @@ mod tests {
     fn a_row_is_counted_and_every_field_has_its_length() {
         let mut out = Vec::new();
         row(
-            &[Value::Integer(-2), Value::Null, Value::Boolean(true), Value::Text(b"XS"), Value::Escaped(b"6\"\" x\"\"")],
+            &[
+                Value::Integer(-2),
+                Value::Null,
+                Value::Boolean(true),
+                Value::Text(b"XS"),
+                Value::Escaped(b"6\"\" x\"\""),
+            ],
             Some(7),
             &mut out,
         );

@@ -21,8 +21,11 @@ pub struct Layout {
 pub fn layout(line: &[u8], table: &Table, file: &str) -> Result<Layout> {
     let wrong = |what: String| {
         let expected: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
-        Error::input(format!("{file}, line 1: {what}"))
-            .hint(format!("the header of {} is {}, in any order", table.name, expected.join(",")))
+        Error::input(format!("{file}, line 1: {what}")).hint(format!(
+            "the header of {} is {}, in any order",
+            table.name,
+            expected.join(",")
+        ))
     };
     let mut fields = Fields::default();
     scan(line, &mut fields);
@@ -46,7 +49,9 @@ pub fn layout(line: &[u8], table: &Table, file: &str) -> Result<Layout> {
             .filter(|&index| column.headers.iter().any(|header| header.eq_ignore_ascii_case(&names[index])));
         match (found.next(), found.next()) {
             (Some(index), None) => places.push(index),
-            (Some(_), Some(_)) => return Err(wrong(format!("the column \"{}\" stands twice", column.headers[0]))),
+            (Some(_), Some(_)) => {
+                return Err(wrong(format!("the column \"{}\" stands twice", column.headers[0])));
+            }
             (None, _) => {
                 return Err(wrong(format!(
                     "no column \"{}\" (found: {})",
@@ -64,7 +69,12 @@ pub fn layout(line: &[u8], table: &Table, file: &str) -> Result<Layout> {
         .map(|(_, &place)| place)
         .collect();
     let unknown = (0..names.len()).filter(|index| !places.contains(index)).map(|index| names[index].clone());
-    Ok(Layout { unknown: unknown.collect(), shape: Shape { fields: names.len(), ids }, fields: places, spaced })
+    Ok(Layout {
+        unknown: unknown.collect(),
+        shape: Shape { fields: names.len(), ids },
+        fields: places,
+        spaced,
+    })
 }
 
 #[cfg(test)]
@@ -77,7 +87,10 @@ mod tests {
         let related = TableId::Related.table();
         let read = |line: &str| layout(line.as_bytes(), related, "related.csv");
         let usual = read("id,current_product_id,related_product_id").unwrap();
-        assert_eq!((&usual.fields[..], &usual.shape.ids[..], usual.spaced), (&[0, 1, 2][..], &[0, 1, 2][..], false));
+        assert_eq!(
+            (&usual.fields[..], &usual.shape.ids[..], usual.spaced),
+            (&[0, 1, 2][..], &[0, 1, 2][..], false)
+        );
 
         let other = read("related_product_id, \"productId\" ,note,ID\r").unwrap();
         assert_eq!(other.fields, [3, 1, 0]);
@@ -91,7 +104,10 @@ mod tests {
         let styles = TableId::Styles.table();
         for (line, expected) in [
             ("id,productId,name,sale_price,default_style", "no column \"original_price\""),
-            ("id,productId,product_id,name,sale_price,original_price,default_style", "\"productId\" stands twice"),
+            (
+                "id,productId,product_id,name,sale_price,original_price,default_style",
+                "\"productId\" stands twice",
+            ),
             ("\"id,productId", "not a header"),
         ] {
             let message = layout(line.as_bytes(), styles, "styles.csv").unwrap_err().to_string();

@@ -7,26 +7,26 @@ pub mod options;
 pub mod error;
 pub mod tables;
 
-pub mod source;
-pub mod record;
-pub mod header;
-pub mod split;
-pub mod parse;
-pub mod defect;
 pub mod check;
-pub mod encode;
 pub mod convert;
-pub mod rejects;
+pub mod defect;
+pub mod encode;
+pub mod header;
+pub mod parse;
 pub mod pipeline;
+pub mod record;
+pub mod rejects;
 pub mod scan;
+pub mod source;
+pub mod split;
 
-pub mod tls;
 pub mod connect;
-pub mod schema;
 pub mod copy;
-pub mod publish;
 pub mod load;
+pub mod publish;
+pub mod schema;
 pub mod status;
+pub mod tls;
 
 pub mod progress;
 pub mod report;

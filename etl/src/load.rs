@@ -25,14 +25,8 @@ use crate::schema;
 use crate::tables::{TABLES, Table, TableId};
 
 /// The order in which tables are copied: those that take longest first, so that the lanes end together.
-const LONGEST_FIRST: [TableId; 6] = [
-    TableId::Photos,
-    TableId::Skus,
-    TableId::Related,
-    TableId::Product,
-    TableId::Features,
-    TableId::Styles,
-];
+const LONGEST_FIRST: [TableId; 6] =
+    [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
 
 /// Memory for sorting an index's entries: with less, large indexes are sorted on the disk.
 const INDEX_MEMORY: &str = "256MB";
@@ -46,13 +40,14 @@ pub struct Options {
     pub keep_previous: bool,
 }
 
-/// Loads and publishes. Ends early with [`Error::interrupted`] when `interrupt` is ready.
+/// Loads and publishes. Ends early with [`Error::interrupted`] when `interrupt` is ready. Files that are not
+/// accepted come as an error beside the report, which says what was found in them.
 pub async fn load(
     input: &mut Input,
     database: &Database,
     options: &Options,
     interrupt: impl Future<Output = ()>,
-) -> Result<Report> {
+) -> Result<(Report, Result<()>)> {
     let begin = Instant::now();
     let mut interrupt = std::pin::pin!(interrupt);
     let control = tokio::select! {
@@ -62,7 +57,8 @@ pub async fn load(
     publish::check_rights(&control).await?;
     publish::lock(&control).await?;
     // Not before the lock is ours: another load may be writing them.
-    let rejects = TABLES.iter().map(|table| RejectFile::create(&input.rejects, table)).collect::<Result<_>>()?;
+    let rejects =
+        TABLES.iter().map(|table| RejectFile::create(&input.rejects, table)).collect::<Result<_>>()?;
 
     let load = Load {
         input,
@@ -77,13 +73,14 @@ pub async fn load(
         error = control.ended() => Err(error),
         () = &mut interrupt => Err(Error::interrupted()),
     };
-    match staged {
-        Ok(staged) => load.publish(staged, options).await,
-        Err(error) => {
-            load.clean_up().await;
-            Err(error)
-        }
+    let published = match staged {
+        Ok((report, Ok(()))) => load.publish(report, options).await.map(|report| (report, Ok(()))),
+        refused_or_failed => refused_or_failed,
+    };
+    if !matches!(published, Ok((_, Ok(())))) {
+        load.clean_up().await;
     }
+    published
 }
 
 struct Load<'a> {
@@ -93,15 +90,6 @@ struct Load<'a> {
     board: Arc<Board>,
     cancellers: Mutex<Vec<Canceller>>,
     begin: Instant,
-}
-
-/// A load that is complete and verified, but not published.
-struct Staged {
-    load_id: String,
-    tables: BTreeMap<&'static str, TableReport>,
-    stages: Stages,
-    bottleneck: &'static str,
-    warnings: Vec<String>,
 }
 
 /// What a lane does next.
@@ -129,7 +117,8 @@ struct Queue {
 }
 
 impl Load<'_> {
-    async fn stage(&self, rejects: Vec<RejectFile>) -> Result<Staged> {
+    /// Makes the whole catalogue but publishes nothing. With files that are not accepted, nothing is signed.
+    async fn stage(&self, rejects: Vec<RejectFile>) -> Result<(Report, Result<()>)> {
         let begin = Instant::now();
         let mut stages = Stages::default();
         publish::stage(self.control).await?;
@@ -147,28 +136,37 @@ impl Load<'_> {
         let copied_at = *lock(&queue.copied_at);
         stages.copy = (copied_at - copying).as_secs_f64();
         let done = std::mem::take(&mut *lock(&queue.done));
-        scan::verdict(self.input, done.iter().map(|(table, done)| (*table, &done.copied.outcome)))?;
+        let verdict =
+            scan::verdict(self.input, done.iter().map(|(table, done)| (*table, &done.copied.outcome)));
         stages.index = copied_at.elapsed().as_secs_f64();
-
-        let mut tables = BTreeMap::new();
-        for (table, done) in &done {
-            let file = done.copied.rejects_file.as_ref().map(|path| path.display().to_string());
-            let source = &self.input.sources[*table as usize];
-            let mut report = TableReport::new(source, &done.copied.outcome, file, done.seconds);
-            report.index_seconds = lock(&queue.index_seconds).get(table).copied();
-            tables.insert(table.table().name, report);
-        }
-        let load_id = uuid::Uuid::now_v7().to_string();
-        let started = self.begin.elapsed().as_secs_f64();
-        publish::sign(self.control, &load_id, started, tables.iter().map(|(name, report)| (*name, report))).await?;
-        publish::grant_to_reader(self.control).await?;
-        Ok(Staged {
-            load_id,
-            bottleneck: scan::bottleneck(done.values().map(|done| done.copied.outcome.waits)),
-            warnings: done.iter().flat_map(|(table, done)| scan::warnings(table.table(), &done.copied.outcome)).collect(),
-            tables,
+        let report = Report {
+            command: "load",
+            version: env!("CARGO_PKG_VERSION"),
+            load_id: verdict.is_ok().then(|| uuid::Uuid::now_v7().to_string()),
+            seconds: self.begin.elapsed().as_secs_f64(),
             stages,
-        })
+            bottleneck: scan::bottleneck(done.values().map(|done| done.copied.outcome.waits)),
+            peak_rss_bytes: peak_rss_bytes(),
+            warnings: done
+                .iter()
+                .flat_map(|(table, done)| scan::warnings(table.table(), &done.copied.outcome))
+                .collect(),
+            tables: done
+                .iter()
+                .map(|(table, done)| {
+                    let file = done.copied.rejects_file.as_ref().map(|path| path.display().to_string());
+                    let source = &self.input.sources[*table as usize];
+                    let mut report = TableReport::new(source, &done.copied.outcome, file, done.seconds);
+                    report.index_seconds = lock(&queue.index_seconds).get(table).copied();
+                    (table.table().name, report)
+                })
+                .collect(),
+        };
+        if verdict.is_ok() {
+            publish::sign(self.control, &report).await?;
+            publish::grant_to_reader(self.control).await?;
+        }
+        Ok((report, verdict))
     }
 
     /// The first reading, in a thread that may block.
@@ -212,7 +210,11 @@ impl Load<'_> {
              WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{INDEX_MEMORY}')",
             publish::STAGING
         );
-        session.client.batch_execute(&settings).await.map_err(|error| session.failed("cannot set up a session", &error))?;
+        session
+            .client
+            .batch_execute(&settings)
+            .await
+            .map_err(|error| session.failed("cannot set up a session", &error))?;
         loop {
             let task = lock(&queue.tasks).pop();
             match task {
@@ -283,28 +285,15 @@ impl Load<'_> {
         }
     }
 
-    async fn publish(&self, staged: Staged, options: &Options) -> Result<Report> {
-        let Staged { load_id, tables, mut stages, bottleneck, mut warnings } = staged;
+    async fn publish(&self, mut report: Report, options: &Options) -> Result<Report> {
         let begin = Instant::now();
-        if let Err(error) = publish::publish(self.control).await {
-            self.clean_up().await;
-            return Err(error);
-        }
+        publish::publish(self.control).await?;
         if !options.keep_previous {
-            warnings.extend(publish::drop_previous(self.control).await);
+            report.warnings.extend(publish::drop_previous(self.control).await);
         }
-        stages.publish = begin.elapsed().as_secs_f64();
-        Ok(Report {
-            command: "load",
-            version: env!("CARGO_PKG_VERSION"),
-            load_id: Some(load_id),
-            seconds: self.begin.elapsed().as_secs_f64(),
-            stages,
-            bottleneck,
-            peak_rss_bytes: peak_rss_bytes(),
-            tables,
-            warnings,
-        })
+        report.stages.publish = begin.elapsed().as_secs_f64();
+        report.seconds = self.begin.elapsed().as_secs_f64();
+        Ok(report)
     }
 
     /// Stops what the lanes are doing and drops what is staged, as far as the database still listens: what stays
@@ -325,4 +314,3 @@ impl Load<'_> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-

@@ -23,10 +23,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::usage("cannot start").cause(error).hint("raise the limits on threads and open files"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Error::usage("cannot start").cause(error).hint("raise the limits on threads and open files")
+    })?;
     let result = runtime.block_on(async {
         match command {
             Command::Load(typed) => load_catalogue(&typed).await,
@@ -47,8 +46,9 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
     let database = Database::resolve(&typed.database)?;
     let mut input = Input::resolve(&typed.input)?;
     let options = load::Options { keep_previous: typed.keep_previous };
-    let report = load::load(&mut input, &database, &options, interrupt()).await?;
+    let (report, verdict) = load::load(&mut input, &database, &options, interrupt()).await?;
     show(&mut input, &report)?;
+    verdict?;
     let stages = &report.stages;
     println!(
         "load {} is published\n{:.1} s: scan {:.1}, copy {:.1}, index {:.1}, publish {:.1}; slowest: {}; peak memory {} MB",

@@ -44,7 +44,9 @@ impl Input {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let jobs = typed.jobs.unwrap_or(cores.min(MAX_JOBS));
         if jobs == 0 || jobs > MAX_JOBS {
-            return Err(Error::usage(format!("--jobs is {jobs}")).hint(format!("give a number from 1 to {MAX_JOBS}")));
+            return Err(
+                Error::usage(format!("--jobs is {jobs}")).hint(format!("give a number from 1 to {MAX_JOBS}"))
+            );
         }
         let max_rejects = Limit::parse(&typed.max_rejects)?;
         let pool = ThreadPoolBuilder::new()
@@ -80,7 +82,9 @@ pub struct Output {
 impl Output {
     fn create(path: &Path) -> Result<Output> {
         let file = File::create(path).map_err(|error| {
-            Error::usage(format!("cannot write {}", path.display())).cause(error).hint("name another file with --report")
+            Error::usage(format!("cannot write {}", path.display()))
+                .cause(error)
+                .hint("name another file with --report")
         })?;
         Ok(Output { path: path.to_owned(), file })
     }

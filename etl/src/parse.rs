@@ -91,6 +91,9 @@ mod tests {
     use super::*;
     use crate::record::Form;
 
+    /// Line, record and the forms of its fields.
+    type Expected<'a> = (u64, &'a str, &'a [Form]);
+
     fn records(text: &str) -> Vec<(u64, String, Vec<Form>)> {
         let chunk = Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 10, oversize: None };
         let shape = Shape { fields: 3, ids: vec![0] };
@@ -100,7 +103,11 @@ mod tests {
         let mut found = Vec::new();
         while let Some(record) = records.next(&mut fields) {
             let text = String::from_utf8(record.raw.to_vec()).unwrap();
-            found.push((lines.line_of(record.at), text, fields.kept().iter().map(|field| field.form).collect()));
+            found.push((
+                lines.line_of(record.at),
+                text,
+                fields.kept().iter().map(|field| field.form).collect(),
+            ));
         }
         found
     }
@@ -109,25 +116,48 @@ mod tests {
     fn one_bad_quote_costs_one_line() {
         use Form::*;
         let open = Open { escaped: false };
-        let cases: &[(&str, &[(u64, &str, &[Form])])] = &[
+        let cases: &[(&str, &[Expected<'_>])] = &[
             ("1,a,\"b\"\r\n\r\n2,c,d", &[(2, "1,a,\"b\"", &[Bare, Bare, Quoted]), (4, "2,c,d", &[Bare; 3])]),
             // Unterminated, twice in a row, and on the last line.
             (
                 "1,a,\"b\n2,c,\"d\n3,e,\"f",
-                &[(2, "1,a,\"b", &[Bare, Bare, open]), (3, "2,c,\"d", &[Bare, Bare, open]), (4, "3,e,\"f", &[Bare, Bare, open])],
+                &[
+                    (2, "1,a,\"b", &[Bare, Bare, open]),
+                    (3, "2,c,\"d", &[Bare, Bare, open]),
+                    (4, "3,e,\"f", &[Bare, Bare, open]),
+                ],
             ),
             // Real line ends in quotes; the next line is no record by itself.
-            ("1,a,\"b\nc\n\"\n2,d,e\n", &[(2, "1,a,\"b\nc\n\"", &[Bare, Bare, Quoted]), (5, "2,d,e", &[Bare; 3])]),
+            (
+                "1,a,\"b\nc\n\"\n2,d,e\n",
+                &[(2, "1,a,\"b\nc\n\"", &[Bare, Bare, Quoted]), (5, "2,d,e", &[Bare; 3])],
+            ),
             // Unterminated before a line that lacks a field: reading on ends in text behind a quote.
-            ("1,a,\"b\n2,\"c\"\n3,d,e\n", &[(2, "1,a,\"b", &[Bare, Bare, open]), (3, "2,\"c\"", &[Bare, Quoted]), (4, "3,d,e", &[Bare; 3])]),
+            (
+                "1,a,\"b\n2,\"c\"\n3,d,e\n",
+                &[
+                    (2, "1,a,\"b", &[Bare, Bare, open]),
+                    (3, "2,\"c\"", &[Bare, Quoted]),
+                    (4, "3,d,e", &[Bare; 3]),
+                ],
+            ),
             // A quote that opens mid-field opens nothing.
             ("1,a\"b,c\n2,d,e\n", &[(2, "1,a\"b,c", &[Bare, Ragged, Bare]), (3, "2,d,e", &[Bare; 3])]),
             // A doubled quote at the end, closed and not closed.
-            ("1,a,\"b\"\"\"\n2,c,\"d\"\"\n3,e,f\n", &[(2, "1,a,\"b\"\"\"", &[Bare, Bare, Escaped]), (3, "2,c,\"d\"\"", &[Bare, Bare, Open { escaped: true }]), (4, "3,e,f", &[Bare; 3])]),
+            (
+                "1,a,\"b\"\"\"\n2,c,\"d\"\"\n3,e,f\n",
+                &[
+                    (2, "1,a,\"b\"\"\"", &[Bare, Bare, Escaped]),
+                    (3, "2,c,\"d\"\"", &[Bare, Bare, Open { escaped: true }]),
+                    (4, "3,e,f", &[Bare; 3]),
+                ],
+            ),
         ];
         for (text, expected) in cases {
-            let expected: Vec<_> =
-                expected.iter().map(|(line, raw, forms)| (*line, (*raw).to_owned(), forms.to_vec())).collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(line, raw, forms)| (*line, (*raw).to_owned(), forms.to_vec()))
+                .collect();
             assert_eq!(records(text), expected, "{text:?}");
         }
     }

@@ -2,9 +2,9 @@
 //! converts chunks side by side, and the caller's thread, which takes the results in order, finds duplicates and
 //! hands the rows on. Every queue is bounded, so a slow taker slows the reader down. Knows no database.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use crate::connect::Session;
 use crate::error::{Error, Result};
-use crate::report::TableReport;
+use crate::report::Report;
 use crate::schema;
 
 /// What clients read.
@@ -52,30 +52,43 @@ pub async fn check_rights(session: &Session) -> Result<()> {
             .hint("use PostgreSQL 14 or newer"));
     }
     if encoding != "UTF8" {
-        return Err(Error::database(format!("the encoding of database \"{database}\" is {encoding}, not UTF8"))
-            .hint("create a database with ENCODING 'UTF8' and name it in --database-url"));
+        return Err(Error::database(format!(
+            "the encoding of database \"{database}\" is {encoding}, not UTF8"
+        ))
+        .hint("create a database with ENCODING 'UTF8' and name it in --database-url"));
     }
     if standby {
         return Err(Error::database("this PostgreSQL is a standby and takes no writes")
             .hint("name its primary in --database-url"));
     }
     if !may_create {
-        return Err(Error::database(format!("user \"{user}\" may not create schemas in database \"{database}\""))
-            .hint(format!("as an administrator: GRANT CREATE ON DATABASE \"{database}\" TO \"{user}\"")));
+        return Err(Error::database(format!(
+            "user \"{user}\" may not create schemas in database \"{database}\""
+        ))
+        .hint(format!("as an administrator: GRANT CREATE ON DATABASE \"{database}\" TO \"{user}\"")));
     }
     let query = "SELECT nspname::text, pg_get_userbyid(nspowner)::text, pg_has_role(nspowner, 'USAGE'),
                         to_regclass(quote_ident(nspname) || '.load') IS NOT NULL
                  FROM pg_namespace WHERE nspname IN ('atelier', 'atelier_staging', 'atelier_previous')";
-    let rows = session.client.query(query, &[]).await.map_err(|error| session.failed("cannot look at the schemas", &error))?;
+    let rows = session
+        .client
+        .query(query, &[])
+        .await
+        .map_err(|error| session.failed("cannot look at the schemas", &error))?;
     for row in rows {
-        let (schema, owner, owned, ours): (String, String, bool, bool) = (row.get(0), row.get(1), row.get(2), row.get(3));
+        let (schema, owner, owned, ours): (String, String, bool, bool) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
         if !owned {
-            return Err(Error::database(format!("the schema {schema} belongs to \"{owner}\", not to \"{user}\""))
-                .hint(format!("load as \"{owner}\", or as an administrator: GRANT \"{owner}\" TO \"{user}\"")));
+            return Err(Error::database(format!(
+                "the schema {schema} belongs to \"{owner}\", not to \"{user}\""
+            ))
+            .hint(format!("load as \"{owner}\", or as an administrator: GRANT \"{owner}\" TO \"{user}\"")));
         }
         if schema == PUBLISHED && !ours {
-            return Err(Error::database(format!("there is a schema {schema} that is not a catalogue of atelier-etl"))
-                .hint("rename that schema or use another database: the load would replace it"));
+            return Err(Error::database(format!(
+                "there is a schema {schema} that is not a catalogue of atelier-etl"
+            ))
+            .hint("rename that schema or use another database: the load would replace it"));
         }
     }
     Ok(())
@@ -83,7 +96,8 @@ pub async fn check_rights(session: &Session) -> Result<()> {
 
 /// Takes the lock that only one load of a database has at a time. It is held until the session ends.
 pub async fn lock(session: &Session) -> Result<()> {
-    let row = one(session, &format!("SELECT pg_try_advisory_lock({LOCK})"), "take the lock of a load").await?;
+    let row =
+        one(session, &format!("SELECT pg_try_advisory_lock({LOCK})"), "take the lock of a load").await?;
     if row.get(0) {
         return Ok(());
     }
@@ -123,22 +137,15 @@ pub async fn unstage(session: &Session) -> Result<()> {
     run(session, &format!("DROP SCHEMA IF EXISTS {STAGING} CASCADE"), "drop the schema atelier_staging").await
 }
 
-/// Says in the staged catalogue what it is. `started` is in seconds before now.
-pub async fn sign<'a>(
-    session: &Session,
-    load_id: &str,
-    started: f64,
-    tables: impl Iterator<Item = (&'a str, &'a TableReport)>,
-) -> Result<()> {
-    let tables: serde_json::Map<_, _> = tables
-        .map(|(name, report)| (name.to_owned(), serde_json::to_value(report).unwrap_or_default()))
-        .collect();
-    let tables = serde_json::Value::from(tables).to_string();
+/// Says in the staged catalogue what it is.
+pub async fn sign(session: &Session, report: &Report) -> Result<()> {
+    let tables = serde_json::to_string(&report.tables).unwrap_or_default();
     let insert = format!(
         "INSERT INTO {STAGING}.load (load_id, started_at, finished_at, version, tables)
          VALUES ($1::text::uuid, clock_timestamp() - make_interval(secs => $2), clock_timestamp(), $3, $4::text::jsonb)"
     );
-    let result = session.client.execute(&insert, &[&load_id, &started, &env!("CARGO_PKG_VERSION"), &tables]).await;
+    let result =
+        session.client.execute(&insert, &[&report.load_id, &report.seconds, &report.version, &tables]).await;
     result.map(drop).map_err(|error| session.failed("cannot write the table load", &error))
 }
 
@@ -169,8 +176,14 @@ pub async fn grant_to_reader(session: &Session) -> Result<()> {
 
 /// Publishes what is staged: one transaction renames. Readers see the old catalogue or the new one.
 pub async fn publish(session: &Session) -> Result<()> {
-    let row = one(session, &format!("SELECT to_regnamespace('{PUBLISHED}') IS NOT NULL"), "look for the published catalogue").await?;
-    let keep = if row.get(0) { format!("ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS};") } else { String::new() };
+    let row = one(
+        session,
+        &format!("SELECT to_regnamespace('{PUBLISHED}') IS NOT NULL"),
+        "look for the published catalogue",
+    )
+    .await?;
+    let keep =
+        if row.get(0) { format!("ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS};") } else { String::new() };
     let publish = format!(
         "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}';
          DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; {keep}
@@ -190,14 +203,23 @@ pub async fn drop_previous(session: &Session) -> Option<String> {
     );
     let error = session.client.batch_execute(&drop).await.err()?;
     let _ = session.client.batch_execute("ROLLBACK").await;
-    let why = session.failed("the new catalogue is published, but the previous one could not be dropped", &error);
+    let why =
+        session.failed("the new catalogue is published, but the previous one could not be dropped", &error);
     Some(format!("{why}; the schema {PREVIOUS} takes room until the next load drops it").replace('\n', ";"))
 }
 
 async fn one(session: &Session, query: &str, what: &str) -> Result<Row> {
-    session.client.query_one(query, &[]).await.map_err(|error| session.failed(format!("cannot {what}"), &error))
+    session
+        .client
+        .query_one(query, &[])
+        .await
+        .map_err(|error| session.failed(format!("cannot {what}"), &error))
 }
 
 async fn run(session: &Session, statements: &str, what: &str) -> Result<()> {
-    session.client.batch_execute(statements).await.map_err(|error| session.failed(format!("cannot {what}"), &error))
+    session
+        .client
+        .batch_execute(statements)
+        .await
+        .map_err(|error| session.failed(format!("cannot {what}"), &error))
 }

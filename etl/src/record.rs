@@ -252,7 +252,7 @@ pub fn ending(bytes: &[u8], complete: bool, shape: &Shape, fields: &mut Fields) 
     }
     let line = &bytes[..line_end];
     // Closed quotes come in pairs, doubled ones too.
-    if memchr_iter(b'"', line).count() % 2 == 0 {
+    if memchr_iter(b'"', line).count().is_multiple_of(2) {
         return Ending::Line(line_end);
     }
     scan(line, fields);

@@ -20,7 +20,7 @@ pub struct Report {
     pub command: &'static str,
     /// Of atelier-etl.
     pub version: &'static str,
-    /// Id of the load that is published now; null for a check.
+    /// Id of the load that is published now; null if none was.
     pub load_id: Option<String>,
     /// From start to end.
     pub seconds: f64,
@@ -71,7 +71,7 @@ pub struct TableReport {
     pub content_digest: String,
     /// Of reading and copying its rows.
     pub seconds: f64,
-    /// Of building its indexes, analyzing and counting; null for a check.
+    /// Of building its indexes, analyzing and counting; null if there are none.
     pub index_seconds: Option<f64>,
     /// Where the rejected rows are; null if there are none.
     pub rejects_file: Option<String>,
@@ -96,7 +96,12 @@ pub struct Example {
 
 impl TableReport {
     /// What a pipeline found, and how long that took.
-    pub fn new(source: &Source, outcome: &Outcome, rejects_file: Option<String>, seconds: f64) -> TableReport {
+    pub fn new(
+        source: &Source,
+        outcome: &Outcome,
+        rejects_file: Option<String>,
+        seconds: f64,
+    ) -> TableReport {
         let mended = outcome.mended.iter().map(|mended| Example {
             code: mended.repair.code(),
             outcome: "repaired",
@@ -169,7 +174,12 @@ impl Report {
     }
 }
 
-fn line(text: &mut String, name: &str, (read, loaded, repaired, rejected): (u64, u64, u64, u64), seconds: f64) {
+fn line(
+    text: &mut String,
+    name: &str,
+    (read, loaded, repaired, rejected): (u64, u64, u64, u64),
+    seconds: f64,
+) {
     let rate = if seconds > 0.0 { (read as f64 / seconds) as u64 } else { 0 };
     let _ = writeln!(
         text,
@@ -186,7 +196,9 @@ fn defects(text: &mut String, table: &Table, report: &TableReport) -> std::fmt::
     for (codes, outcome) in [(&report.repaired, "repaired"), (&report.rejected, "rejected")] {
         for (code, rows) in codes {
             writeln!(text, "{}: {} {outcome}, {code}", table.name, grouped(*rows))?;
-            for example in report.examples.iter().filter(|example| (example.outcome, example.code) == (outcome, *code)) {
+            for example in
+                report.examples.iter().filter(|example| (example.outcome, example.code) == (outcome, *code))
+            {
                 let column = example.column.map(|column| format!("{column}: ")).unwrap_or_default();
                 writeln!(text, "  line {}: {column}{}", example.line, example.message)?;
             }
@@ -203,7 +215,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -215,7 +227,8 @@ pub fn grouped(number: u64) -> String {
 pub fn peak_rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).unwrap_or_default() * 1024
+    peak.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).unwrap_or_default()
+        * 1024
 }
 
 #[cfg(test)]

@@ -69,15 +69,20 @@ impl Taker for ToFile {
 pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
     let begin = Instant::now();
     let board = Arc::new(Board::new(&input.sources));
-    let mut rejects: Vec<Option<RejectFile>> =
-        TABLES.iter().map(|table| RejectFile::create(&input.rejects, table).map(Some)).collect::<Result<_>>()?;
+    let mut rejects: Vec<Option<RejectFile>> = TABLES
+        .iter()
+        .map(|table| RejectFile::create(&input.rejects, table).map(Some))
+        .collect::<Result<_>>()?;
     let display = Display::start(input.show, Arc::clone(&board));
 
     let mut parents = Parents::default();
     let mut checked = BTreeMap::new();
     // A generation needs the ids of the ones before it.
-    let generations: [&[TableId]; 3] =
-        [&[TableId::Product], &[TableId::Styles], &[TableId::Photos, TableId::Skus, TableId::Related, TableId::Features]];
+    let generations: [&[TableId]; 3] = [
+        &[TableId::Product],
+        &[TableId::Styles],
+        &[TableId::Photos, TableId::Skus, TableId::Related, TableId::Features],
+    ];
     for generation in generations {
         let jobs: Vec<(TableId, RejectFile)> =
             generation.iter().filter_map(|&table| Some((table, rejects[table as usize].take()?))).collect();
@@ -170,8 +175,11 @@ pub fn verdict<'a>(input: &Input, outcomes: impl Iterator<Item = (TableId, &'a O
             )));
         }
         if table == TableId::Product && outcome.loaded == 0 {
-            return Err(Error::input(format!("{name}: no row can be loaded from {}", input.sources[0].path.display()))
-                .hint("a catalogue needs at least one product: check that this is the right file"));
+            return Err(Error::input(format!(
+                "{name}: no row can be loaded from {}",
+                input.sources[0].path.display()
+            ))
+            .hint("a catalogue needs at least one product: check that this is the right file"));
         }
     }
     Ok(())
@@ -184,7 +192,10 @@ pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
         warnings.push(format!("{}: the file has a header and no rows", table.name));
     }
     for column in &outcome.unknown_columns {
-        warnings.push(format!("{}: the column {column:?} is not loaded: no such column in the table", table.name));
+        warnings.push(format!(
+            "{}: the column {column:?} is not loaded: no such column in the table",
+            table.name
+        ));
     }
     warnings
 }

@@ -69,7 +69,7 @@ impl Source {
         let raw = Digesting { file, digest: Xxh3::new(), read: Arc::clone(&meter) };
         let wrap = |error| unreadable(&self.path, error);
         let inner = match self.compression {
-            Compression::None => Inner::Plain(raw),
+            Compression::None => Inner::Plain(Box::new(raw)),
             // Both formats allow several members in a row; command-line tools write and read them.
             Compression::Gzip => Inner::Gzip(Box::new(flate2::read::MultiGzDecoder::new(raw))),
             Compression::Zstandard => {
@@ -88,7 +88,7 @@ pub struct Reader {
 }
 
 enum Inner {
-    Plain(Digesting),
+    Plain(Box<Digesting>),
     Gzip(Box<flate2::read::MultiGzDecoder<Digesting>>),
     Zstandard(Box<zstd::stream::read::Decoder<'static, io::BufReader<Digesting>>>),
 }
@@ -102,10 +102,8 @@ impl Reader {
             Inner::Gzip(reader) => reader,
             Inner::Zstandard(reader) => reader,
         };
-        let read = reader
-            .take(wanted as u64)
-            .read_to_end(buffer)
-            .map_err(|error| unreadable(&self.path, error))?;
+        let read =
+            reader.take(wanted as u64).read_to_end(buffer).map_err(|error| unreadable(&self.path, error))?;
         Ok(read < wanted)
     }
 
@@ -117,7 +115,7 @@ impl Reader {
     /// XXH3 (128 bits) of the file as it stands on the disk. Call it when [`Reader::fill`] said that it ended.
     pub fn digest(self) -> u128 {
         let raw = match self.inner {
-            Inner::Plain(raw) => raw,
+            Inner::Plain(raw) => *raw,
             Inner::Gzip(reader) => reader.into_inner(),
             Inner::Zstandard(reader) => reader.finish().into_inner(),
         };

@@ -15,7 +15,9 @@ pub async fn status(database: &Database) -> Result<String> {
         let rows = session.client.query(sql, &[]).await;
         rows.map_err(|error| session.failed("cannot read what is published", &error))
     };
-    let schemas = format!("SELECT nspname::text FROM pg_namespace WHERE nspname IN ('{PUBLISHED}', '{PREVIOUS}', '{STAGING}')");
+    let schemas = format!(
+        "SELECT nspname::text FROM pg_namespace WHERE nspname IN ('{PUBLISHED}', '{PREVIOUS}', '{STAGING}')"
+    );
     let schemas: Vec<String> = query(&schemas).await?.iter().map(|row| row.get(0)).collect();
     let there = |schema: &str| schemas.iter().any(|found| found == schema);
 
@@ -46,11 +48,19 @@ pub async fn status(database: &Database) -> Result<String> {
                  FROM pg_class c WHERE c.relnamespace = '{PUBLISHED}'::regnamespace AND c.relkind = 'r'"
             ))
             .await?;
-            let _ = writeln!(text, "{:<9}{:>12}{:>10}{:>12}{:>12}", "table", "rows", "rejected", "rows MB", "index MB");
+            let _ = writeln!(
+                text,
+                "{:<9}{:>12}{:>10}{:>12}{:>12}",
+                "table", "rows", "rejected", "rows MB", "index MB"
+            );
             for table in &TABLES {
                 let report = &reports[table.name];
-                let rejected: u64 =
-                    report["rejected"].as_object().into_iter().flatten().filter_map(|(_, rows)| rows.as_u64()).sum();
+                let rejected: u64 = report["rejected"]
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|(_, rows)| rows.as_u64())
+                    .sum();
                 let size = sizes.iter().find(|row| row.get::<_, String>(0) == table.name);
                 let megabytes = |index| size.map_or(0.0, |row| row.get::<_, i64>(index) as f64 / 1e6);
                 let rows = grouped(report["loaded"].as_u64().unwrap_or_default());
@@ -68,7 +78,10 @@ pub async fn status(database: &Database) -> Result<String> {
     let kept = if there(PREVIOUS) { "kept, as the schema atelier_previous" } else { "not kept" };
     let _ = writeln!(text, "previous  {kept}");
     if there(STAGING) {
-        let _ = writeln!(text, "staging   a load is running or died: the schema {STAGING} is there; the next load clears it");
+        let _ = writeln!(
+            text,
+            "staging   a load is running or died: the schema {STAGING} is there; the next load clears it"
+        );
     }
     Ok(text)
 }

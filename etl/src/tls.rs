@@ -71,7 +71,11 @@ impl Options {
                     "require" => Mode::Require,
                     "verify-ca" => Mode::VerifyCa,
                     "verify-full" => Mode::VerifyFull,
-                    _ => return Err(format!("sslmode is {value:?}, not disable, allow, prefer, require, verify-ca or verify-full")),
+                    _ => {
+                        return Err(format!(
+                            "sslmode is {value:?}, not disable, allow, prefer, require, verify-ca or verify-full"
+                        ));
+                    }
                 }
             }
             "sslrootcert" => self.root_certificate = (value != "system").then(|| value.to_owned()),
@@ -107,12 +111,16 @@ impl Options {
             let chain = match verify {
                 Mode::VerifyCa => {
                     let roots = Arc::new(self.roots()?);
-                    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+                    let verifier =
+                        WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
                     Some(verifier.map_err(|error| Error::usage("TLS cannot be set up").cause(error))?)
                 }
                 _ => None,
             };
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName { chain, provider })).with_no_client_auth()
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AnyName { chain, provider }))
+                .with_no_client_auth()
         };
         Ok(MakeRustlsConnect::new(config))
     }
@@ -129,7 +137,8 @@ impl Options {
             };
         };
         let wrong = |cause: Box<dyn std::error::Error + Send + Sync>| {
-            Error::usage(format!("cannot use the root certificate {path}")).cause(cause)
+            Error::usage(format!("cannot use the root certificate {path}"))
+                .cause(cause)
                 .hint("name a readable PEM file with sslrootcert in --database-url")
         };
         let pem = fs::read(path).map_err(|error| wrong(error.into()))?;
@@ -252,7 +261,10 @@ mod tests {
             take("host=b sslrootcert = '/a \\'b.pem' sslmode=verify-ca user='x y'"),
             ("host=b user='x y' ".into(), Mode::VerifyCa, root("/a 'b.pem"))
         );
-        assert_eq!(take("postgresql://a@b/c?sslmode=disable"), ("postgresql://a@b/c".into(), Mode::Disable, None));
+        assert_eq!(
+            take("postgresql://a@b/c?sslmode=disable"),
+            ("postgresql://a@b/c".into(), Mode::Disable, None)
+        );
         assert_eq!(take("host=b"), ("host=b ".into(), Mode::Prefer, None));
     }
 }
