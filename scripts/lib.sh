@@ -138,11 +138,12 @@ pg_make_home() {
         as_pg test -w "$1" && as_pg test -x "$1"
 }
 
-# Sets PG_HOME and PG_ACCOUNT: what is there already, else the checkout, else /var/lib.
-pg_locate() {
-    local inside=$DATA/postgres/server outside
-    outside=/var/lib/atelier-catalogue/$(printf '%s' "$REPO" | sha256sum | cut -c1-12)
-    for PG_HOME in "$inside" "$outside"; do
+PG_INSIDE=$DATA/postgres/server
+PG_OUTSIDE=/var/lib/atelier-catalogue/$(printf '%s' "$REPO" | sha256sum | cut -c1-12)
+
+# Sets PG_HOME and PG_ACCOUNT to those of the cluster that is there already; fails if there is none.
+pg_find_home() {
+    for PG_HOME in "$PG_INSIDE" "$PG_OUTSIDE"; do
         if [ -d "$PG_HOME/cluster" ]; then
             PG_ACCOUNT=$(stat -c %U "$PG_HOME/cluster")
             is_root || [ -O "$PG_HOME/cluster" ] ||
@@ -154,7 +155,11 @@ pg_locate() {
                 "run this as root, or set DATABASE_URL to use another database"
         fi
     done
+    return 1
+}
 
+# Sets PG_HOME and PG_ACCOUNT for a new cluster: in the checkout if that can be, else in /var/lib.
+pg_choose_home() {
     PG_ACCOUNT=$(id -un)
     if is_root; then
         PG_ACCOUNT=postgres
@@ -163,13 +168,13 @@ pg_locate() {
                 "make one (useradd --system postgres), or run this as an ordinary user"
     fi
     mkdir -p "$DATA/postgres"
-    PG_HOME=$inside
+    PG_HOME=$PG_INSIDE
     if pg_make_home "$PG_HOME"; then return; fi
     is_root || die "cannot write to $PG_HOME" "make $DATA writable for $PG_ACCOUNT"
     rmdir "$PG_HOME" 2>/dev/null || true
-    PG_HOME=$outside
+    PG_HOME=$PG_OUTSIDE
     mkdir -p "${PG_HOME%/*}"
-    pg_make_home "$PG_HOME" || die "the account $PG_ACCOUNT can use neither $inside nor $PG_HOME" \
+    pg_make_home "$PG_HOME" || die "the account $PG_ACCOUNT can use neither $PG_INSIDE nor $PG_HOME" \
         "move the checkout to a directory that every account may enter"
     say "the account $PG_ACCOUNT cannot use $DATA: the database is kept in $PG_HOME"
 }
@@ -189,7 +194,7 @@ pg_write_url() {
 # process are for everyone to see.
 pg_psql() {
     PGHOST=127.0.0.1 PGPORT=$(pg_port) PGUSER=atelier PGPASSWORD=$(pg_password) PGDATABASE=${PGDATABASE:-atelier} \
-        PGSSLMODE=disable "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 "$@"
+        PGSSLMODE=disable PGOPTIONS='-c client_min_messages=warning' "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 "$@"
 }
 
 port_is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -282,8 +287,7 @@ pg_create() {
 pg_start() {
     local made pid try
     need_postgres
-    pg_locate
-    if [ -d "$PG_HOME/cluster" ]; then
+    if pg_find_home; then
         made=$(as_pg cat "$PG_HOME/cluster/PG_VERSION")
         PG_BIN=$(pg_find_bin "$made") ||
             die "the cluster in $PG_HOME was made by PostgreSQL $made, which is not installed" \
@@ -301,6 +305,7 @@ pg_start() {
             as_pg rm -f "$PG_HOME/cluster/postmaster.pid"
         fi
     else
+        pg_choose_home
         pg_create
     fi
 
@@ -331,17 +336,15 @@ pg_start() {
 
 # Stops the private server if there is one and it runs.
 pg_stop() {
-    if [ ! -s "$PG_URL_FILE" ]; then
+    if ! pg_find_home; then
         say "there is no private PostgreSQL here"
-        return
-    fi
-    need_postgres
-    pg_locate
-    if [ -d "$PG_HOME/cluster" ] && pg_running; then
+    elif ! pg_running; then
+        say "PostgreSQL does not run; its data is in $PG_HOME"
+    else
+        PG_BIN=$(pg_find_bin "$(as_pg cat "$PG_HOME/cluster/PG_VERSION")") ||
+            die "the programs of the PostgreSQL that runs in $PG_HOME are gone" "kill -INT $(pg_pid)"
         as_pg "$PG_BIN/pg_ctl" stop -s -w -m fast -D "$PG_HOME/cluster" ||
             die "PostgreSQL in $PG_HOME did not stop" "see $PG_HOME/log"
         say "PostgreSQL stopped; its data stays in $PG_HOME"
-    else
-        say "PostgreSQL does not run"
     fi
 }
