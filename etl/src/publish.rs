@@ -175,6 +175,10 @@ pub async fn grant_to_reader(session: &Session) -> Result<()> {
 }
 
 /// Publishes what is staged: one transaction renames. Readers see the old catalogue or the new one.
+///
+/// PostgreSQL looks up each table's name when a statement comes to it, so a reader could find one table before
+/// the renaming and the next one behind it, even in one statement. Whoever reads `load` first is safe from that: the
+/// renaming waits for transactions that have read it, and they for the renaming.
 pub async fn publish(session: &Session) -> Result<()> {
     let row = one(
         session,
@@ -182,8 +186,12 @@ pub async fn publish(session: &Session) -> Result<()> {
         "look for the published catalogue",
     )
     .await?;
-    let keep =
-        if row.get(0) { format!("ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS};") } else { String::new() };
+    let keep = match row.get(0) {
+        true => format!(
+            "LOCK TABLE {PUBLISHED}.load IN ACCESS EXCLUSIVE MODE; ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS};"
+        ),
+        false => String::new(),
+    };
     let publish = format!(
         "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}';
          DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; {keep}

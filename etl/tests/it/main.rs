@@ -3,5 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod catalogue;
+mod defects;
+mod encoding;
+mod example;
 mod harness;
+mod loads;
 mod postgres;
+mod published;
+mod records;
+mod run;
+mod schema;

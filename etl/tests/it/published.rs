@@ -1,0 +1,214 @@
+//! What clients have of a load: published at once, readable, and without dead weight.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use atelier_etl::generate::Defects;
+use atelier_etl::tables::TABLES;
+use tokio_postgres::{Client, NoTls};
+
+use crate::catalogue::{Done, example, generated, load};
+use crate::postgres::{Database, Server};
+use crate::run::etl;
+
+fn one(database: &Database<'_>, sql: &str) -> String {
+    database.query(sql)[0][0].clone().unwrap_or("∅".into())
+}
+
+/// What a reader must see together: the load's id and how many products and photos it has.
+type Seen = (String, i64, i64);
+
+fn seen(done: &Done) -> Seen {
+    let loaded = |table: &str| done.report["tables"][table]["loaded"].as_i64().unwrap();
+    (done.report["load_id"].as_str().unwrap().to_owned(), loaded("product"), loaded("photos"))
+}
+
+/// Reads over and over until `stop`, and gives the different things it saw in their order.
+fn read_on(url: &str, stop: &AtomicBool, read: impl AsyncFn(&Client) -> Seen) -> Vec<Seen> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut all: Vec<Seen> = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            let now = read(&client).await;
+            if all.last() != Some(&now) {
+                all.push(now);
+            }
+        }
+        drop(client);
+        connection.await.unwrap().unwrap();
+        all
+    })
+}
+
+async fn in_one_statement(client: &Client) -> Seen {
+    let query = "SELECT l.load_id::text, (SELECT count(*) FROM atelier.product), (SELECT count(*) FROM atelier.photos)
+                 FROM atelier.load l";
+    let row = client.query_one(query, &[]).await.unwrap();
+    (row.get(0), row.get(1), row.get(2))
+}
+
+async fn in_one_transaction(client: &Client) -> Seen {
+    client.batch_execute("BEGIN").await.unwrap();
+    let load = client.query_one("SELECT load_id::text FROM atelier.load", &[]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let products = client.query_one("SELECT count(*) FROM atelier.product", &[]).await.unwrap();
+    let photos = client.query_one("SELECT count(*) FROM atelier.photos", &[]).await.unwrap();
+    client.batch_execute("COMMIT").await.unwrap();
+    (load.get(0), products.get(0), photos.get(0))
+}
+
+#[test]
+fn readers_see_one_load_or_the_next_and_never_a_mixture() {
+    let (small, _) = generated(50, Defects::None);
+    let (large, _) = generated(70, Defects::None);
+    let database = Server::shared().database();
+    let mut published = vec![seen(&load(&database, small.path(), &[]).succeeded())];
+    let stop = AtomicBool::new(false);
+    let url = database.url();
+    let read = thread::scope(|scope| {
+        let readers = [
+            scope.spawn(|| read_on(&url, &stop, in_one_statement)),
+            scope.spawn(|| read_on(&url, &stop, in_one_transaction)),
+        ];
+        for catalogue in [&large, &small, &large, &small] {
+            published.push(seen(&load(&database, catalogue.path(), &[]).succeeded()));
+        }
+        thread::sleep(Duration::from_millis(200));
+        stop.store(true, Ordering::Relaxed);
+        readers.map(|reader| reader.join().unwrap())
+    });
+    for seen in read {
+        // A slow reader may miss a load, but never goes back, and ends with the last.
+        let mut later = published.iter();
+        assert!(seen.iter().all(|now| later.any(|load| load == now)), "{seen:?} of {published:?}");
+        assert!(seen.len() > 1 && seen.last() == published.last(), "{seen:?} of {published:?}");
+    }
+}
+
+#[test]
+fn the_previous_load_is_kept_on_demand_and_dropped_by_the_next() {
+    let (catalogue, _) = generated(20, Defects::None);
+    let database = Server::shared().database();
+    let schemas = || {
+        one(
+            &database,
+            "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname LIKE 'atelier%'",
+        )
+    };
+    let kept = || one(&database, "SELECT load_id FROM atelier_previous.load");
+    let status = || {
+        let status = etl(["status", "--database-url", &database.url()]);
+        assert_eq!(status.code, 0, "{}", status.stderr);
+        status.stdout
+    };
+    assert!(status().starts_with("no load is published"), "{}", status());
+
+    let first = load(&database, catalogue.path(), &["--keep-previous"]).succeeded();
+    assert_eq!(schemas(), "atelier");
+    let second = load(&database, catalogue.path(), &["--keep-previous"]).succeeded();
+    assert_eq!((schemas(), kept()), ("atelier atelier_previous".into(), seen(&first).0));
+    assert!(status().contains("previous  kept, as the schema atelier_previous\n"), "{}", status());
+    let third = load(&database, catalogue.path(), &["--keep-previous"]).succeeded();
+    assert_eq!((schemas(), kept()), ("atelier atelier_previous".into(), seen(&second).0));
+
+    let fourth = load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
+    assert_eq!(schemas(), "atelier");
+    assert!(seen(&fourth).0 > seen(&third).0, "ids of loads rise with time");
+    let status = status();
+    let lines: Vec<&str> = status.lines().collect();
+    assert_eq!(lines[0], format!("load      {}", seen(&fourth).0));
+    assert!(lines[1].starts_with("finished  2") && lines[1].contains(" by atelier-etl "), "{}", lines[1]);
+    let rows: Vec<String> = lines[3..9]
+        .iter()
+        .map(|line| line.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        rows,
+        ["product 15 4", "features 9 3", "styles 10 3", "photos 12 3", "skus 12 4", "related 10 2"]
+    );
+    assert_eq!(lines[9..], ["previous  not kept"]);
+}
+
+#[test]
+fn the_load_says_what_it_is() {
+    let database = Server::shared().database();
+    let done = load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
+    let row = database.query(
+        "SELECT load_id, version, finished_at >= started_at AND finished_at BETWEEN now() - interval '5 min' AND now(),
+                tables->'photos'->>'content_digest', tables->'photos'->'repaired'->>'unterminated_quote',
+                (SELECT count(*) FROM jsonb_object_keys(tables))
+         FROM atelier.load",
+    );
+    let digest = done.report["tables"]["photos"]["content_digest"].as_str().unwrap();
+    let expected = [&*seen(&done).0, env!("CARGO_PKG_VERSION"), "t", digest, "4", "6"];
+    assert_eq!(row, [expected.map(|value| Some(value.to_owned())).to_vec()]);
+}
+
+#[test]
+fn the_reader_may_read_and_nothing_else() {
+    let database = Server::shared().database();
+    load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
+    for table in TABLES.iter().map(|table| table.name).chain(["load"]) {
+        let rows = one(&database, &format!("SET ROLE atelier_reader; SELECT count(*) FROM atelier.{table}"));
+        assert!(rows != "0", "{table}");
+        let rights = one(
+            &database,
+            &format!(
+                "SELECT string_agg(kind, ' ') FROM unnest('{{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}}'::text[]) kind
+                 WHERE has_table_privilege('atelier_reader', 'atelier.{table}', kind)"
+            ),
+        );
+        assert_eq!(rights, "SELECT", "{table}");
+    }
+    assert_eq!(one(&database, "SELECT has_schema_privilege('atelier_reader', 'atelier', 'CREATE')"), "f");
+    assert_eq!(one(&database, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'atelier_reader'"), "f");
+}
+
+#[test]
+fn tables_are_frozen_analyzed_and_indexed() {
+    let (catalogue, _) = generated(300, Defects::None);
+    let database = Server::shared().database();
+    load(&database, catalogue.path(), &[]).succeeded();
+    // In the package of extensions that Debian puts beside the server, and not everywhere.
+    let visibility = "SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_visibility'";
+    let visibility = one(&database, visibility) == "1";
+    if visibility {
+        database.execute("CREATE EXTENSION pg_visibility");
+    }
+    for table in &TABLES {
+        let name = table.name;
+        let pages = database.query(&format!(
+            "SELECT relpages > 0, relallvisible = relpages, pg_relation_size(oid) = relpages * 8192::bigint,
+                    reltuples = (SELECT count(*) FROM atelier.{name}), relpersistence
+             FROM pg_class WHERE oid = 'atelier.{name}'::regclass"
+        ));
+        assert_eq!(pages, [["t", "t", "t", "t", "p"].map(|value| Some(value.to_owned())).to_vec()], "{name}");
+        if visibility {
+            let thawed = one(
+                &database,
+                &format!("SELECT count(*) FROM pg_visibility_map('atelier.{name}') WHERE NOT all_frozen"),
+            );
+            assert_eq!(thawed, "0", "{name}");
+            assert_eq!(
+                one(&database, &format!("SELECT count(*) FROM pg_check_frozen('atelier.{name}')")),
+                "0",
+                "{name}"
+            );
+        }
+        let analyzed = one(
+            &database,
+            &format!("SELECT count(*) FROM pg_stats WHERE schemaname = 'atelier' AND tablename = '{name}'"),
+        );
+        assert_eq!(analyzed, (table.columns.len() + usize::from(table.ranked)).to_string(), "{name}");
+        let usable = one(
+            &database,
+            &format!(
+                "SELECT count(*) FROM pg_index WHERE indrelid = 'atelier.{name}'::regclass AND indisvalid AND indisready AND indislive"
+            ),
+        );
+        assert_eq!(usable, if table.ranked { "2" } else { "1" }, "{name}");
+    }
+}
