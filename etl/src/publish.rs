@@ -67,9 +67,10 @@ pub async fn check_rights(session: &Session) -> Result<()> {
         ))
         .hint(format!("as an administrator: GRANT CREATE ON DATABASE \"{database}\" TO \"{user}\"")));
     }
+    // Not to_regclass: it fails in a schema that this user may not look into.
     let query = "SELECT nspname::text, pg_get_userbyid(nspowner)::text, pg_has_role(nspowner, 'USAGE'),
-                        to_regclass(quote_ident(nspname) || '.load') IS NOT NULL
-                 FROM pg_namespace WHERE nspname IN ('atelier', 'atelier_staging', 'atelier_previous')";
+                        EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'load')
+                 FROM pg_namespace n WHERE nspname IN ('atelier', 'atelier_staging', 'atelier_previous')";
     let rows = session
         .client
         .query(query, &[])
