@@ -3,5 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod failures;
 mod harness;
 mod postgres;
+mod run;
