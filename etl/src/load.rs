@@ -323,7 +323,7 @@ impl Load<'_> {
             if publish::unstage(self.control).await.is_err() {
                 // The session is gone, and with it the lock.
                 let control = self.database.target.connect(publish::CONTROL_SESSION).await?;
-                publish::lock(&control).await?;
+                publish::lock_again(&control).await?;
                 publish::unstage(&control).await?;
             }
             Ok::<_, Error>(())

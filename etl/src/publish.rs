@@ -33,6 +33,9 @@ const PUBLISH_LOCK_TIMEOUT: &str = "10s";
 /// How long the previous catalogue's last readers are waited for.
 const DROP_LOCK_TIMEOUT: &str = "30s";
 
+/// How long the lock of a session that has just ended is waited for.
+const LOST_LOCK_TIMEOUT: &str = "2s";
+
 /// How long a clean-up may take that nobody waits for gladly.
 pub const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -116,6 +119,15 @@ pub async fn lock(session: &Session) -> Result<()> {
     });
     Err(Error::database(format!("another load of this database is running{who}"))
         .hint("wait until it has ended, then load again"))
+}
+
+/// Takes the lock for a load whose session was lost. The database says that a session ends before it lets go of the
+/// session's locks, so this waits a little; if another load was faster, what is staged is for that one to drop.
+pub async fn lock_again(session: &Session) -> Result<()> {
+    let lock = format!(
+        "SET lock_timeout = '{LOST_LOCK_TIMEOUT}'; SELECT pg_advisory_lock({LOCK}); RESET lock_timeout"
+    );
+    run(session, &lock, "take the lock of a load").await
 }
 
 /// Makes an empty staging schema; whatever a load that died left behind goes. Call it with the lock held.
