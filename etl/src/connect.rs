@@ -1,10 +1,12 @@
 //! Connections to PostgreSQL: libpq's URLs and key=value strings, Unix sockets, TLS, waiting for a database that
 //! is still starting, and what its refusals mean.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Config};
@@ -76,14 +78,24 @@ impl Target {
     pub async fn connect_within(&self, name: &str, patience: Duration) -> Result<Session> {
         let deadline = Instant::now() + patience;
         loop {
-            match self.open(name).await {
-                Ok(session) => return Ok(session),
-                Err(error) if may_come(&error) && Instant::now() < deadline => {
-                    tokio::time::sleep(RETRY_PAUSE.min(deadline - Instant::now())).await;
-                }
-                Err(error) => return Err(self.refused(error)),
+            let (may_come, error) = match timeout(self.limit(), self.open(name)).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(error)) => (may_come(&error), self.refused(&error)),
+                Err(_) => (true, self.silent()),
+            };
+            let now = Instant::now();
+            if !may_come || now >= deadline {
+                return Err(error);
             }
+            tokio::time::sleep(RETRY_PAUSE.min(deadline - now)).await;
         }
+    }
+
+    /// How long connecting may take. `tokio-postgres` bounds only reaching a host, not waiting for its answer: once
+    /// the time-out for that, and once more for this.
+    fn limit(&self) -> Duration {
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(1);
+        self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT) * 2 * hosts
     }
 
     async fn open(&self, name: &str) -> Result<Session, tokio_postgres::Error> {
@@ -92,7 +104,9 @@ impl Target {
         let (client, connection) = config.connect(self.tls.clone()).await?;
         let (end, ended) = watch::channel(None);
         tokio::spawn(async move {
-            let why = match connection.await {
+            // Dropped behind the reason: whoever hears that the connection is closed finds out why.
+            let mut connection = pin!(connection);
+            let why = match connection.as_mut().await {
                 Ok(()) => "the connection was closed".to_owned(),
                 Err(error) => describe(&error),
             };
@@ -101,7 +115,14 @@ impl Target {
         Ok(Session { client, tls: self.tls.clone(), ended })
     }
 
-    fn refused(&self, error: tokio_postgres::Error) -> Error {
+    fn silent(&self) -> Error {
+        Error::database(format!("cannot connect to {}", self.describe()))
+            .cause(format!("no answer within {} s", self.limit().as_secs()))
+            .hint("check that it is PostgreSQL that listens there, and the firewall; --wait SECONDS tries again")
+    }
+
+    fn refused(&self, error: &tokio_postgres::Error) -> Error {
+        let why = describe(error);
         let hint = match error.code() {
             Some(&SqlState::INVALID_PASSWORD) => "check the password in --database-url (or PGPASSWORD)",
             Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
@@ -114,15 +135,16 @@ impl Target {
             Some(&SqlState::CANNOT_CONNECT_NOW) => {
                 "the database is starting or stopping: give it time with --wait SECONDS"
             }
-            _ if may_come(&error) => {
+            _ if may_come(error) => {
                 "check that PostgreSQL runs there and the address in --database-url; --wait SECONDS waits for it"
             }
-            _ if error.as_db_error().is_none() && error.to_string().contains("password missing") => {
-                "put a password into --database-url or PGPASSWORD"
+            None if why.contains("password missing") => "put a password into --database-url or PGPASSWORD",
+            None if why.contains("TLS") => {
+                "check sslmode in --database-url; sslrootcert=FILE names the authority that signed the server's certificate, which must be for the host as it is written there"
             }
             _ => "check --database-url",
         };
-        Error::database(format!("cannot connect to {}", self.describe())).cause(describe(&error)).hint(hint)
+        Error::database(format!("cannot connect to {}", self.describe())).cause(why).hint(hint)
     }
 
     /// The database for people: no password.
@@ -210,6 +232,8 @@ fn may_come(error: &tokio_postgres::Error) -> bool {
     use std::error::Error as _;
     match error.code() {
         Some(code) => *code == SqlState::CANNOT_CONNECT_NOW,
+        // Something in between, a container's proxy for one, may answer and hang up.
+        None if error.is_closed() => true,
         None => error.source().is_some_and(|source| {
             source.downcast_ref::<std::io::Error>().is_some_and(|error| {
                 !matches!(

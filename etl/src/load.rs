@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,7 +50,7 @@ pub async fn load(
     interrupt: impl Future<Output = ()>,
 ) -> Result<(Report, Result<()>)> {
     let begin = Instant::now();
-    let mut interrupt = std::pin::pin!(interrupt);
+    let mut interrupt = pin!(interrupt);
     let control = tokio::select! {
         session = database.target.connect_within(publish::CONTROL_SESSION, database.patience) => session?,
         () = &mut interrupt => return Err(Error::interrupted()),
@@ -74,7 +75,7 @@ pub async fn load(
         () = &mut interrupt => Err(Error::interrupted()),
     };
     let published = match staged {
-        Ok((report, Ok(()))) => load.publish(report, options).await.map(|report| (report, Ok(()))),
+        Ok((report, Ok(()))) => load.publish(report, options, interrupt).await.map(|report| (report, Ok(()))),
         refused_or_failed => refused_or_failed,
     };
     if !matches!(published, Ok((_, Ok(())))) {
@@ -285,12 +286,30 @@ impl Load<'_> {
         }
     }
 
-    async fn publish(&self, mut report: Report, options: &Options) -> Result<Report> {
+    /// Publishing waits for the locks of others, and so can be interrupted. Whether the load is published then is for
+    /// the database to say.
+    async fn publish(
+        &self,
+        mut report: Report,
+        options: &Options,
+        interrupt: impl Future<Output = ()>,
+    ) -> Result<Report> {
         let begin = Instant::now();
-        publish::publish(self.control).await?;
-        if !options.keep_previous {
-            report.warnings.extend(publish::drop_previous(self.control).await);
-        }
+        let mut publishing = pin!(async {
+            let mut warnings = Vec::from_iter(publish::publish(self.control).await?);
+            if !options.keep_previous {
+                warnings.extend(publish::drop_previous(self.control).await);
+            }
+            Ok(warnings)
+        });
+        let warnings = tokio::select! {
+            warnings = &mut publishing => warnings?,
+            () = interrupt => {
+                self.control.canceller().cancel().await;
+                publishing.await.map_err(|_: Error| Error::interrupted())?
+            }
+        };
+        report.warnings.extend(warnings);
         report.stages.publish = begin.elapsed().as_secs_f64();
         report.seconds = self.begin.elapsed().as_secs_f64();
         Ok(report)
@@ -304,7 +323,13 @@ impl Load<'_> {
             for canceller in cancellers {
                 canceller.cancel().await;
             }
-            publish::unstage(self.control).await
+            if publish::unstage(self.control).await.is_err() {
+                // The session is gone, and with it the lock.
+                let control = self.database.target.connect(publish::CONTROL_SESSION).await?;
+                publish::lock_again(&control).await?;
+                publish::unstage(&control).await?;
+            }
+            Ok::<_, Error>(())
         };
         let _ = timeout(publish::CLEAN_UP_PATIENCE, clean_up).await;
     }

@@ -47,7 +47,7 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
     let mut input = Input::resolve(&typed.input)?;
     let options = load::Options { keep_previous: typed.keep_previous };
     let (report, verdict) = load::load(&mut input, &database, &options, interrupt()).await?;
-    show(&mut input, &report)?;
+    let written = show(&mut input, &report);
     verdict?;
     let stages = &report.stages;
     println!(
@@ -61,17 +61,17 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
         report.bottleneck,
         report.peak_rss_bytes / 1_000_000,
     );
-    Ok(())
+    written
 }
 
 fn check_files(typed: &cli::Check) -> Result<()> {
     let mut input = Input::resolve(&typed.input)?;
     let (report, verdict) = scan::check(&input)?;
-    show(&mut input, &report)?;
+    let written = show(&mut input, &report);
     verdict?;
     let bytes: u64 = report.tables.values().map(|table| table.bytes).sum();
     println!("the files can be loaded; {:.0} MB/s", bytes as f64 / 1e6 / report.seconds);
-    Ok(())
+    written
 }
 
 fn generate_files(typed: &cli::Generate) -> Result<()> {
@@ -87,12 +87,11 @@ fn generate_files(typed: &cli::Generate) -> Result<()> {
     Ok(())
 }
 
+/// Prints the summary, and writes the report if one is wanted. That it cannot be written is no reason to be silent on
+/// what has been done.
 fn show(input: &mut Input, report: &Report) -> Result<()> {
-    if let Some(output) = &mut input.report {
-        report.write(output)?;
-    }
     print!("{}", report.summary());
-    Ok(())
+    input.report.as_mut().map_or(Ok(()), |output| report.write(output))
 }
 
 /// Runs work that blocks, and gives up on it when the user does: it holds nothing that has to be put away.

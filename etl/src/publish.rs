@@ -1,14 +1,16 @@
 //! The three schemas, and how one becomes another. `atelier` is what clients read and is never written to;
 //! everything is made in `atelier_staging`; publishing renames.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
 use crate::connect::Session;
 use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::schema;
+use crate::tables::TABLES;
 
 /// What clients read.
 pub const PUBLISHED: &str = "atelier";
@@ -30,8 +32,16 @@ const LOCK: i64 = 0x61_7465_6c69_6572;
 /// How long publishing waits for the locks of others before it gives up.
 const PUBLISH_LOCK_TIMEOUT: &str = "10s";
 
+/// How long publishing holds up new readers while it waits for running ones, at a time and in all.
+const READERS_TURN: &str = "100ms";
+const READERS_PATIENCE: Duration = Duration::from_secs(5);
+const BETWEEN_TURNS: Duration = Duration::from_millis(50);
+
 /// How long the previous catalogue's last readers are waited for.
-const DROP_LOCK_TIMEOUT: &str = "30s";
+const DROP_LOCK_TIMEOUT: &str = "10s";
+
+/// How long the lock of a session that has just ended is waited for.
+const LOST_LOCK_TIMEOUT: &str = "2s";
 
 /// How long a clean-up may take that nobody waits for gladly.
 pub const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(20);
@@ -67,9 +77,10 @@ pub async fn check_rights(session: &Session) -> Result<()> {
         ))
         .hint(format!("as an administrator: GRANT CREATE ON DATABASE \"{database}\" TO \"{user}\"")));
     }
+    // Not to_regclass: it fails in a schema that this user may not look into.
     let query = "SELECT nspname::text, pg_get_userbyid(nspowner)::text, pg_has_role(nspowner, 'USAGE'),
-                        to_regclass(quote_ident(nspname) || '.load') IS NOT NULL
-                 FROM pg_namespace WHERE nspname IN ('atelier', 'atelier_staging', 'atelier_previous')";
+                        EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'load')
+                 FROM pg_namespace n WHERE nspname IN ('atelier', 'atelier_staging', 'atelier_previous')";
     let rows = session
         .client
         .query(query, &[])
@@ -115,6 +126,15 @@ pub async fn lock(session: &Session) -> Result<()> {
     });
     Err(Error::database(format!("another load of this database is running{who}"))
         .hint("wait until it has ended, then load again"))
+}
+
+/// Takes the lock for a load whose session was lost. The database says that a session ends before it lets go of the
+/// session's locks, so this waits a little; if another load was faster, what is staged is for that one to drop.
+pub async fn lock_again(session: &Session) -> Result<()> {
+    let lock = format!(
+        "SET lock_timeout = '{LOST_LOCK_TIMEOUT}'; SELECT pg_advisory_lock({LOCK}); RESET lock_timeout"
+    );
+    run(session, &lock, "take the lock of a load").await
 }
 
 /// Makes an empty staging schema; whatever a load that died left behind goes. Call it with the lock held.
@@ -174,34 +194,67 @@ pub async fn grant_to_reader(session: &Session) -> Result<()> {
     run(session, &grant, "grant the catalogue to atelier_reader").await
 }
 
-/// Publishes what is staged: one transaction renames. Readers see the old catalogue or the new one.
+/// Publishes what is staged: one transaction renames. Gives a warning if some reader may have seen both catalogues.
 ///
-/// PostgreSQL looks up each table's name when a statement comes to it, so a reader could find one table before
-/// the renaming and the next one behind it, even in one statement. Whoever reads `load` first is safe from that: the
-/// renaming waits for transactions that have read it, and they for the renaming.
-pub async fn publish(session: &Session) -> Result<()> {
-    let row = one(
-        session,
-        &format!("SELECT to_regnamespace('{PUBLISHED}') IS NOT NULL"),
-        "look for the published catalogue",
-    )
-    .await?;
-    let keep = match row.get(0) {
-        true => format!(
-            "LOCK TABLE {PUBLISHED}.load IN ACCESS EXCLUSIVE MODE; ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS};"
-        ),
-        false => String::new(),
+/// Renaming a schema waits for nobody, and PostgreSQL looks tables up one by one: a statement that begins at the wrong
+/// moment could find one table of the old catalogue and the next of the new. So the old tables are locked first, which
+/// waits for the statements that read them. It waits in short turns, shorter than `deadlock_timeout`, so that no reader
+/// is ever held up for long or cancelled; and not for ever, so that one endless transaction, a dump say, cannot keep a
+/// load from being published.
+pub async fn publish(session: &Session) -> Result<Option<String>> {
+    let failed = |error: &tokio_postgres::Error| {
+        let error = session.failed("cannot publish the load", error);
+        error.hint("look into PostgreSQL's log and at atelier-etl status, which says what is published, and load again")
     };
-    let publish = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}';
-         DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; {keep}
-         ALTER SCHEMA {STAGING} RENAME TO {PUBLISHED}; COMMIT"
+    let make_room = format!(
+        "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; COMMIT"
     );
-    if let Err(error) = session.client.batch_execute(&publish).await {
-        let _ = session.client.batch_execute("ROLLBACK").await;
-        return Err(session.failed("cannot publish the load", &error));
+    transaction(session, &make_room).await.map_err(|error| failed(&error))?;
+
+    let tables = format!(
+        "SELECT string_agg(format('{PUBLISHED}.%I', relname), ', '
+                           ORDER BY relname <> 'load', array_position($1, relname::text))
+         FROM pg_class WHERE relnamespace = to_regnamespace('{PUBLISHED}') AND relkind = 'r'"
+    );
+    // Parents first, as queries name them.
+    let order: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+    let row = session.client.query_one(&tables, &[&order]).await.map_err(|error| failed(&error))?;
+    let rename = format!("ALTER SCHEMA {STAGING} RENAME TO {PUBLISHED}");
+    let Some(tables) = row.get::<_, Option<String>>(0) else {
+        return transaction(session, &rename).await.map(|()| None).map_err(|error| failed(&error));
+    };
+    let renames = format!(
+        "SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS}; {rename}"
+    );
+    let alone = format!(
+        "BEGIN; SET LOCAL lock_timeout = '{READERS_TURN}'; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE; {renames}; COMMIT"
+    );
+    let deadline = Instant::now() + READERS_PATIENCE;
+    loop {
+        match transaction(session, &alone).await {
+            Ok(()) => return Ok(None),
+            Err(error) if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) => return Err(failed(&error)),
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(BETWEEN_TURNS).await,
+            Err(_) => break,
+        }
     }
-    Ok(())
+    let beside = format!("BEGIN; {renames}; COMMIT");
+    transaction(session, &beside).await.map_err(|error| failed(&error))?;
+    Ok(Some(format!(
+        "a transaction read the previous catalogue for over {} s and was not waited for: \
+         it may see tables of both catalogues",
+        READERS_PATIENCE.as_secs()
+    )))
+}
+
+/// Runs statements that begin and end a transaction; if one fails, none has happened.
+async fn transaction(session: &Session, statements: &str) -> Result<(), tokio_postgres::Error> {
+    let result = session.client.batch_execute(statements).await;
+    if result.is_err() {
+        // On a lost connection this fails too, and nothing is left to undo.
+        let _ = session.client.batch_execute("ROLLBACK").await;
+    }
+    result
 }
 
 /// Drops the catalogue that was published before. Gives a warning if its readers do not let go of it.
@@ -209,8 +262,7 @@ pub async fn drop_previous(session: &Session) -> Option<String> {
     let drop = format!(
         "BEGIN; SET LOCAL lock_timeout = '{DROP_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; COMMIT"
     );
-    let error = session.client.batch_execute(&drop).await.err()?;
-    let _ = session.client.batch_execute("ROLLBACK").await;
+    let error = transaction(session, &drop).await.err()?;
     let why =
         session.failed("the new catalogue is published, but the previous one could not be dropped", &error);
     Some(format!("{why}; the schema {PREVIOUS} takes room until the next load drops it").replace('\n', ";"))

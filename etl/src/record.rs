@@ -4,6 +4,8 @@
 //! `csv-core` reads the same records but accepts what has to be told apart here: text behind a closing quote,
 //! a quote inside a bare field, a quoted field that runs on to the end of the file.
 
+use std::ops::Range;
+
 use memchr::{memchr, memchr_iter};
 
 /// A record longer than this is rejected, and a quote is given up that finds no partner within it.
@@ -41,10 +43,16 @@ pub struct Field {
 }
 
 impl Field {
+    /// Where the content stands in the bytes that were scanned.
+    #[inline]
+    pub fn span(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
     /// The content, in the bytes that were scanned.
     #[inline]
     pub fn of(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start as usize..self.end as usize]
+        &bytes[self.span()]
     }
 }
 

@@ -143,9 +143,11 @@ impl Read for Digesting {
 fn unreadable(path: &Path, error: io::Error) -> Error {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => "give this account the right to read it",
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
-            "the compressed file is damaged or cut short: fetch it again"
-        }
+        // `Other` is what zstd says; no error of the system is of this kind.
+        io::ErrorKind::InvalidData
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::Other => "the compressed file is damaged or cut short: fetch it again",
         _ => "check the file and the disk it is on",
     };
     Error::input(format!("cannot read {}", path.display())).cause(error).hint(hint)

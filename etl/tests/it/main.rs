@@ -7,6 +7,7 @@ mod catalogue;
 mod defects;
 mod encoding;
 mod example;
+mod failures;
 mod harness;
 mod loads;
 mod postgres;

@@ -212,3 +212,33 @@ fn tables_are_frozen_analyzed_and_indexed() {
         assert_eq!(usable, if table.ranked { "2" } else { "1" }, "{name}");
     }
 }
+
+/// A dump of the catalogue may take an hour: it goes on, and so does the load.
+#[test]
+fn an_endless_reader_keeps_no_load_from_being_published() {
+    let (first, _) = generated(50, Defects::None);
+    let (second, _) = generated(70, Defects::None);
+    let database = Server::shared().database();
+    load(&database, first.path(), &[]).succeeded();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let reader = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN; SELECT count(*) FROM atelier.styles").await.unwrap();
+        client
+    });
+
+    let done = load(&database, second.path(), &[]).succeeded();
+    let warnings = done.report["warnings"].as_array().unwrap();
+    let telling = ["was not waited for", "previous one could not be dropped"];
+    for (warning, telling) in warnings.iter().zip(telling) {
+        assert!(warning.as_str().unwrap().contains(telling), "{warning}");
+    }
+    assert_eq!(warnings.len(), telling.len(), "{warnings:?}");
+    assert_eq!(one(&database, "SELECT count(*) FROM atelier.product"), "70");
+
+    runtime.block_on(reader.batch_execute("COMMIT")).unwrap();
+    let done = load(&database, first.path(), &[]).succeeded();
+    assert!(done.report["warnings"].as_array().unwrap().is_empty());
+    assert_eq!(one(&database, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'atelier\\_%'"), "0");
+}

@@ -43,7 +43,7 @@ fn records(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
         (Records::new(chunk, shape), Lines::new(chunk), Fields::default());
     let mut seen = Vec::new();
     while let Some(record) = records.next(&mut fields) {
-        let kept = fields.kept().iter().map(|field| (field.start..field.end, field.form));
+        let kept = fields.kept().iter().map(|field| (field.span(), field.form));
         // What is too long is not read into fields, and rejected with its beginning alone.
         let (kept, count, flags) = match record.too_long {
             true => (Vec::new(), 0, [false; 3]),

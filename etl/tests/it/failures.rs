@@ -1,0 +1,125 @@
+//! Bad input and failures: each gives one clear message and its exit code, and leaves the published catalogue as
+//! it was.
+
+mod database;
+mod disk;
+mod gate;
+mod input;
+mod middle;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::postgres::{Database, Rows, Server};
+use crate::run::{Etl, Run, etl};
+
+/// The hand-made catalogue. Its defects are more than the usual limit allows.
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/example")
+}
+
+/// A copy of the hand-made catalogue, to be damaged.
+fn copy_of_example() -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(example()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    copy
+}
+
+/// A generated catalogue without defects. 2,000 products are 4.6 MB, more than what is between the loader and a
+/// database that stands still.
+fn generated(products: u32) -> TempDir {
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().display().to_string();
+    let run = etl(["generate", "--out", &out, "--products", &products.to_string()]);
+    assert_eq!(run.code, 0, "{run:?}");
+    place
+}
+
+/// A load of `data` into `url` that lets half of the rows be rejected, and says nothing but what counts.
+fn load(url: &str, data: &Path) -> Etl {
+    Etl::new(["load", "--database-url", url])
+        .arg("--data")
+        .arg(data)
+        // As defaults, which a test may change.
+        .env("ATELIER_MAX_REJECTS", "50%")
+        .env("ATELIER_JOBS", "2")
+        .env("ATELIER_PROGRESS", "none")
+}
+
+/// A database with a published catalogue, which no failure may touch.
+struct Shop<'server> {
+    database: Database<'server>,
+    published: Rows,
+}
+
+impl Shop<'_> {
+    fn new(server: &Server) -> Shop<'_> {
+        let mut shop = Shop { database: server.database(), published: Rows::new() };
+        shop.loads();
+        shop
+    }
+
+    /// A load of `data` as superuser.
+    fn load(&self, data: &Path) -> Etl {
+        load(&self.database.url(), data)
+    }
+
+    /// A load of the example is published, as if nothing had happened before.
+    fn loads(&mut self) {
+        let run = self.load(&example()).run();
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+        let published = published(&self.database);
+        assert_ne!(published[0], self.published.first().cloned().unwrap_or_default());
+        self.published = published;
+        assert_eq!(schemas(&self.database), "atelier");
+    }
+
+    /// The published catalogue is the one from before, and nothing else is left.
+    fn is_untouched(&self) {
+        self.is_served_as_before();
+        assert_eq!(schemas(&self.database), "atelier");
+    }
+
+    /// The published catalogue is the one from before, whatever is left beside it.
+    fn is_served_as_before(&self) {
+        assert_eq!(published(&self.database), self.published);
+    }
+}
+
+/// The id of the published load, then the rows of each of its tables.
+fn published(database: &Database<'_>) -> Rows {
+    database.query(
+        "SELECT load_id FROM atelier.load;
+         SELECT count(*), sum(id), max(position) FROM atelier.product; SELECT count(*), sum(id) FROM atelier.features;
+         SELECT count(*), sum(id) FROM atelier.styles; SELECT count(*), sum(id) FROM atelier.photos;
+         SELECT count(*), sum(id) FROM atelier.skus; SELECT count(*), sum(id) FROM atelier.related",
+    )
+}
+
+/// Which of the three schemas are there.
+fn schemas(database: &Database<'_>) -> String {
+    let query =
+        "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname LIKE 'atelier%'";
+    database.query(query)[0][0].clone().unwrap_or_default()
+}
+
+impl Run {
+    /// The run ended with `code` and one message that holds all of `telling`.
+    #[track_caller]
+    fn failed(&self, code: i32, telling: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        let messages = self.stderr.lines().filter(|line| line.starts_with("atelier-etl: ")).count();
+        assert!(self.stderr.starts_with("atelier-etl: ") && messages == 1, "one message: {}", self.stderr);
+        for text in telling {
+            assert!(self.stderr.contains(text), "{text:?} is not in: {}", self.stderr);
+        }
+        // Only whoever interrupts needs no advice.
+        assert_eq!(self.stderr.contains("\n  to do: "), code != 130, "{}", self.stderr);
+        assert!(!self.stdout.contains("is published"), "{}", self.stdout);
+    }
+}

@@ -1,0 +1,312 @@
+//! Databases that cannot be reached, refuse, or are not fit for a catalogue.
+
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::gate::{Gate, Place, until};
+use super::{Shop, example, generated, load, schemas};
+use crate::postgres::Server;
+use crate::run::{Etl, etl};
+
+/// In every password here, and in nothing else.
+const SECRET: &str = "s3cret-of-the-tests";
+
+/// Accepts a connection, if one comes in time.
+fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let mut accepted = None;
+    until("it tries to connect", || {
+        accepted = listener.accept().ok();
+        accepted.is_some()
+    });
+    accepted.unwrap().0
+}
+
+fn assert_fast(begin: Instant) {
+    assert!(begin.elapsed() < Duration::from_secs(5), "took {:?}", begin.elapsed());
+}
+
+#[test]
+fn urls_that_cannot_be_read() {
+    let data = example().display().to_string();
+    let run = Etl::new(["load", "--data", &data]).run();
+    run.failed(2, &["no database is named", "--database-url postgresql://", "DATABASE_URL"]);
+
+    for (url, telling) in [
+        ("", "it is empty"),
+        ("postgresql://ann:s3cret-of-the-tests@db:port/shop", "invalid"),
+        ("mysql://ann:s3cret-of-the-tests@db/shop", "a key without a value"),
+        ("host=db sslmode=always password=s3cret-of-the-tests", "sslmode is \"always\""),
+        ("host=db password='s3cret-of-the-tests", "a quote without end"),
+        ("postgresql://ann:s3cret-of-the-tests@db/shop?sslrootcert=%zz", "hexadecimal"),
+    ] {
+        let run = load(url, &example()).run();
+        run.failed(2, &["the database URL cannot be read", telling, "write --database-url"]);
+        assert!(!run.stderr.contains(SECRET), "{}", run.stderr);
+    }
+    let run = load("host=/tmp sslrootcert=/no/such.pem sslmode=verify-ca", &example()).run();
+    run.failed(2, &["cannot use the root certificate /no/such.pem", "No such file", "sslrootcert"]);
+}
+
+#[test]
+fn nobody_listens() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let begin = Instant::now();
+    let run = load(&format!("postgresql://ann:{SECRET}@127.0.0.1:{free}/shop"), &example()).run();
+    let what = format!("cannot connect to database \"shop\" at 127.0.0.1:{free} as ann");
+    run.failed(4, &[&what, "Connection refused", "check that PostgreSQL runs there", "--wait"]);
+    assert!(!run.stderr.contains(SECRET), "{}", run.stderr);
+
+    let run = load("host=/no/such/place dbname=shop user=ann", &example()).run();
+    run.failed(
+        4,
+        &["at /no/such/place/.s.PGSQL.5432 as ann", "No such file", "check that PostgreSQL runs there"],
+    );
+
+    let run = load("postgresql://ann@no-such-host.invalid/shop", &example()).run();
+    run.failed(4, &["at no-such-host.invalid:5432 as ann", "check that PostgreSQL runs there"]);
+    assert_fast(begin);
+}
+
+/// Something listens, but never says a word: a stopped server, or a firewall that swallows.
+#[test]
+fn nobody_answers() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let begin = Instant::now();
+    let loads = ["disable", "require"].map(|sslmode| {
+        let url = format!("postgresql://ann@127.0.0.1:{port}/shop?connect_timeout=1&sslmode={sslmode}");
+        load(&url, &example()).spawn()
+    });
+    for load in loads {
+        let what = format!("cannot connect to database \"shop\" at 127.0.0.1:{port}");
+        load.finish().failed(4, &[&what, "no answer within 2 s", "firewall"]);
+    }
+    assert_fast(begin);
+}
+
+#[test]
+fn refusals_name_who_and_where() {
+    let server = Server::shared();
+    let mut shop = Shop::new(server);
+    let (port, name) = (server.port(), shop.database.name().to_owned());
+    server.create_role("failures_visitor", SECRET);
+    let visitor = shop.database.url_of("failures_visitor", SECRET);
+    let cases: [(String, &[&str]); 6] = [
+        (
+            shop.database.url_of("failures_visitor", "wr0ng"),
+            &["as failures_visitor", "password authentication failed", "check the password"],
+        ),
+        (
+            format!("postgresql://failures_visitor@127.0.0.1:{port}/{name}?sslmode=disable"),
+            &["as failures_visitor", "put a password into --database-url or PGPASSWORD"],
+        ),
+        (
+            shop.database.url_of("failures_nobody", SECRET),
+            &["as failures_nobody", "password authentication failed"],
+        ),
+        (
+            visitor.replace(&name, "failures_no_such"),
+            &["database \"failures_no_such\"", "does not exist", "createdb"],
+        ),
+        (
+            visitor.clone(),
+            &[
+                "user \"failures_visitor\" may not create schemas",
+                "GRANT CREATE ON DATABASE",
+                "as an administrator",
+            ],
+        ),
+        (
+            format!("{visitor}&options=-cdefault_transaction_read_only%3Don"),
+            &["user \"failures_visitor\" may not create schemas"],
+        ),
+    ];
+    for (url, telling) in cases {
+        let run = load(&url, &example()).run();
+        run.failed(4, telling);
+        for secret in [SECRET, "wr0ng"] {
+            assert!(!run.stderr.contains(secret) && !run.stdout.contains(secret), "{run:?}");
+        }
+        shop.is_untouched();
+    }
+    // The right to make schemas is not the right to another's catalogue.
+    shop.database.execute(&format!("GRANT CREATE ON DATABASE {name} TO failures_visitor"));
+    let run = load(&visitor, &example()).run();
+    run.failed(
+        4,
+        &["the schema atelier belongs to \"postgres\", not to \"failures_visitor\"", "GRANT \"postgres\""],
+    );
+    shop.is_untouched();
+    shop.loads();
+}
+
+/// What a fresh role may do with the one right that the messages ask for, PGPASSWORD instead of a password in the
+/// URL, and that neither shows it.
+#[test]
+fn a_role_that_may_create_schemas_is_all_it_takes() {
+    let server = Server::shared();
+    let database = server.database();
+    server.create_role("failures_loader", SECRET);
+    database.execute(&format!("GRANT CREATE ON DATABASE {} TO failures_loader", database.name()));
+    let url = database.url_of("failures_loader", "").replace(":@", "@");
+    for _ in 0..2 {
+        let run = load(&url, &example()).env("PGPASSWORD", SECRET).run();
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+        assert!(!run.stdout.contains(SECRET), "{}", run.stdout);
+    }
+    assert_eq!(schemas(&database), "atelier");
+}
+
+#[test]
+fn a_schema_of_somebody_else() {
+    let database = Server::shared().database();
+    database.execute("CREATE SCHEMA atelier; CREATE TABLE atelier.paintings AS SELECT 1 AS id");
+    let run = load(&database.url(), &example()).run();
+    run.failed(4, &["a schema atelier that is not a catalogue of atelier-etl", "rename that schema"]);
+    assert_eq!(database.query("SELECT id FROM atelier.paintings")[0][0].as_deref(), Some("1"));
+    assert_eq!(schemas(&database), "atelier");
+    database.execute("ALTER SCHEMA atelier RENAME TO paintings");
+    assert_eq!(load(&database.url(), &example()).run().code, 0);
+}
+
+#[test]
+fn a_database_in_another_encoding() {
+    let server = Server::shared();
+    server.execute("CREATE DATABASE failures_latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'");
+    let url = server.database().url();
+    let (start, rest) = url.split_once("test_").unwrap();
+    let url = format!("{start}failures_latin{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let run = load(&url, &example()).run();
+    server.execute("DROP DATABASE failures_latin");
+    run.failed(4, &["the encoding of database \"failures_latin\" is LATIN1, not UTF8", "ENCODING 'UTF8'"]);
+}
+
+#[test]
+fn a_database_that_takes_no_writes() {
+    let mut shop = Shop::new(Server::shared());
+    let name = shop.database.name().to_owned();
+    shop.database.execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
+    shop.load(&example()).run().failed(4, &["read-only transaction", "SQLSTATE 25006"]);
+    shop.is_untouched();
+    shop.database.execute(&format!("SET transaction_read_only = off; ALTER DATABASE {name} RESET ALL"));
+    shop.loads();
+}
+
+#[test]
+fn every_way_to_a_database_loads() {
+    let server = Server::shared();
+    let database = server.database();
+    let (dir, port, name) = (server.dir().display(), server.port(), database.name());
+    let certificate = server.ca_certificate().display().to_string();
+    for url in [
+        database.tcp_url(),
+        database.tls_url("prefer"),
+        database.tls_url("require"),
+        format!("{}&sslrootcert={certificate}", database.tls_url("verify-ca"))
+            .replace("localhost", "127.0.0.1"),
+        format!("{}&sslrootcert={certificate}", database.tls_url("verify-full")),
+        format!("host={dir} port={port} user=postgres dbname={name}"),
+        format!("host='{dir}' port = {port} user=postgres dbname='{name}' sslmode=verify-full"),
+    ] {
+        let run = load(&url, &example()).run();
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{url}: {run:?}");
+    }
+    assert_eq!(schemas(&database), "atelier");
+}
+
+#[test]
+fn a_server_that_is_not_who_it_should_be() {
+    let server = Server::shared();
+    let mut shop = Shop::new(server);
+    // Without the authority of the tests, only those of the system are believed.
+    let url = shop.database.tls_url("verify-full");
+    let run = load(&url, &example()).env("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt").run();
+    if run.code == 2 {
+        run.failed(2, &["this system has no root certificates", "sslrootcert=FILE"]);
+    } else {
+        run.failed(4, &["cannot connect to", "certificate", "sslrootcert"]);
+    }
+    shop.is_untouched();
+    // The right authority, but it does not vouch for this name.
+    let certificate = server.ca_certificate().display().to_string();
+    let url = format!("{url}&sslrootcert={certificate}").replace("@localhost", "@127.0.0.2");
+    let run = load(&url, &example()).run();
+    run.failed(4, &["cannot connect to"]);
+    shop.is_untouched();
+    shop.loads();
+}
+
+#[test]
+fn a_second_load_is_refused_and_the_first_goes_on() {
+    let shop = Shop::new(Server::shared());
+    let data = generated(200);
+    let gate = Gate::close(&shop.database, Place::Index);
+    let first = shop.load(data.path()).spawn();
+    gate.wait();
+    let begin = Instant::now();
+    let second = shop.load(&example()).run();
+    second.failed(
+        4,
+        &["another load of this database is running, from this host, since 20", "(backend ", "wait until"],
+    );
+    assert_fast(begin);
+    shop.is_served_as_before();
+    drop(gate);
+    let first = first.finish();
+    assert_eq!((first.code, first.stderr.as_str()), (0, ""), "{first:?}");
+    assert_eq!(shop.database.query("SELECT count(*) FROM atelier.product")[0][0].as_deref(), Some("200"));
+    assert_eq!(schemas(&shop.database), "atelier");
+}
+
+#[test]
+fn a_database_that_is_still_to_come_is_waited_for() {
+    let server = Server::start(&[]);
+    let mut shop = Shop::new(&server);
+    server.stop();
+    // Where the server will be, first somebody else answers and hangs up, as the proxies of containers do.
+    let early = TcpListener::bind(("127.0.0.1", server.port())).unwrap();
+    let load = load(&shop.database.tcp_url(), &example()).arg("--wait=60").spawn();
+    for _ in 0..2 {
+        drop(accept(&early));
+    }
+    drop(early);
+    server.start_again();
+    let run = load.finish();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    assert_ne!(super::published(&shop.database), shop.published);
+    shop.loads();
+
+    // A refusal is not waited out.
+    let begin = Instant::now();
+    let url = shop.database.url_of("postgres", "wr0ng");
+    super::load(&url, &example()).arg("--wait=60").run().failed(4, &["password authentication failed"]);
+    assert_fast(begin);
+}
+
+#[test]
+fn waiting_ends_in_time_and_can_be_interrupted() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgresql://ann@{}/shop?sslmode=disable", nobody.local_addr().unwrap());
+    let waiting = load(&url, &example()).arg("--wait=60").spawn();
+    // Kept until the end: it waits for an answer. At its second attempt it surely listens to signals.
+    drop(accept(&nobody));
+    let _connection = accept(&nobody);
+    waiting.signal(Signal::SIGINT);
+    waiting.finish().failed(130, &["interrupted"]);
+
+    drop(nobody);
+    let begin = Instant::now();
+    load(&url, &example()).arg("--wait=1").run().failed(4, &["cannot connect to", "Connection refused"]);
+    assert!(begin.elapsed() >= Duration::from_secs(1), "it waited {:?}", begin.elapsed());
+    assert_fast(begin);
+}
+
+#[test]
+fn status_fails_as_clearly() {
+    etl(["status"]).failed(2, &["no database is named"]);
+    let run = etl(["status", "--database-url", "postgresql://ann@127.0.0.1:1/shop"]);
+    run.failed(4, &["cannot connect to database \"shop\" at 127.0.0.1:1 as ann"]);
+}

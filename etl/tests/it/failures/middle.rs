@@ -1,0 +1,135 @@
+//! A load that is struck in the middle: while it copies, while it builds indexes, while it publishes.
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::gate::{Gate, PLACES, Place, until};
+use super::{Shop, generated, schemas};
+use crate::postgres::{Database, Server};
+use crate::run::Running;
+
+const SESSIONS: &str = "FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'atelier-etl%'";
+
+const CONTROL: &str = "AND application_name = 'atelier-etl'";
+const LANES: &str = "AND application_name = 'atelier-etl lane'";
+
+fn sessions(database: &Database<'_>, which: &str) -> String {
+    database.query(&format!("SELECT count(*) {SESSIONS} {which}"))[0][0].clone().unwrap()
+}
+
+/// A load that stands at `place`, and the gate before it.
+fn held_at(place: Place, shop: &Shop<'_>, data: &TempDir) -> (Running, Gate) {
+    let gate = Gate::close(&shop.database, place);
+    let load = shop.load(data.path()).spawn();
+    gate.wait();
+    assert_eq!(schemas(&shop.database), "atelier atelier_staging");
+    shop.is_served_as_before();
+    (load, gate)
+}
+
+#[test]
+fn interrupted() {
+    let (mut shop, data) = (Shop::new(Server::shared()), generated(2_000));
+    for place in PLACES {
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let (load, gate) = held_at(place, &shop, &data);
+            load.signal(signal);
+            load.finish().failed(130, &["interrupted"]);
+            shop.is_untouched();
+            // The gate is closed still: nothing of the load stands there any more.
+            until("its sessions are gone", || sessions(&shop.database, "") == "0");
+            drop(gate);
+        }
+    }
+    shop.loads();
+}
+
+#[test]
+fn killed() {
+    let (mut shop, data) = (Shop::new(Server::shared()), generated(2_000));
+    for place in [Place::Copy, Place::Index] {
+        let (load, gate) = held_at(place, &shop, &data);
+        load.signal(Signal::SIGKILL);
+        assert_eq!(load.finish().code, 128 + 9);
+        until("its lock is free", || sessions(&shop.database, CONTROL) == "0");
+        // The database has not noticed that nobody is behind this session any more.
+        assert_ne!(sessions(&shop.database, LANES), "0");
+        assert_eq!(schemas(&shop.database), "atelier atelier_staging");
+        shop.is_served_as_before();
+        gate.lift();
+        shop.loads();
+        until("the sessions left behind are gone", || sessions(&shop.database, "") == "0");
+    }
+}
+
+#[test]
+fn its_server_is_stopped() {
+    let server = Server::start(&[]);
+    struck_with_its_server(&server, || server.stop());
+}
+
+#[test]
+fn its_server_is_killed() {
+    let server = Server::start(&[]);
+    struck_with_its_server(&server, || server.kill());
+}
+
+fn struck_with_its_server(server: &Server, strike: impl Fn()) {
+    let (mut shop, data) = (Shop::new(server), generated(2_000));
+    for place in PLACES {
+        let (load, gate) = held_at(place, &shop, &data);
+        strike();
+        load.finish().failed(4, &["log", "load again", "the published catalogue is as it was"]);
+        drop(gate);
+        server.start_again();
+        shop.is_served_as_before();
+        shop.loads();
+    }
+}
+
+#[test]
+fn its_sessions_are_ended() {
+    let (mut shop, data) = (Shop::new(Server::shared()), generated(2_000));
+    let why = "terminating connection due to administrator command";
+    for (place, held, telling) in [
+        // tokio-postgres keeps the reason of a COPY's end to itself.
+        (Place::Copy, true, ["cannot copy photos into the database", "because: "]),
+        (Place::Copy, false, ["the connection to the database was lost", why]),
+        (Place::Index, true, ["cannot index ", why]),
+        (Place::Index, false, ["the connection to the database was lost", why]),
+        (Place::Publish, true, ["cannot publish the load", why]),
+    ] {
+        let (load, gate) = held_at(place, &shop, &data);
+        let which = match held {
+            true => format!("AND pid = {}", gate.wait()),
+            false => CONTROL.to_owned(),
+        };
+        shop.database.execute(&format!("SELECT pg_terminate_backend(pid) {SESSIONS} {which}"));
+        let run = load.finish();
+        run.failed(4, &telling);
+        run.failed(4, &["PostgreSQL's log", "load again; the published catalogue is as it was"]);
+        shop.is_untouched();
+        drop(gate);
+    }
+    shop.loads();
+}
+
+/// An administrator cancels the statement but leaves the session: only that statement fails.
+#[test]
+fn its_statements_are_cancelled() {
+    let (mut shop, data) = (Shop::new(Server::shared()), generated(2_000));
+    for (place, what) in [
+        (Place::Copy, "cannot copy photos into the database"),
+        (Place::Index, "cannot index "),
+        (Place::Publish, "cannot publish the load"),
+    ] {
+        let (load, gate) = held_at(place, &shop, &data);
+        let backend = gate.wait();
+        shop.database.execute(&format!("SELECT pg_cancel_backend({backend})"));
+        load.finish().failed(4, &[what, "canceling statement due to user request", "load again"]);
+        shop.is_untouched();
+        drop(gate);
+    }
+    shop.loads();
+}
