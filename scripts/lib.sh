@@ -250,7 +250,7 @@ checkpoint_completion_target = 0.9      # spreads its writes
 
 shared_buffers = $(clamp $((memory / 4)) 64 4096)MB      # a quarter of the memory; the page cache does as well past 4 GB
 effective_cache_size = $(clamp $((memory / 2)) 64 65536)MB  # what planning may count on, page cache included
-maintenance_work_mem = $(clamp $((memory / 16)) 32 512)MB # sorts of index builds, several at a time
+maintenance_work_mem = $(clamp $((memory / 16)) 32 1024)MB # sorts of index builds, several at a time
 jit = off                               # queries here are short: compiling costs more than it saves
 
 log_line_prefix = '%m [%p] '

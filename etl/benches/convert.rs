@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 
 use atelier_etl::check::Checker;
-use atelier_etl::convert::Converter;
+use atelier_etl::convert::{Converter, Wanted};
 use atelier_etl::generate::{Defects, Options, generate};
 use atelier_etl::header::layout;
 use atelier_etl::parse::Records;
@@ -41,7 +41,7 @@ static CHUNKS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
 fn converter(table: TableId) -> Converter {
     let layout = layout(CHUNKS[table as usize].0.as_bytes(), table.table(), "bench").unwrap();
     let ids = Arc::new(RoaringBitmap::from_sorted_iter(1..1_000_000).unwrap());
-    Converter::new(Checker::new(table.table(), layout, |_| Arc::clone(&ids)), None)
+    Converter::new(Checker::new(table.table(), layout, |_| Arc::clone(&ids)), Wanted::Rows)
 }
 
 const TABLES: [TableId; 3] = [TableId::Product, TableId::Photos, TableId::Skus];

@@ -48,18 +48,28 @@ pub struct Converted {
     rows: Vec<RowKey>,
 }
 
+/// What is wanted of the accepted rows.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// Their ids alone.
+    Ids,
+    /// Their encoding and its digest.
+    Rows,
+    /// The same with the position of each, which is the rank of its id among these.
+    RankedRows(Arc<RoaringBitmap>),
+}
+
 /// Converts the chunks of one file.
 #[derive(Debug)]
 pub struct Converter {
     checker: Checker,
-    positions: Option<Arc<RoaringBitmap>>,
+    wanted: Wanted,
 }
 
 impl Converter {
-    /// `positions` holds the accepted ids of a table with a position column, or `None` where there is no such
-    /// column or nobody asks for it.
-    pub fn new(checker: Checker, positions: Option<Arc<RoaringBitmap>>) -> Converter {
-        Converter { checker, positions }
+    /// Converts what passes `checker`.
+    pub fn new(checker: Checker, wanted: Wanted) -> Converter {
+        Converter { checker, wanted }
     }
 
     /// What a whole record of the file looks like.
@@ -88,7 +98,11 @@ impl Converter {
         let mut lines = Lines::new(&chunk);
         let mut fields = Fields::default();
         let mut row = Row::default();
-        let mut ranks = self.positions.as_deref().map(Ranks::new);
+        let mut ranks = match &self.wanted {
+            Wanted::RankedRows(ids) => Some(Ranks::new(ids)),
+            Wanted::Ids | Wanted::Rows => None,
+        };
+        let encode = !matches!(self.wanted, Wanted::Ids);
         while let Some(record) = records.next(&mut fields) {
             out.read += 1;
             if record.too_long {
@@ -116,9 +130,11 @@ impl Converter {
                 }
                 None => None,
             };
-            let start = out.encoded.len();
-            encode::row(&row.values[..columns], position, &mut out.encoded);
-            out.digest = out.digest.wrapping_add(xxh3_128(&out.encoded[start..]));
+            if encode {
+                let start = out.encoded.len();
+                encode::row(&row.values[..columns], position, &mut out.encoded);
+                out.digest = out.digest.wrapping_add(xxh3_128(&out.encoded[start..]));
+            }
             if row.repairs != [false; 3] {
                 count_repairs(&mut out, &row, &record, lines.line_of(record.at));
             }
@@ -261,7 +277,7 @@ mod tests {
         let table = TableId::Skus.table();
         let layout = layout(b"id,styleId,size,quantity", table, "skus.csv").unwrap();
         let ids = Arc::new(RoaringBitmap::from_iter(1..=3));
-        Converter::new(Checker::new(table, layout, |_| Arc::clone(&ids)), None)
+        Converter::new(Checker::new(table, layout, |_| Arc::clone(&ids)), Wanted::Rows)
     }
 
     fn chunk(text: &str) -> Chunk {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use rayon::ThreadPool;
-use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_postgres::CopyInSink;
 
 use crate::connect::Session;
+use crate::convert::Wanted;
 use crate::defect::Reject;
 use crate::encode::{HEADER, TRAILER};
 use crate::error::{Error, Result};
@@ -35,8 +35,8 @@ pub struct Copy {
     pub source: Source,
     /// Ids of the tables it points at.
     pub parents: Parents,
-    /// Its own ids, if it is ranked.
-    pub positions: Option<Arc<RoaringBitmap>>,
+    /// What of its rows.
+    pub wanted: Wanted,
     /// For its rejected rows.
     pub rejects: RejectFile,
     /// Where to say how far it is.
@@ -55,7 +55,7 @@ pub struct Copied {
 
 impl Copy {
     /// Makes the table and copies its rows, in one transaction, so that the rows can be frozen as they come in and
-    /// need no log of their own with `wal_level=minimal`.
+    /// need no log of their own with `wal_level=minimal`. Committing it is left to the caller.
     pub async fn run(self, session: &Session) -> Result<Copied> {
         let table = self.table;
         let failed = |error: &tokio_postgres::Error| {
@@ -64,9 +64,7 @@ impl Copy {
         let create = format!("BEGIN; {}", schema::statements(table).create);
         session.client.batch_execute(&create).await.map_err(|error| failed(&error))?;
         let sink = session.client.copy_in(&copy_statement(table)).await.map_err(|error| failed(&error))?;
-        let copied = self.stream(sink, failed).await?;
-        session.client.batch_execute("COMMIT").await.map_err(|error| failed(&error))?;
-        Ok(copied)
+        self.stream(sink, failed).await
     }
 
     async fn stream(
@@ -104,7 +102,7 @@ impl Copy {
             table: self.table,
             source: &self.source,
             parents: &self.parents,
-            positions: self.positions,
+            wanted: self.wanted,
             meter: &self.board.table(self.table.id).meter,
         };
         let outcome = pipeline::run(&job, &self.pool, &mut taker)?;

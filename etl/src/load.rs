@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::connect::{Canceller, Session};
+use crate::convert::Wanted;
 use crate::copy::{Copied, Copy, expect_rows};
 use crate::error::{Error, Result};
 use crate::options::{Database, Input};
@@ -108,6 +110,9 @@ struct Done {
 /// What the lanes share.
 struct Queue {
     tasks: Mutex<Vec<Task>>,
+    /// As many as there are jobs. A lane needs one to work, but not to commit, when the database writes a whole table
+    /// to the disk and the processors have nothing to do for it.
+    permits: Semaphore,
     done: Mutex<BTreeMap<TableId, Done>>,
     index_seconds: Mutex<BTreeMap<TableId, f64>>,
     /// When the last copy ended.
@@ -129,7 +134,8 @@ impl Load<'_> {
         let _display = Display::start(self.input.show, Arc::clone(&self.board));
         let copying = Instant::now();
         let queue = self.queue(rejects, &parents);
-        let lanes = try_join_all((0..self.input.jobs.min(TABLES.len())).map(|_| self.lane(&queue)));
+        // One more than there are permits: it works while another waits for the disk.
+        let lanes = try_join_all((0..self.input.jobs.min(TABLES.len()) + 1).map(|_| self.lane(&queue)));
         tokio::select! {
             lanes = lanes => drop(lanes?),
             () = self.watch_indexes() => {}
@@ -186,7 +192,10 @@ impl Load<'_> {
                 table: table.table(),
                 source: self.input.sources[table as usize].clone(),
                 parents: parents.clone(),
-                positions: table.table().ranked.then(|| parents.ids(table)),
+                wanted: match table.table().ranked {
+                    true => Wanted::RankedRows(parents.ids(table)),
+                    false => Wanted::Rows,
+                },
                 rejects: rejects[table as usize].take()?,
                 board: Arc::clone(&self.board),
                 pool: Arc::clone(&self.input.pool),
@@ -194,6 +203,7 @@ impl Load<'_> {
         });
         Queue {
             tasks: Mutex::new(copies.collect()),
+            permits: Semaphore::new(self.input.jobs),
             done: Mutex::default(),
             index_seconds: Mutex::default(),
             copied_at: Mutex::new(Instant::now()),
@@ -217,22 +227,30 @@ impl Load<'_> {
             .await
             .map_err(|error| session.failed("cannot set up a session", &error))?;
         loop {
-            let task = lock(&queue.tasks).pop();
+            let Some(task) = lock(&queue.tasks).pop() else { return Ok(()) };
+            let permit = queue.permits.acquire().await.ok();
             match task {
-                None => return Ok(()),
-                Some(Task::Copy(copy)) => self.copy(*copy, &session, queue).await?,
-                Some(Task::Finish(table, rows)) if !queue.refused.load(Ordering::Relaxed) => {
-                    self.finish(table, rows, &session, queue).await?;
+                Task::Copy(copy) => self.copy(*copy, &session, queue, permit).await?,
+                Task::Finish(table, rows) if !queue.refused.load(Ordering::Relaxed) => {
+                    self.finish(table, rows, &session, queue, permit).await?;
                 }
-                Some(Task::Finish(..)) => {}
+                Task::Finish(..) => {}
             }
         }
     }
 
-    async fn copy(&self, copy: Copy, session: &Session, queue: &Queue) -> Result<()> {
+    async fn copy(
+        &self,
+        copy: Copy,
+        session: &Session,
+        queue: &Queue,
+        permit: Option<SemaphorePermit<'_>>,
+    ) -> Result<()> {
         let (table, begin) = (copy.table, Instant::now());
         self.board.table(table.id).enter(Phase::Rows);
         let copied = copy.run(session).await?;
+        drop(permit);
+        commit(session, table).await?;
         self.board.table(table.id).enter(Phase::Waiting);
         if scan::verdict(self.input, [(table.id, &copied.outcome)].into_iter()).is_err() {
             queue.refused.store(true, Ordering::Relaxed);
@@ -244,23 +262,29 @@ impl Load<'_> {
         Ok(())
     }
 
-    async fn finish(&self, table: &'static Table, rows: u64, session: &Session, queue: &Queue) -> Result<()> {
+    /// Builds a table's indexes, compares the number of its rows with what was accepted, and analyzes it.
+    async fn finish(
+        &self,
+        table: &'static Table,
+        rows: u64,
+        session: &Session,
+        queue: &Queue,
+        permit: Option<SemaphorePermit<'_>>,
+    ) -> Result<()> {
         let begin = Instant::now();
         let progress = self.board.table(table.id);
         progress.enter(Phase::Index);
-        let run = async |statement: &str, what: &str| {
-            let result = session.client.batch_execute(statement).await;
-            result.map_err(|error| session.failed(format!("cannot {what} {}", table.name), &error))
+        let failed = |error: &tokio_postgres::Error| {
+            session.failed(format!("cannot index {} and analyze it", table.name), error)
         };
-        for statement in schema::statements(table).after {
-            run(&statement, "index").await?;
-        }
+        let indexes = format!("BEGIN; {}", schema::statements(table).after.join(";"));
+        session.client.batch_execute(&indexes).await.map_err(|error| failed(&error))?;
         progress.enter(Phase::Verify);
-        run(&format!("ANALYZE {}", table.name), "analyze").await?;
-        let count = session.client.query_one(&format!("SELECT count(*) FROM {}", table.name), &[]).await;
-        let count: i64 =
-            count.map_err(|error| session.failed(format!("cannot count {}", table.name), &error))?.get(0);
-        expect_rows(table, rows, count.unsigned_abs(), "the table has")?;
+        expect_indexed(session, table, rows).await?;
+        let analyze = format!("ANALYZE {}", table.name);
+        session.client.batch_execute(&analyze).await.map_err(|error| failed(&error))?;
+        drop(permit);
+        commit(session, table).await?;
         progress.enter(Phase::Done);
         lock(&queue.index_seconds).insert(table.id, begin.elapsed().as_secs_f64());
         Ok(())
@@ -333,6 +357,29 @@ impl Load<'_> {
         };
         let _ = timeout(publish::CLEAN_UP_PATIENCE, clean_up).await;
     }
+}
+
+async fn commit(session: &Session, table: &Table) -> Result<()> {
+    let result = session.client.batch_execute("COMMIT").await;
+    result.map_err(|error| session.failed(format!("cannot commit {}", table.name), &error))
+}
+
+/// Fails unless the table and each of its indexes have as many rows as were accepted. Building an index reads the
+/// whole table and notes how many rows it found, so counting them once more would tell nothing new. PostgreSQL keeps
+/// the number as a `real`, exact up to 16,777,216; COPY's own count, compared before, is always exact.
+async fn expect_indexed(session: &Session, table: &Table, rows: u64) -> Result<()> {
+    let query = "SELECT c.relname::text, c.reltuples FROM pg_class c
+                 WHERE c.oid = to_regclass($1) OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = to_regclass($1))";
+    let found = session.client.query(query, &[&table.name]).await;
+    let found =
+        found.map_err(|error| session.failed(format!("cannot count the rows of {}", table.name), &error))?;
+    for row in &found {
+        let (name, counted): (String, f32) = (row.get(0), row.get(1));
+        if counted != rows as f32 {
+            expect_rows(table, rows, counted as u64, &format!("building the indexes found in {name}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Nothing is left half-done under these locks, so a panic elsewhere does not matter.

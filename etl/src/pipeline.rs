@@ -13,7 +13,7 @@ use rayon::ThreadPool;
 use roaring::RoaringBitmap;
 
 use crate::check::Checker;
-use crate::convert::{Converted, Converter, EXAMPLES};
+use crate::convert::{Converted, Converter, EXAMPLES, Wanted};
 use crate::defect::{Counts, Mended, Reject, Repair};
 use crate::error::{Error, Result};
 use crate::header::layout;
@@ -106,8 +106,8 @@ pub struct Job<'a> {
     pub source: &'a Source,
     /// Ids of the tables it points at.
     pub parents: &'a Parents,
-    /// For a ranked table: all its accepted ids, to tell the rank of each. `None` encodes no position.
-    pub positions: Option<Arc<RoaringBitmap>>,
+    /// What of its rows.
+    pub wanted: Wanted,
     /// Where to say how far it is.
     pub meter: &'a Meter,
 }
@@ -139,7 +139,7 @@ pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<O
     outcome.unknown_columns.clone_from(&layout.unknown);
 
     let checker = Checker::new(job.table, layout, |parent| job.parents.ids(parent));
-    let converter = Arc::new(Converter::new(checker, job.positions.clone()));
+    let converter = Arc::new(Converter::new(checker, job.wanted.clone()));
     // Enough chunks under way to keep every thread of the pool busy while the first one is waited for.
     let (sender, receiver) = sync_channel(2 * pool.current_num_threads());
     let meter = job.meter;

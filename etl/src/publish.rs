@@ -37,6 +37,10 @@ const READERS_TURN: &str = "100ms";
 const READERS_PATIENCE: Duration = Duration::from_secs(5);
 const BETWEEN_TURNS: Duration = Duration::from_millis(50);
 
+/// What to do when the connection was lost while publishing.
+const UNANSWERED: &str = "look into PostgreSQL's log, see that it runs, and ask atelier-etl status what is published: \
+                          the catalogue as it was, or all of the new one";
+
 /// How long the previous catalogue's last readers are waited for.
 const DROP_LOCK_TIMEOUT: &str = "10s";
 
@@ -203,8 +207,9 @@ pub async fn grant_to_reader(session: &Session) -> Result<()> {
 /// load from being published.
 pub async fn publish(session: &Session) -> Result<Option<String>> {
     let failed = |error: &tokio_postgres::Error| {
-        let error = session.failed("cannot publish the load", error);
-        error.hint("look into PostgreSQL's log and at atelier-etl status, which says what is published, and load again")
+        let failed = session.failed("cannot publish the load", error);
+        // A refusal says that nothing has happened. Without an answer, the database alone knows.
+        if error.code().is_some() { failed } else { failed.hint(UNANSWERED) }
     };
     let make_room = format!(
         "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; COMMIT"

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rayon::ThreadPool;
 
+use crate::convert::Wanted;
 use crate::defect::Reject;
 use crate::error::{Error, Result};
 use crate::options::Input;
@@ -38,7 +39,7 @@ pub fn parents(sources: &[Source], pool: &ThreadPool) -> Result<Parents> {
     let meter = Meter::default();
     for table in [TableId::Product, TableId::Styles] {
         let source = &sources[table as usize];
-        let job = Job { table: table.table(), source, parents: &parents, positions: None, meter: &meter };
+        let job = Job { table: table.table(), source, parents: &parents, wanted: Wanted::Ids, meter: &meter };
         let ids = Arc::new(pipeline::run(&job, pool, &mut Nowhere)?.ids);
         keep(&mut parents, table, ids);
     }
@@ -119,7 +120,8 @@ fn side_by_side(
             progress.enter(Phase::Rows);
             let begin = Instant::now();
             let source = &input.sources[table as usize];
-            let job = Job { table: table.table(), source, parents, positions: None, meter: &progress.meter };
+            let job =
+                Job { table: table.table(), source, parents, wanted: Wanted::Rows, meter: &progress.meter };
             let mut taker = ToFile(rejects);
             let outcome = pipeline::run(&job, &input.pool, &mut taker)?;
             let rejects_file = taker.0.finish()?;

@@ -80,7 +80,15 @@ fn struck_with_its_server(server: &Server, strike: impl Fn()) {
     for place in PLACES {
         let (load, gate) = held_at(place, &shop, &data);
         strike();
-        load.finish().failed(4, &["log", "load again", "the published catalogue is as it was"]);
+        let run = load.finish();
+        run.failed(4, &["look into PostgreSQL's log"]);
+        // Without the database's word, a load that was publishing cannot know what became of it.
+        let telling =
+            ["load again; the published catalogue is as it was", "ask atelier-etl status what is published"];
+        assert!(
+            run.stderr.contains(telling[0]) || place == Place::Publish && run.stderr.contains(telling[1]),
+            "{run:?}"
+        );
         drop(gate);
         server.start_again();
         shop.is_served_as_before();
