@@ -37,6 +37,9 @@ const INDEX_MEMORY: &str = "256MB";
 /// How often the database is asked how far its indexes are.
 const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often an interrupted publishing is asked to stop.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What a load may do besides.
 pub struct Options {
     /// Keep the catalogue published so far.
@@ -328,10 +331,13 @@ impl Load<'_> {
         });
         let warnings = tokio::select! {
             warnings = &mut publishing => warnings?,
-            () = interrupt => {
+            () = interrupt => loop {
+                // Again and again: a request that comes between two statements cancels nothing.
                 self.control.canceller().cancel().await;
-                publishing.await.map_err(|_: Error| Error::interrupted())?
-            }
+                if let Ok(published) = timeout(CANCEL_INTERVAL, &mut publishing).await {
+                    break published.map_err(|_: Error| Error::interrupted())?;
+                }
+            },
         };
         report.warnings.extend(warnings);
         report.stages.publish = begin.elapsed().as_secs_f64();

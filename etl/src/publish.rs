@@ -228,11 +228,9 @@ pub async fn publish(session: &Session) -> Result<Option<String>> {
     let Some(tables) = row.get::<_, Option<String>>(0) else {
         return transaction(session, &rename).await.map(|()| None).map_err(|error| failed(&error));
     };
-    let renames = format!(
-        "SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS}; {rename}"
-    );
+    let renames = format!("ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS}; {rename}; COMMIT");
     let alone = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{READERS_TURN}'; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE; {renames}; COMMIT"
+        "BEGIN; SET LOCAL lock_timeout = '{READERS_TURN}'; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE; {renames}"
     );
     let deadline = Instant::now() + READERS_PATIENCE;
     loop {
@@ -243,7 +241,7 @@ pub async fn publish(session: &Session) -> Result<Option<String>> {
             Err(_) => break,
         }
     }
-    let beside = format!("BEGIN; {renames}; COMMIT");
+    let beside = format!("BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; {renames}");
     transaction(session, &beside).await.map_err(|error| failed(&error))?;
     Ok(Some(format!(
         "a transaction read the previous catalogue for over {} s and was not waited for: \
