@@ -21,6 +21,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two attempts while waiting for a database.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
+/// A database may have limits for its everyday sessions. A load takes the time it takes.
+const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
+                        SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0";
+
 /// A database and how to get there.
 #[derive(Clone)]
 pub struct Target {
@@ -112,6 +116,7 @@ impl Target {
             };
             end.send_replace(Some(why.into()));
         });
+        client.batch_execute(SETTINGS).await?;
         Ok(Session { client, tls: self.tls.clone(), ended })
     }
 

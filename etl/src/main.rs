@@ -1,5 +1,6 @@
 //! `atelier-etl`: parses the command line, runs the command, prints what came of it and gives the exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -32,7 +33,7 @@ fn run(command: Command) -> Result<()> {
             Command::Check(typed) => until_interrupted(move || check_files(&typed)).await,
             Command::Generate(typed) => until_interrupted(move || generate_files(&typed)).await,
             Command::Status(typed) => {
-                print!("{}", status::status(&Database::resolve(&typed.database)?).await?);
+                say(&status::status(&Database::resolve(&typed.database)?).await?);
                 Ok(())
             }
         }
@@ -50,8 +51,8 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
     let written = show(&mut input, &report);
     verdict?;
     let stages = &report.stages;
-    println!(
-        "load {} is published\n{:.1} s: scan {:.1}, copy {:.1}, index {:.1}, publish {:.1}; slowest: {}; peak memory {} MB",
+    say(&format!(
+        "load {} is published\n{:.1} s: scan {:.1}, copy {:.1}, index {:.1}, publish {:.1}; slowest: {}; peak memory {} MB\n",
         report.load_id.as_deref().unwrap_or_default(),
         report.seconds,
         stages.scan,
@@ -60,7 +61,7 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
         stages.publish,
         report.bottleneck,
         report.peak_rss_bytes / 1_000_000,
-    );
+    ));
     written
 }
 
@@ -70,7 +71,7 @@ fn check_files(typed: &cli::Check) -> Result<()> {
     let written = show(&mut input, &report);
     verdict?;
     let bytes: u64 = report.tables.values().map(|table| table.bytes).sum();
-    println!("the files can be loaded; {:.0} MB/s", bytes as f64 / 1e6 / report.seconds);
+    say(&format!("the files can be loaded; {:.0} MB/s\n", bytes as f64 / 1e6 / report.seconds));
     written
 }
 
@@ -83,14 +84,14 @@ fn generate_files(typed: &cli::Generate) -> Result<()> {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let manifest = generate::generate(&options, &|_| {})?;
-    println!("{} products in {}", grouped(u64::from(manifest.products)), typed.out.display());
+    say(&format!("{} products in {}\n", grouped(u64::from(manifest.products)), typed.out.display()));
     Ok(())
 }
 
 /// Prints the summary, and writes the report if one is wanted. That it cannot be written is no reason to be silent on
 /// what has been done.
 fn show(input: &mut Input, report: &Report) -> Result<()> {
-    print!("{}", report.summary());
+    say(&report.summary());
     input.report.as_mut().map_or(Ok(()), |output| report.write(output))
 }
 
@@ -104,18 +105,23 @@ async fn until_interrupted(work: impl FnOnce() -> Result<()> + Send + 'static) -
     }
 }
 
+/// Prints to standard output. Whether somebody reads it, `| head` say, changes nothing about what was done.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// Ready at Ctrl-C or SIGTERM. A second one ends the process at once.
 async fn interrupt() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    let mut wait = async || {
+    let mut wait = async move || {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}
         }
     };
     wait().await;
-    tokio::spawn(async {
-        let _ = tokio::signal::ctrl_c().await;
+    tokio::spawn(async move {
+        wait().await;
         std::process::exit(130);
     });
 }
