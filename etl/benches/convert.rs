@@ -52,7 +52,7 @@ fn convert(bencher: Bencher<'_, '_>, table: TableId) {
     let (converter, bytes) = (converter(table), &CHUNKS[table as usize].1);
     bencher
         .counter(BytesCount::new(bytes.len()))
-        .with_inputs(|| Chunk { bytes: bytes.clone(), line: 2, offset: 0, oversize: None })
+        .with_inputs(|| Chunk { bytes: bytes.clone(), line: 2, offset: 0, records: 0, oversize: None })
         .bench_values(|chunk| converter.convert(chunk));
 }
 
@@ -60,7 +60,7 @@ fn convert(bencher: Bencher<'_, '_>, table: TableId) {
 #[divan::bench(args = TABLES)]
 fn records(bencher: Bencher<'_, '_>, table: TableId) {
     let (converter, bytes) = (converter(table), CHUNKS[table as usize].1.clone());
-    let chunk = Chunk { bytes, line: 2, offset: 0, oversize: None };
+    let chunk = Chunk { bytes, line: 2, offset: 0, records: 0, oversize: None };
     bencher.counter(BytesCount::new(chunk.bytes.len())).bench(|| {
         let (mut records, mut fields, mut found) =
             (Records::new(&chunk, converter.shape()), Fields::default(), 0);

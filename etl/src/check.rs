@@ -258,22 +258,40 @@ fn refusal(column: &Column, fault: Fault, text: &[u8], what: &str) -> Refusal {
     Refusal { column: column.name, fault, message: format!("{what}: {}", excerpt(text)) }
 }
 
-/// At most 40 characters of `text` that a terminal can show, the rest as `…`.
+/// Characters of a value that a message shows.
+const EXCERPT: usize = 40;
+
+/// The beginning of `text` as a terminal can show it; what is left out as `…`.
 pub fn excerpt(text: &[u8]) -> String {
-    let head = String::from_utf8_lossy(&text[..text.len().min(200)]);
+    // A character has at most four bytes.
+    let head = String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT)]);
     let mut characters = head.chars();
-    let mut short = String::new();
-    for character in characters.by_ref().take(40) {
-        if character.is_control() {
-            short.extend(character.escape_default());
-        } else {
-            short.push(character);
-        }
-    }
-    if characters.next().is_some() || text.len() > 200 {
+    let mut short = shown(characters.by_ref().take(EXCERPT));
+    if characters.next().is_some() || text.len() > 4 * EXCERPT {
         short.push('…');
     }
     short
+}
+
+/// The same of the end of `text`.
+pub fn excerpt_of_end(text: &[u8]) -> String {
+    let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(4 * EXCERPT)..]);
+    let left_out = tail.chars().count().saturating_sub(EXCERPT);
+    let mark = if left_out > 0 || text.len() > 4 * EXCERPT { "…" } else { "" };
+    format!("{mark}{}", shown(tail.chars().skip(left_out)))
+}
+
+/// Control characters are escaped: a message must not steer the terminal.
+fn shown(characters: impl Iterator<Item = char>) -> String {
+    let mut text = String::new();
+    for character in characters {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub struct Database {
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Wait up to SECONDS for a database that is still starting
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "ATELIER_WAIT")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "ATELIER_WAIT", value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub wait: u64,
 }
 

@@ -18,6 +18,11 @@ use crate::tls;
 /// A host that does not answer at all is given up after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A connection that is silent, while an index is built say, is probed after this long: a network that was cut is
+/// noticed within a minute, not after the two hours that are usual. A URL may say otherwise.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_BY_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+
 /// Between two attempts while waiting for a database.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -65,6 +70,9 @@ impl Target {
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_keepalives_idle() == KEEPALIVE_BY_DEFAULT {
+            config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE / 3).keepalives_retries(3);
         }
         // As in libpq, sslmode says nothing about Unix sockets.
         let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
@@ -221,6 +229,9 @@ fn hint(error: &tokio_postgres::Error) -> &'static str {
         }
         SqlState::INSUFFICIENT_PRIVILEGE => {
             "grant the rights to this user (GRANT CREATE ON DATABASE …) or use the owner of the catalogue"
+        }
+        SqlState::LOCK_NOT_AVAILABLE => {
+            "another session holds a lock there (see pg_locks): end it and load again; the published catalogue is as it was"
         }
         SqlState::OUT_OF_MEMORY => "give PostgreSQL more memory or lower its settings, and load again",
         SqlState::QUERY_CANCELED => {

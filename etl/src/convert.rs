@@ -6,7 +6,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::check::{Checker, Row, excerpt};
+use crate::check::{Checker, Row, excerpt, excerpt_of_end};
 use crate::defect::{Code, Counts, Fault, Mended, Reject, Repair};
 use crate::encode;
 use crate::parse::{Lines, Record, Records};
@@ -151,6 +151,11 @@ impl Converter {
 }
 
 impl Converted {
+    /// How many records the splitter counted in the chunk.
+    pub fn split(&self) -> u64 {
+        self.chunk.records
+    }
+
     /// How many rows are accepted.
     pub fn loaded(&self) -> u64 {
         self.rows.len() as u64
@@ -223,7 +228,11 @@ fn count_repairs(out: &mut Converted, row: &Row<'_>, record: &Record<'_>, line: 
     for &repair in Repair::ALL.iter().filter(|repair| row.repairs[repair.number()]) {
         out.repaired.add(repair);
         if out.repaired.get(repair) <= EXAMPLES as u64 {
-            out.mended.push(Mended { repair, line, excerpt: excerpt(record.raw) });
+            let excerpt = match repair {
+                Repair::UnterminatedQuote => excerpt_of_end(record.raw),
+                Repair::PriceFormat | Repair::Spacing => excerpt(record.raw),
+            };
+            out.mended.push(Mended { repair, line, excerpt });
         }
     }
 }
@@ -281,7 +290,7 @@ mod tests {
     }
 
     fn chunk(text: &str) -> Chunk {
-        Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 25, oversize: None }
+        Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 25, records: 0, oversize: None }
     }
 
     #[test]

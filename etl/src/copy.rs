@@ -35,6 +35,8 @@ pub struct Copy {
     pub source: Source,
     /// Ids of the tables it points at.
     pub parents: Parents,
+    /// Digest that its file had when it was read for its ids, if it was.
+    pub scanned: Option<u128>,
     /// What of its rows.
     pub wanted: Wanted,
     /// For its rejected rows.
@@ -106,6 +108,9 @@ impl Copy {
             meter: &self.board.table(self.table.id).meter,
         };
         let outcome = pipeline::run(&job, &self.pool, &mut taker)?;
+        if self.scanned.is_some_and(|digest| digest != outcome.file_digest) {
+            return Err(pipeline::changed(&self.source));
+        }
         Ok(Copied { outcome, rejects_file: taker.rejects.finish()? })
     }
 }

@@ -18,12 +18,11 @@ use crate::convert::Wanted;
 use crate::copy::{Copied, Copy, expect_rows};
 use crate::error::{Error, Result};
 use crate::options::{Database, Input};
-use crate::pipeline::Parents;
 use crate::progress::{Board, Display, Phase};
 use crate::publish;
 use crate::rejects::RejectFile;
 use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
-use crate::scan;
+use crate::scan::{self, Scanned};
 use crate::schema;
 use crate::tables::{TABLES, Table, TableId};
 
@@ -56,22 +55,26 @@ pub async fn load(
 ) -> Result<(Report, Result<()>)> {
     let begin = Instant::now();
     let mut interrupt = pin!(interrupt);
-    let control = tokio::select! {
-        session = database.target.connect_within(publish::CONTROL_SESSION, database.patience) => session?,
+    let prepare = async {
+        let control = database.target.connect_within(publish::CONTROL_SESSION, database.patience).await?;
+        publish::check_rights(&control).await?;
+        publish::lock(&control).await?;
+        // Not before the lock is ours: another load may be writing them.
+        let rejects =
+            TABLES.iter().map(|table| RejectFile::create(&input.rejects, table)).collect::<Result<_>>()?;
+        Ok::<_, Error>((control, rejects))
+    };
+    let (control, rejects) = tokio::select! {
+        prepared = prepare => prepared?,
         () = &mut interrupt => return Err(Error::interrupted()),
     };
-    publish::check_rights(&control).await?;
-    publish::lock(&control).await?;
-    // Not before the lock is ours: another load may be writing them.
-    let rejects =
-        TABLES.iter().map(|table| RejectFile::create(&input.rejects, table)).collect::<Result<_>>()?;
 
     let load = Load {
         input,
         database,
         control: &control,
         board: Arc::new(Board::new(&input.sources)),
-        cancellers: Mutex::default(),
+        cancellers: Mutex::new(vec![control.canceller()]),
         begin,
     };
     let staged = tokio::select! {
@@ -131,12 +134,12 @@ impl Load<'_> {
         let begin = Instant::now();
         let mut stages = Stages::default();
         publish::stage(self.control).await?;
-        let parents = self.scan_parents().await?;
+        let _display = Display::start(self.input.show, Arc::clone(&self.board));
+        let scanned = self.scan_parents().await?;
         stages.scan = begin.elapsed().as_secs_f64();
 
-        let _display = Display::start(self.input.show, Arc::clone(&self.board));
         let copying = Instant::now();
-        let queue = self.queue(rejects, &parents);
+        let queue = self.queue(rejects, &scanned);
         // One more than there are permits: it works while another waits for the disk.
         let lanes = try_join_all((0..self.input.jobs.min(TABLES.len()) + 1).map(|_| self.lane(&queue)));
         tokio::select! {
@@ -180,21 +183,31 @@ impl Load<'_> {
     }
 
     /// The first reading, in a thread that may block.
-    async fn scan_parents(&self) -> Result<Parents> {
+    async fn scan_parents(&self) -> Result<Scanned> {
+        for table in scan::PARENTS {
+            self.board.table(table).enter(Phase::Scan);
+        }
         let (sources, pool) = (self.input.sources.clone(), Arc::clone(&self.input.pool));
         match spawn_blocking(move || scan::parents(&sources, &pool)).await {
-            Ok(parents) => parents,
+            Ok(scanned) => {
+                for table in scan::PARENTS {
+                    self.board.table(table).enter(Phase::Waiting);
+                }
+                scanned
+            }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 
-    fn queue(&self, rejects: Vec<RejectFile>, parents: &Parents) -> Queue {
+    fn queue(&self, rejects: Vec<RejectFile>, scanned: &Scanned) -> Queue {
+        let parents = &scanned.parents;
         let mut rejects: Vec<Option<RejectFile>> = rejects.into_iter().map(Some).collect();
         let copies = LONGEST_FIRST.iter().rev().filter_map(|&table| {
             Some(Task::Copy(Box::new(Copy {
                 table: table.table(),
                 source: self.input.sources[table as usize].clone(),
                 parents: parents.clone(),
+                scanned: scanned.digests.get(&table).copied(),
                 wanted: match table.table().ranked {
                     true => Wanted::RankedRows(parents.ids(table)),
                     false => Wanted::Rows,
@@ -335,7 +348,9 @@ impl Load<'_> {
                 // Again and again: a request that comes between two statements cancels nothing.
                 self.control.canceller().cancel().await;
                 if let Ok(published) = timeout(CANCEL_INTERVAL, &mut publishing).await {
-                    break published.map_err(|_: Error| Error::interrupted())?;
+                    // On a lost connection it is for the database to say what has happened: its error says so.
+                    let lost = self.control.client.is_closed();
+                    break published.map_err(|error| if lost { error } else { Error::interrupted() })?;
                 }
             },
         };

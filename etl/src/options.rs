@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::connect::Target;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Outcome};
 use crate::progress::Show;
+use crate::rejects;
 use crate::source::Source;
 use crate::tables::TABLES;
 
@@ -52,6 +54,8 @@ impl Input {
         let pool = ThreadPoolBuilder::new()
             .num_threads(jobs)
             .thread_name(|index| format!("parse-{index}"))
+            // Without it a panic would abort the process; so the pipeline finds that its result will not come.
+            .panic_handler(|_| {})
             .build()
             .map(Arc::new)
             .map_err(|error| Error::usage("cannot start threads").cause(error).hint("lower --jobs"))?;
@@ -66,22 +70,42 @@ impl Input {
             cli::ProgressMode::Auto | cli::ProgressMode::Plain => Show::Lines,
             cli::ProgressMode::None => Show::Nothing,
         };
+        let rejects = TABLES.iter().map(|table| rejects::path(&typed.rejects, table));
+        for output in rejects.chain(typed.report.clone()) {
+            keep_apart(&output, &sources)?;
+        }
         let report = typed.report.as_deref().map(Output::create).transpose()?;
         Ok(Input { sources, jobs, pool, max_rejects, rejects: typed.rejects.clone(), report, show })
     }
 }
 
-/// A file opened before the work starts, so that an hour's load does not end with a path that cannot be written.
+/// Refuses an output that is one of the inputs: reject files are named as the tables are.
+fn keep_apart(output: &Path, sources: &[Source]) -> Result<()> {
+    let Ok(there) = output.metadata() else { return Ok(()) };
+    let same = |source: &&Source| {
+        source.path.metadata().is_ok_and(|input| (input.dev(), input.ino()) == (there.dev(), there.ino()))
+    };
+    match sources.iter().find(same) {
+        None => Ok(()),
+        Some(source) => {
+            Err(Error::usage(format!("{} is an input, and would be overwritten", source.path.display()))
+                .hint("name another directory with --rejects, and another file with --report"))
+        }
+    }
+}
+
+/// A file opened before the work starts, so that an hour's load does not end with a path that cannot be written. What
+/// stands in it stays until there is something new to write.
 pub struct Output {
     /// For messages.
     pub path: PathBuf,
-    /// Empty so far.
+    /// Not truncated yet.
     pub file: File,
 }
 
 impl Output {
     fn create(path: &Path) -> Result<Output> {
-        let file = File::create(path).map_err(|error| {
+        let file = File::options().write(true).create(true).truncate(false).open(path).map_err(|error| {
             Error::usage(format!("cannot write {}", path.display()))
                 .cause(error)
                 .hint("name another file with --report")

@@ -95,7 +95,8 @@ mod tests {
     type Expected<'a> = (u64, &'a str, &'a [Form]);
 
     fn records(text: &str) -> Vec<(u64, String, Vec<Form>)> {
-        let chunk = Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 10, oversize: None };
+        let chunk =
+            Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 10, records: 0, oversize: None };
         let shape = Shape { fields: 3, ids: vec![0] };
         let mut records = Records::new(&chunk, &shape);
         let mut lines = Lines::new(&chunk);

@@ -26,6 +26,9 @@ use crate::tables::{Table, TableId};
 /// holds enough rows that handing it over costs nothing.
 const CHUNK_BYTES: usize = 512 << 10;
 
+/// Chunks of a file under way at the most, so that memory does not grow with the number of threads.
+const MOST_CHUNKS: usize = 16;
+
 /// What a header may have at most: enough for any real one, and a bound on reading a file that has none.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
@@ -141,7 +144,7 @@ pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<O
     let checker = Checker::new(job.table, layout, |parent| job.parents.ids(parent));
     let converter = Arc::new(Converter::new(checker, job.wanted.clone()));
     // Enough chunks under way to keep every thread of the pool busy while the first one is waited for.
-    let (sender, receiver) = sync_channel(2 * pool.current_num_threads());
+    let (sender, receiver) = sync_channel((2 * pool.current_num_threads()).min(MOST_CHUNKS));
     let meter = job.meter;
     thread::scope(|scope| {
         // The sender moves into the thread, so that the queue ends when the thread does.
@@ -182,11 +185,10 @@ fn take(
         })?;
         let ready = Instant::now();
         if let Some(id) = converted.unknown_id {
-            return Err(Error::input(format!("{} changed while it was loaded", job.source.path.display()))
-                .cause(format!("the first reading did not find the id {id}"))
-                .hint("load again when nobody writes to the file"));
+            return Err(changed(job.source).cause(format!("the first reading did not find the id {id}")));
         }
         converted.reject_duplicates(&mut outcome.ids);
+        expect_accounted(job, &converted)?;
         outcome.add(&mut converted);
         job.meter.rows.store(outcome.read, Ordering::Relaxed);
         if !converted.rejects.is_empty() {
@@ -200,6 +202,23 @@ fn take(
         outcome.waits.parsing += ready - queued;
         outcome.waits.database += checked.elapsed();
     }
+}
+
+/// The file is not the one that was read first.
+pub fn changed(source: &Source) -> Error {
+    Error::input(format!("{} changed while it was loaded", source.path.display()))
+        .hint("load again when nobody writes to the file")
+}
+
+/// Nothing lost: every record that the splitter counted is now an accepted row or a rejected one.
+fn expect_accounted(job: &Job<'_>, converted: &Converted) -> Result<()> {
+    let (split, loaded, rejected) = (converted.split(), converted.loaded(), converted.rejects.len() as u64);
+    if split == converted.read && split == loaded + rejected {
+        return Ok(());
+    }
+    let what = format!("{split} records were read, but {loaded} accepted and {rejected} rejected");
+    Err(Error::mismatch(format!("{}: {what}", job.source.path.display()))
+        .hint("the load is not published; this is a fault of atelier-etl: please report it"))
 }
 
 impl Outcome {
@@ -301,9 +320,9 @@ fn read_chunks(
             return Ok(Some(reader.digest()));
         }
         match if buffer.is_empty() { Cut::More } else { cut(&buffer, complete, &shape) } {
-            Cut::At { bytes, lines } => {
+            Cut::At { bytes, lines, records } => {
                 let rest = buffer.split_off(bytes);
-                let chunk = Chunk { bytes: buffer, line, offset, oversize: None };
+                let chunk = Chunk { bytes: buffer, line, offset, records, oversize: None };
                 (buffer, offset, line) = (rest, offset + bytes as u64, line + lines);
                 if !send(chunk) {
                     return Ok(None);
@@ -326,7 +345,7 @@ fn read_chunks(
                     }
                     complete = reader.fill(&mut buffer, CHUNK_BYTES)?;
                 };
-                let chunk = Chunk { bytes: head, line, offset, oversize: Some(length) };
+                let chunk = Chunk { bytes: head, line, offset, records: 1, oversize: Some(length) };
                 (buffer, offset, line) = (rest, offset + length + 1, line + 1);
                 if !send(chunk) {
                     return Ok(None);

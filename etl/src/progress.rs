@@ -35,6 +35,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 pub enum Phase {
     /// Nothing yet.
     Waiting,
+    /// Its file is read for its ids.
+    Scan,
     /// Its rows are read.
     Rows,
     /// Its indexes are built.
@@ -45,7 +47,8 @@ pub enum Phase {
     Done,
 }
 
-const PHASES: [Phase; 5] = [Phase::Waiting, Phase::Rows, Phase::Index, Phase::Verify, Phase::Done];
+const PHASES: [Phase; 6] =
+    [Phase::Waiting, Phase::Scan, Phase::Rows, Phase::Index, Phase::Verify, Phase::Done];
 
 /// How far one table is.
 #[derive(Debug, Default)]
@@ -79,6 +82,7 @@ impl TableProgress {
     fn words(&self) -> String {
         match self.phase() {
             Phase::Waiting => "waiting".into(),
+            Phase::Scan => "reading its ids".into(),
             Phase::Rows => format!("{} rows", grouped(self.meter.rows.load(Ordering::Relaxed))),
             Phase::Index => format!("indexing {} %", self.index_permille.load(Ordering::Relaxed) / 10),
             Phase::Verify => "verifying".into(),

@@ -29,6 +29,9 @@ pub const LANE_SESSION: &str = "atelier-etl lane";
 /// Advisory lock that a load holds: "atelier" in ASCII.
 const LOCK: i64 = 0x61_7465_6c69_6572;
 
+/// How long what a dead load left behind is waited for, if somebody still reads it.
+const STAGE_LOCK_TIMEOUT: &str = "10s";
+
 /// How long publishing waits for the locks of others before it gives up.
 const PUBLISH_LOCK_TIMEOUT: &str = "10s";
 
@@ -99,7 +102,7 @@ pub async fn check_rights(session: &Session) -> Result<()> {
             ))
             .hint(format!("load as \"{owner}\", or as an administrator: GRANT \"{owner}\" TO \"{user}\"")));
         }
-        if schema == PUBLISHED && !ours {
+        if !ours {
             return Err(Error::database(format!(
                 "there is a schema {schema} that is not a catalogue of atelier-etl"
             ))
@@ -149,11 +152,17 @@ pub async fn stage(session: &Session) -> Result<()> {
          WHERE datname = current_database() AND usename = current_user AND application_name = '{LANE_SESSION}'"
     );
     run(session, &orphans, "end the sessions of a load that died").await?;
-    let make = format!("DROP SCHEMA IF EXISTS {STAGING} CASCADE; CREATE SCHEMA {STAGING}");
-    run(session, &make, "make the schema atelier_staging").await?;
     let load = schema::load_table();
-    let make = format!("SET search_path TO {STAGING}; {}; {}", load.create, load.after.join(";"));
-    run(session, &make, "make the table load").await
+    // One transaction: a staging schema always has the table that tells it from somebody else's.
+    let make = format!(
+        "BEGIN; SET LOCAL lock_timeout = '{STAGE_LOCK_TIMEOUT}';
+         DROP SCHEMA IF EXISTS {STAGING} CASCADE; CREATE SCHEMA {STAGING};
+         SET LOCAL search_path TO {STAGING}; {}; {}; COMMIT",
+        load.create,
+        load.after.join(";")
+    );
+    let made = transaction(session, &make).await;
+    made.map_err(|error| session.failed("cannot make the schema atelier_staging", &error))
 }
 
 /// Drops what is staged.

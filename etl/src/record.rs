@@ -330,8 +330,9 @@ pub fn open_ending(
     shape: &Shape,
     fields: &mut Fields,
 ) -> Ending {
-    let window = &bytes[..bytes.len().min(MAX_RECORD_BYTES)];
-    let undecided = !complete && window.len() < MAX_RECORD_BYTES;
+    // The longest record, and the line end that shows that it is no longer.
+    let window = &bytes[..bytes.len().min(MAX_RECORD_BYTES + 1)];
+    let undecided = !complete && window.len() <= MAX_RECORD_BYTES;
     let next = window.get(line_end + 1..).unwrap_or_default();
     match memchr(b'\n', next) {
         Some(end) if shape.fits(&next[..end], fields) => return Ending::Unterminated(line_end),
@@ -348,8 +349,8 @@ pub fn open_ending(
     if at_edge && undecided && !fields.ragged {
         return Ending::Unknown;
     }
-    // A record that only the window's edge ends has not ended.
-    let ended = !at_edge || window.len() == bytes.len();
+    // The end of the input ends a record, the window's edge does not.
+    let ended = !at_edge || (complete && window.len() == bytes.len());
     if ended && fields.strict() && fields.count() == shape.fields {
         Ending::Later(end)
     } else {

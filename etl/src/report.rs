@@ -136,9 +136,14 @@ impl TableReport {
 impl Report {
     /// Writes the JSON to its file.
     pub fn write(&self, output: &mut Output) -> Result<()> {
-        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        text.push(b'\n');
-        output.file.write_all(&text).map_err(|error| {
+        // Not everything that can be written to can be cut short: a pipe cannot, and need not be.
+        let _ = output.file.set_len(0);
+        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from);
+        let written = text.and_then(|text| {
+            output.file.write_all(&text)?;
+            output.file.write_all(b"\n")
+        });
+        written.map_err(|error| {
             Error::usage(format!("cannot write the report to {}", output.path.display()))
                 .cause(error)
                 .hint("make room there or name another file with --report")

@@ -34,16 +34,29 @@ impl Taker for Nowhere {
 /// Reads `product` and `styles` for their accepted ids, which takes a few per cent of a load. Knowing them before the
 /// first row is copied lets all six tables load side by side, tells a product's position while it is copied, and
 /// tells an orphan at its line.
-pub fn parents(sources: &[Source], pool: &ThreadPool) -> Result<Parents> {
+pub fn parents(sources: &[Source], pool: &ThreadPool) -> Result<Scanned> {
     let mut parents = Parents::default();
+    let mut digests = BTreeMap::new();
     let meter = Meter::default();
-    for table in [TableId::Product, TableId::Styles] {
+    for table in PARENTS {
         let source = &sources[table as usize];
         let job = Job { table: table.table(), source, parents: &parents, wanted: Wanted::Ids, meter: &meter };
-        let ids = Arc::new(pipeline::run(&job, pool, &mut Nowhere)?.ids);
-        keep(&mut parents, table, ids);
+        let outcome = pipeline::run(&job, pool, &mut Nowhere)?;
+        digests.insert(table, outcome.file_digest);
+        keep(&mut parents, table, Arc::new(outcome.ids));
     }
-    Ok(parents)
+    Ok(Scanned { parents, digests })
+}
+
+/// The tables that others point at, parents first.
+pub const PARENTS: [TableId; 2] = [TableId::Product, TableId::Styles];
+
+/// What the first reading found.
+pub struct Scanned {
+    /// The accepted ids.
+    pub parents: Parents,
+    /// Digests of the files read: the second reading must find the same.
+    pub digests: BTreeMap<TableId, u128>,
 }
 
 fn keep(parents: &mut Parents, table: TableId, ids: Arc<roaring::RoaringBitmap>) {

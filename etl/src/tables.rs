@@ -176,11 +176,6 @@ impl TableId {
 }
 
 impl Table {
-    /// Whether other tables point at this one.
-    pub fn is_parent(&self) -> bool {
-        TABLES.iter().any(|table| table.parents().any(|parent| parent == self.id))
-    }
-
     /// The tables this one points at, once a column.
     pub fn parents(&self) -> impl Iterator<Item = TableId> {
         self.columns.iter().filter_map(|column| match column.kind {

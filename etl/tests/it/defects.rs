@@ -144,9 +144,9 @@ styles: 1 rejected, orphan
   line 13: product_id: no row of product has the id 42, or it was rejected
   the rejected rows
 photos: 4 repaired, unterminated_quote
-  line 4: 3,1,\"https://images.example/photo-1501-c…
-  line 6: 5,2,\"https://images.example/photo-1502-a…
-  line 7: 6,2,\"https://images.example/photo-1502-b…
+  line 4: …example/photo-1501-c?fit=crop&w=300&q=80
+  line 6: …example/photo-1502-a?fit=crop&w=300&q=80
+  line 7: …example/photo-1502-b?fit=crop&w=300&q=80
 photos: 1 rejected, field_count
   line 13: 3 fields where the header has 4
 photos: 1 rejected, missing_value

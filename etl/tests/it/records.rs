@@ -64,7 +64,7 @@ fn records(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
 
 /// The records of an input that is one chunk.
 fn whole(input: &[u8], shape: &Shape) -> Vec<Seen> {
-    records(&Chunk { bytes: input.to_vec(), line: 1, offset: 0, oversize: None }, shape)
+    records(&Chunk { bytes: input.to_vec(), line: 1, offset: 0, records: 0, oversize: None }, shape)
 }
 
 /// Cuts the input as the reader of `pipeline.rs` does, but reads `fills` bytes at a time, over and over.
@@ -82,9 +82,9 @@ fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     while !(buffer.is_empty() && complete) {
         match if buffer.is_empty() { Cut::More } else { cut(&buffer, complete, shape) } {
-            Cut::At { bytes, lines } => {
+            Cut::At { bytes, lines, records } => {
                 let rest = buffer.split_off(bytes);
-                chunks.push(Chunk { bytes: buffer, line, offset, oversize: None });
+                chunks.push(Chunk { bytes: buffer, line, offset, records, oversize: None });
                 (buffer, offset, line) = (rest, offset + bytes as u64, line + lines);
             }
             Cut::More => {
@@ -103,7 +103,7 @@ fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
                     complete = fill(&mut buffer);
                 };
                 let rest = buffer.split_off(end);
-                chunks.push(Chunk { bytes: head, line, offset, oversize: Some(end as u64) });
+                chunks.push(Chunk { bytes: head, line, offset, records: 1, oversize: Some(end as u64) });
                 (buffer, offset, line) = (rest, offset + end as u64, line + 1);
             }
         }
@@ -112,7 +112,12 @@ fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
 }
 
 fn in_chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Seen> {
-    chunks(input, fills, shape).iter().flat_map(|chunk| records(chunk, shape)).collect()
+    let parsed = |chunk: &Chunk| {
+        let seen = records(chunk, shape);
+        assert_eq!(seen.len() as u64, chunk.records, "the splitter counts what the parser finds");
+        seen
+    };
+    chunks(input, fills, shape).iter().flat_map(parsed).collect()
 }
 
 /// Pieces that CSV is made of, and some that it is not.
