@@ -59,6 +59,12 @@ impl Target {
         }
         let (text, tls) = tls::Options::take(text).map_err(|error| wrong(error.into()))?;
         let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| wrong(error.into()))?;
+        // A password that is not percent-encoded ends where its / begins, and the rest looks like a database.
+        if config.get_dbname().is_some_and(|name| name.contains('@')) {
+            return Err(wrong(
+                "there is an @ in the name of the database: is the password percent-encoded?".into(),
+            ));
+        }
         if config.get_hosts().is_empty() {
             // libpq's own default.
             config.host_path("/var/run/postgresql");
@@ -309,6 +315,7 @@ mod tests {
             "host",
             "host=a sslmode=always password=secret",
             "mysql://ann:secret@db/shop",
+            "postgresql://ann:p@:/secret@db/shop",
         ] {
             let error = Target::parse(text).err().unwrap();
             assert_eq!(error.class().exit_code(), 2, "{text}");

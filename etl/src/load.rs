@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::options::{Database, Input};
 use crate::progress::{Board, Display, Phase};
 use crate::publish;
-use crate::rejects::RejectFile;
+use crate::rejects::{self, RejectFile};
 use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
 use crate::scan::{self, Scanned};
 use crate::schema;
@@ -38,6 +38,9 @@ const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often an interrupted publishing is asked to stop.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often the clean-up tries to drop what is staged.
+const CLEAN_UP_TRIES: usize = 3;
 
 /// What a load may do besides.
 pub struct Options {
@@ -60,8 +63,7 @@ pub async fn load(
         publish::check_rights(&control).await?;
         publish::lock(&control).await?;
         // Not before the lock is ours: another load may be writing them.
-        let rejects =
-            TABLES.iter().map(|table| RejectFile::create(&input.rejects, table)).collect::<Result<_>>()?;
+        let rejects = rejects::create(&input.rejects)?;
         Ok::<_, Error>((control, rejects))
     };
     let (control, rejects) = tokio::select! {
@@ -74,7 +76,7 @@ pub async fn load(
         database,
         control: &control,
         board: Arc::new(Board::new(&input.sources)),
-        cancellers: Mutex::new(vec![control.canceller()]),
+        cancellers: Mutex::default(),
         begin,
     };
     let staged = tokio::select! {
@@ -368,12 +370,16 @@ impl Load<'_> {
             for canceller in cancellers {
                 canceller.cancel().await;
             }
-            if publish::unstage(self.control).await.is_err() {
-                // The session is gone, and with it the lock.
-                let control = self.database.target.connect(publish::CONTROL_SESSION).await?;
-                publish::lock_again(&control).await?;
-                publish::unstage(&control).await?;
+            // A cancel request that was meant for publishing may come late and hit this.
+            for _ in 0..CLEAN_UP_TRIES {
+                if publish::unstage(self.control).await.is_ok() {
+                    return Ok(());
+                }
             }
+            // The session is gone, and with it the lock.
+            let control = self.database.target.connect(publish::CONTROL_SESSION).await?;
+            publish::lock_again(&control).await?;
+            publish::unstage(&control).await?;
             Ok::<_, Error>(())
         };
         let _ = timeout(publish::CLEAN_UP_PATIENCE, clean_up).await;

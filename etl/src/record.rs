@@ -125,6 +125,12 @@ const SHORT_FIELD: usize = 16;
 /// end of `bytes`. Gives the index of that `\n`, or the length. A `\r` before the line end belongs to it.
 #[inline]
 pub fn scan(bytes: &[u8], fields: &mut Fields) -> usize {
+    scan_while(bytes, fields, |_| true)
+}
+
+/// [`scan`], but goes on to the next field only if `going_on` likes the ones so far.
+#[inline]
+fn scan_while(bytes: &[u8], fields: &mut Fields, going_on: impl Fn(&Fields) -> bool) -> usize {
     fields.clear();
     let mut at = 0;
     loop {
@@ -158,7 +164,7 @@ pub fn scan(bytes: &[u8], fields: &mut Fields) -> usize {
             at = scan_in_full(bytes, start, fields);
         }
         match bytes.get(at) {
-            Some(b',') => at += 1,
+            Some(b',') if going_on(fields) => at += 1,
             _ => return at,
         }
     }
@@ -344,7 +350,8 @@ pub fn open_ending(
         }
         None => {}
     }
-    let end = scan(window, fields);
+    // No further than it takes to see that it leads nowhere: a file may have an open quote in every line.
+    let end = scan_while(window, fields, |fields| !fields.ragged && fields.count <= shape.fields);
     let at_edge = end == window.len();
     if at_edge && undecided && !fields.ragged {
         return Ending::Unknown;

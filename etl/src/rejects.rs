@@ -1,12 +1,13 @@
 //! The reject files: one CSV a table, `line,byte_offset,column,code,message,raw`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::defect::{Code, Reject};
 use crate::error::{Error, Result};
-use crate::tables::Table;
+use crate::tables::{TABLES, Table};
 
 /// Where the rejected rows of `table` go.
 pub fn path(directory: &Path, table: &Table) -> PathBuf {
@@ -17,17 +18,39 @@ pub fn path(directory: &Path, table: &Table) -> PathBuf {
 pub struct RejectFile {
     path: PathBuf,
     partial: PathBuf,
+    /// Locked as long as any of its files is being written.
+    _directory: Arc<File>,
     writer: csv::Writer<BufWriter<File>>,
     rows: u64,
 }
 
+/// Makes a file for each of [`TABLES`], in their order, in `directory`, which is made too. Two runs that wrote to the same
+/// directory would each lose what the other found, so the directory is locked.
+pub fn create(directory: &Path) -> Result<Vec<RejectFile>> {
+    let refused = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::usage(format!("cannot write rejected rows to {}", directory.display()))
+            .cause(cause)
+            .hint("name another directory with --rejects")
+    };
+    fs::create_dir_all(directory).map_err(|error| refused(error.into()))?;
+    let lock = File::open(directory).map_err(|error| refused(error.into()))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(refused("another run is writing its rejects there".into()));
+        }
+        // Not every file system has locks: one run at a time is the usual case there too.
+        Err(TryLockError::Error(_)) => {}
+    }
+    let lock = Arc::new(lock);
+    TABLES.iter().map(|table| RejectFile::create(directory, &lock, table)).collect()
+}
+
 impl RejectFile {
-    /// Makes the file in `directory`, which is made too.
-    pub fn create(directory: &Path, table: &Table) -> Result<RejectFile> {
+    fn create(directory: &Path, lock: &Arc<File>, table: &Table) -> Result<RejectFile> {
         let path = path(directory, table);
         let partial = path.with_extension("csv.partial");
         let create = || -> io::Result<_> {
-            fs::create_dir_all(directory)?;
             let mut writer = csv::Writer::from_writer(BufWriter::new(File::create(&partial)?));
             writer.write_record(["line", "byte_offset", "column", "code", "message", "raw"])?;
             writer.flush()?;
@@ -38,7 +61,7 @@ impl RejectFile {
                 .cause(error)
                 .hint("name a directory for rejected rows with --rejects")
         })?;
-        Ok(RejectFile { path, partial, writer, rows: 0 })
+        Ok(RejectFile { path, partial, _directory: Arc::clone(lock), writer, rows: 0 })
     }
 
     /// Adds rejected rows.

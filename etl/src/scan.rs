@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::options::Input;
 use crate::pipeline::{self, Job, Meter, Outcome, Parents, Taker, Waits};
 use crate::progress::{Board, Display, Phase};
-use crate::rejects::RejectFile;
+use crate::rejects::{self, RejectFile};
 use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
 use crate::source::Source;
-use crate::tables::{TABLES, Table, TableId};
+use crate::tables::{Table, TableId};
 
 /// Counts, and keeps nothing.
 struct Nowhere;
@@ -83,10 +83,8 @@ impl Taker for ToFile {
 pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
     let begin = Instant::now();
     let board = Arc::new(Board::new(&input.sources));
-    let mut rejects: Vec<Option<RejectFile>> = TABLES
-        .iter()
-        .map(|table| RejectFile::create(&input.rejects, table).map(Some))
-        .collect::<Result<_>>()?;
+    let mut rejects: Vec<Option<RejectFile>> =
+        rejects::create(&input.rejects)?.into_iter().map(Some).collect();
     let display = Display::start(input.show, Arc::clone(&board));
 
     let mut parents = Parents::default();

@@ -17,6 +17,10 @@ pub struct Chunk {
     pub oversize: Option<u64>,
 }
 
+/// Records of a chunk at the most. Real ones have fewer; a file of nothing but short rejects would make a chunk take
+/// many times its own size.
+const MOST_RECORDS: u64 = 32_768;
+
 /// Where to cut the bytes read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -35,14 +39,14 @@ pub enum Cut {
     Oversize,
 }
 
-/// Finds the last record end in `bytes`, which start where a record starts. `complete` says that the file ends
+/// Finds the last record end in `bytes`, or the one behind as many records as a chunk may have. They start where a record starts. `complete` says that the file ends
 /// behind them. `bytes` must not be empty.
 pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
     let mut fields = Fields::default();
     let mut at = 0;
     let mut lines = 0;
     let mut records = 0;
-    while at < bytes.len() {
+    while at < bytes.len() && records < MOST_RECORDS {
         let rest = &bytes[at..];
         let (end, inner) = match ending(rest, complete, shape, &mut fields) {
             Ending::Line(end) | Ending::Unterminated(end) => (end, 0),

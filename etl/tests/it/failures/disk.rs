@@ -76,7 +76,7 @@ fn of_the_database() {
 fn of_the_reject_files() {
     let mut shop = Shop::new(Server::shared());
     let rejects = tempfile::tempdir().unwrap();
-    symlink("/dev/full", rejects.path().join("styles.csv")).unwrap();
+    symlink("/dev/full", rejects.path().join("styles.csv.partial")).unwrap();
     let run = shop.load(copy_of_example().path()).arg("--rejects").arg(rejects.path()).run();
     run.failed(2, &["cannot write ", "styles.csv", "No space left on device", "with --rejects"]);
     shop.is_untouched();

@@ -249,9 +249,30 @@ fn outputs_that_cannot_be_written_end_the_load_before_it_begins() {
     shop.is_untouched();
 
     let etl = shop.load(&example()).arg("--rejects").arg(at("file/rejects"));
-    etl.run().failed(2, &[&format!("cannot write {}", at("file/rejects/product.csv")), "with --rejects"]);
+    etl.run()
+        .failed(2, &[&format!("cannot write rejected rows to {}", at("file/rejects")), "with --rejects"]);
     shop.is_untouched();
     shop.loads();
+}
+
+/// Reject files are named as the tables are, and so as the files they come from.
+#[test]
+fn outputs_that_are_inputs_are_refused_before_anything_is_overwritten() {
+    let shop = Shop::new(Server::shared());
+    let data = copy_of_example();
+    let size = |name: &str| data.path().join(name).metadata().unwrap().len();
+    let before = [size("product.csv"), size("skus.csv")];
+    for (flag, path) in [("--rejects", data.path().to_owned()), ("--report", data.path().join("skus.csv"))] {
+        for command in ["load", "check"] {
+            let etl = if command == "load" {
+                shop.load(data.path())
+            } else {
+                Etl::new(["check", "--data"]).arg(data.path())
+            };
+            etl.arg(flag).arg(&path).run().failed(2, &["is an input", "--rejects", "--report"]);
+            assert_eq!([size("product.csv"), size("skus.csv")], before, "{command} {flag}");
+        }
+    }
 }
 
 /// Whoever reads the exit code alone must not think that the load is not published, and whoever reads the output

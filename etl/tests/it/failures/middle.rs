@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::gate::{Gate, PLACES, Place, until};
 use super::{Shop, generated, schemas};
 use crate::postgres::{Database, Server};
-use crate::run::Running;
+use crate::run::{Etl, Running};
 
 const SESSIONS: &str = "FROM pg_stat_activity
     WHERE datname = current_database() AND application_name LIKE 'atelier-etl%'";
@@ -140,4 +140,35 @@ fn its_statements_are_cancelled() {
         drop(gate);
     }
     shop.loads();
+}
+
+/// Photos are taken in whose styles are gone: their file is not the one that was read for its ids.
+#[test]
+fn a_parents_file_changes() {
+    let (mut shop, data) = (Shop::new(Server::shared()), generated(2_000));
+    let gate = Gate::close(&shop.database, Place::Copy);
+    let load = shop.load(data.path()).env("ATELIER_JOBS", "1").spawn();
+    gate.wait();
+    let styles = data.path().join("styles.csv");
+    let text = std::fs::read_to_string(&styles).unwrap();
+    let half = text[..text.len() / 2].rfind('\n').unwrap() + 1;
+    std::fs::write(&styles, &text[..half]).unwrap();
+    drop(gate);
+    load.finish().failed(3, &["styles.csv changed while it was loaded", "load again"]);
+    shop.is_untouched();
+    shop.loads();
+}
+
+/// What one run rejects must not end in the files of another.
+#[test]
+fn another_run_wants_its_rejects_directory() {
+    let (shop, data) = (Shop::new(Server::shared()), generated(2_000));
+    let rejects = tempfile::tempdir().unwrap();
+    let gate = Gate::close(&shop.database, Place::Copy);
+    let load = shop.load(data.path()).arg("--rejects").arg(rejects.path()).spawn();
+    gate.wait();
+    let check = Etl::new(["check", "--data"]).arg(data.path()).arg("--rejects").arg(rejects.path());
+    check.run().failed(2, &["another run is writing its rejects there", "--rejects"]);
+    drop(gate);
+    assert_eq!(load.finish().code, 0);
 }
