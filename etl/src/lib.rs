@@ -1,5 +1,5 @@
-//! The loader of the Atelier catalogue, as a library so that tests, benchmarks and fuzz targets reach its
-//! parts. Modules stand in the order in which data flows.
+//! The loader of the Atelier catalogue, as a library so that tests and benchmarks reach its parts. The groups of
+//! modules stand in the order in which data flows; `ARCHITECTURE.md` tells the way of a row through them.
 
 pub mod cli;
 pub mod options;

@@ -157,7 +157,7 @@ impl Report {
     /// The summary for people, in lines of at most 80 columns besides paths and values from the files.
     pub fn summary(&self) -> String {
         let mut text = format!(
-            "{:<9}{:>12}{:>12}{:>10}{:>10}{:>9}{:>12}\n",
+            "{:<9}{:>12}{:>12}{:>12}{:>12}{:>9}{:>11}\n",
             "table", "rows read", "loaded", "repaired", "rejected", "seconds", "rows/s"
         );
         let mut totals = (0, 0, 0, 0);
@@ -188,7 +188,7 @@ fn line(
     let rate = if seconds > 0.0 { (read as f64 / seconds) as u64 } else { 0 };
     let _ = writeln!(
         text,
-        "{name:<9}{:>12}{:>12}{:>10}{:>10}{seconds:>9.1}{:>12}",
+        "{name:<9}{:>12}{:>12}{:>12}{:>12}{seconds:>9.1}{:>11}",
         grouped(read),
         grouped(loaded),
         grouped(repaired),

@@ -1,7 +1,8 @@
 //! The defects by their codes, as the loader, its reports and the manifest name them, and what a correct
 //! loader does about each. Which rows carry them is in `plan`, how they look in bytes in `damage`.
 
-/// What the loader calls a defect, see `design/etl.md`.
+/// What the loader calls a defect. Stated apart from `crate::defect`: the manifest is the truth that the loader is
+/// checked against, so it must not come from the loader's own code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
     UnterminatedQuote,

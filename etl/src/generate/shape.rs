@@ -22,7 +22,7 @@ pub(super) const MOST_RELATED: usize = 9;
 /// A weight is out of this many.
 const WHOLE: u32 = 10_000;
 
-/// (how many, weight). The weights give the means of the real copies to four digits, see `design/data.md`;
+/// (how many, weight). The weights give the means of the real copies to four digits;
 /// how they spread around the mean follows what is known of the real spread.
 type Weights = [(u8, u32)];
 const STYLES: &Weights =

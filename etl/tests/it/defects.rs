@@ -100,7 +100,7 @@ fn stable_lines(summary: &str) -> Vec<String> {
 }
 
 const SUMMARY: &str = "\
-table       rows read      loaded  repaired  rejected  seconds      rows/s
+table       rows read      loaded    repaired    rejected  seconds     rows/s
 product 19 15 4 4
 features 12 9 1 3
 styles 13 10 5 3
