@@ -5,6 +5,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::defect::{Fault, Repair};
+use crate::excerpt::excerpt;
 use crate::header::Layout;
 use crate::number::{integer, price};
 use crate::record::{Field, Fields, Form};
@@ -256,42 +257,6 @@ fn bad_encoding(column: &Column, text: &[u8]) -> Refusal {
 #[cold]
 fn refusal(column: &Column, fault: Fault, text: &[u8], what: &str) -> Refusal {
     Refusal { column: column.name, fault, message: format!("{what}: {}", excerpt(text)) }
-}
-
-/// Characters of a value that a message shows.
-const EXCERPT: usize = 40;
-
-/// The beginning of `text` as a terminal can show it; what is left out as `…`.
-pub fn excerpt(text: &[u8]) -> String {
-    // A character has at most four bytes.
-    let head = String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT)]);
-    let mut characters = head.chars();
-    let mut short = shown(characters.by_ref().take(EXCERPT));
-    if characters.next().is_some() || text.len() > 4 * EXCERPT {
-        short.push('…');
-    }
-    short
-}
-
-/// The same of the end of `text`.
-pub fn excerpt_of_end(text: &[u8]) -> String {
-    let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(4 * EXCERPT)..]);
-    let left_out = tail.chars().count().saturating_sub(EXCERPT);
-    let mark = if left_out > 0 || text.len() > 4 * EXCERPT { "…" } else { "" };
-    format!("{mark}{}", shown(tail.chars().skip(left_out)))
-}
-
-/// Control characters are escaped: a message must not steer the terminal.
-fn shown(characters: impl Iterator<Item = char>) -> String {
-    let mut text = String::new();
-    for character in characters {
-        if character.is_control() {
-            text.extend(character.escape_default());
-        } else {
-            text.push(character);
-        }
-    }
-    text
 }
 
 #[cfg(test)]

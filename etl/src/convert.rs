@@ -6,9 +6,10 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::check::{Checker, Row, excerpt, excerpt_of_end};
+use crate::check::{Checker, Row};
 use crate::defect::{Code, Counts, Fault, Mended, Reject, Repair};
 use crate::encode;
+use crate::excerpt::{excerpt, excerpt_of_end};
 use crate::parse::{Lines, Record, Records};
 use crate::record::{Fields, MAX_RECORD_BYTES, Shape};
 use crate::split::Chunk;

@@ -11,6 +11,7 @@ pub mod check;
 pub mod convert;
 pub mod defect;
 pub mod encode;
+pub mod excerpt;
 pub mod header;
 pub mod number;
 pub mod parse;
@@ -23,6 +24,7 @@ pub mod split;
 
 pub mod connect;
 pub mod copy;
+mod lanes;
 pub mod load;
 pub mod publish;
 pub mod schema;

@@ -1,37 +1,24 @@
 //! A load from the first look to publishing. The first failure cancels everything; whatever happens, the published
 //! catalogue is touched by nothing but the one transaction that publishes.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::connect::{Canceller, Session};
-use crate::convert::Wanted;
-use crate::copy::{Copied, Copy, expect_rows};
 use crate::error::{Error, Result};
+use crate::lanes::{Lanes, lock};
 use crate::options::{Database, Input};
 use crate::progress::{Board, Display, Phase};
 use crate::publish;
 use crate::rejects::{self, RejectFile};
 use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
 use crate::scan::{self, Scanned};
-use crate::schema;
-use crate::tables::{TABLES, Table, TableId};
-
-/// The order in which tables are copied: those that take longest first, so that the lanes end together.
-const LONGEST_FIRST: [TableId; 6] =
-    [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
-
-/// Memory for sorting an index's entries: with less, large indexes are sorted on the disk.
-const INDEX_MEMORY: &str = "256MB";
+use crate::tables::TABLES;
 
 /// How often the database is asked how far its indexes are.
 const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -94,40 +81,15 @@ pub async fn load(
     published
 }
 
-struct Load<'a> {
-    input: &'a Input,
-    database: &'a Database,
+/// A load under way.
+pub(crate) struct Load<'a> {
+    pub(crate) input: &'a Input,
+    pub(crate) database: &'a Database,
+    pub(crate) board: Arc<Board>,
+    /// Of the lanes, to stop what they are doing.
+    pub(crate) cancellers: Mutex<Vec<Canceller>>,
     control: &'a Session,
-    board: Arc<Board>,
-    cancellers: Mutex<Vec<Canceller>>,
     begin: Instant,
-}
-
-/// What a lane does next.
-enum Task {
-    Copy(Box<Copy>),
-    Finish(&'static Table, u64),
-}
-
-/// What became of a table.
-struct Done {
-    copied: Copied,
-    seconds: f64,
-}
-
-/// What the lanes share.
-struct Queue {
-    tasks: Mutex<Vec<Task>>,
-    /// As many as there are jobs. A lane needs one to work, but not to commit, when the database writes a whole table
-    /// to the disk and the processors have nothing to do for it.
-    permits: Semaphore,
-    done: Mutex<BTreeMap<TableId, Done>>,
-    index_seconds: Mutex<BTreeMap<TableId, f64>>,
-    /// When the last copy ended.
-    copied_at: Mutex<Instant>,
-    /// A file has more rejects than allowed: the rest is read, so that the reject files are whole, but nothing is
-    /// built on it.
-    refused: AtomicBool,
 }
 
 impl Load<'_> {
@@ -141,19 +103,16 @@ impl Load<'_> {
         stages.scan = begin.elapsed().as_secs_f64();
 
         let copying = Instant::now();
-        let queue = self.queue(rejects, &scanned);
-        // One more than there are permits: it works while another waits for the disk.
-        let lanes = try_join_all((0..self.input.jobs.min(TABLES.len()) + 1).map(|_| self.lane(&queue)));
+        let lanes = Lanes::new(self, rejects, &scanned);
         tokio::select! {
-            lanes = lanes => drop(lanes?),
+            done = lanes.run() => done?,
             () = self.watch_indexes() => {}
         }
-        let copied_at = *lock(&queue.copied_at);
+        let (done, copied_at) = lanes.done();
         stages.copy = (copied_at - copying).as_secs_f64();
-        let done = std::mem::take(&mut *lock(&queue.done));
+        stages.index = copied_at.elapsed().as_secs_f64();
         let verdict =
             scan::verdict(self.input, done.iter().map(|(table, done)| (*table, &done.copied.outcome)));
-        stages.index = copied_at.elapsed().as_secs_f64();
         let report = Report {
             command: "load",
             version: env!("CARGO_PKG_VERSION"),
@@ -172,7 +131,7 @@ impl Load<'_> {
                     let file = done.copied.rejects_file.as_ref().map(|path| path.display().to_string());
                     let source = &self.input.sources[*table as usize];
                     let mut report = TableReport::new(source, &done.copied.outcome, file, done.seconds);
-                    report.index_seconds = lock(&queue.index_seconds).get(table).copied();
+                    report.index_seconds = done.index_seconds;
                     (table.table().name, report)
                 })
                 .collect(),
@@ -199,113 +158,6 @@ impl Load<'_> {
             }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
-    }
-
-    fn queue(&self, rejects: Vec<RejectFile>, scanned: &Scanned) -> Queue {
-        let parents = &scanned.parents;
-        let mut rejects: Vec<Option<RejectFile>> = rejects.into_iter().map(Some).collect();
-        let copies = LONGEST_FIRST.iter().rev().filter_map(|&table| {
-            Some(Task::Copy(Box::new(Copy {
-                table: table.table(),
-                source: self.input.sources[table as usize].clone(),
-                parents: parents.clone(),
-                scanned: scanned.digests.get(&table).copied(),
-                wanted: match table.table().ranked {
-                    true => Wanted::RankedRows(parents.ids(table)),
-                    false => Wanted::Rows,
-                },
-                rejects: rejects[table as usize].take()?,
-                board: Arc::clone(&self.board),
-                pool: Arc::clone(&self.input.pool),
-            })))
-        });
-        Queue {
-            tasks: Mutex::new(copies.collect()),
-            permits: Semaphore::new(self.input.jobs),
-            done: Mutex::default(),
-            index_seconds: Mutex::default(),
-            copied_at: Mutex::new(Instant::now()),
-            refused: AtomicBool::new(false),
-        }
-    }
-
-    /// Works through the queue on a connection of its own: copies first, then indexes.
-    async fn lane(&self, queue: &Queue) -> Result<()> {
-        let session = self.database.target.connect(publish::LANE_SESSION).await?;
-        lock(&self.cancellers).push(session.canceller());
-        let settings = format!(
-            "SET search_path TO {}; SET client_connection_check_interval = '5s';
-             SELECT set_config('maintenance_work_mem', '{INDEX_MEMORY}', false)
-             WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{INDEX_MEMORY}')",
-            publish::STAGING
-        );
-        session
-            .client
-            .batch_execute(&settings)
-            .await
-            .map_err(|error| session.failed("cannot set up a session", &error))?;
-        loop {
-            let Some(task) = lock(&queue.tasks).pop() else { return Ok(()) };
-            let permit = queue.permits.acquire().await.ok();
-            match task {
-                Task::Copy(copy) => self.copy(*copy, &session, queue, permit).await?,
-                Task::Finish(table, rows) if !queue.refused.load(Ordering::Relaxed) => {
-                    self.finish(table, rows, &session, queue, permit).await?;
-                }
-                Task::Finish(..) => {}
-            }
-        }
-    }
-
-    async fn copy(
-        &self,
-        copy: Copy,
-        session: &Session,
-        queue: &Queue,
-        permit: Option<SemaphorePermit<'_>>,
-    ) -> Result<()> {
-        let (table, begin) = (copy.table, Instant::now());
-        self.board.table(table.id).enter(Phase::Rows);
-        let copied = copy.run(session).await?;
-        drop(permit);
-        commit(session, table).await?;
-        self.board.table(table.id).enter(Phase::Waiting);
-        if scan::verdict(self.input, [(table.id, &copied.outcome)].into_iter()).is_err() {
-            queue.refused.store(true, Ordering::Relaxed);
-        }
-        // Behind all copies, and the first to be copied is the first to be indexed.
-        lock(&queue.tasks).insert(0, Task::Finish(table, copied.outcome.loaded));
-        lock(&queue.done).insert(table.id, Done { copied, seconds: begin.elapsed().as_secs_f64() });
-        *lock(&queue.copied_at) = Instant::now();
-        Ok(())
-    }
-
-    /// Builds a table's indexes, compares the number of its rows with what was accepted, and analyzes it.
-    async fn finish(
-        &self,
-        table: &'static Table,
-        rows: u64,
-        session: &Session,
-        queue: &Queue,
-        permit: Option<SemaphorePermit<'_>>,
-    ) -> Result<()> {
-        let begin = Instant::now();
-        let progress = self.board.table(table.id);
-        progress.enter(Phase::Index);
-        let failed = |error: &tokio_postgres::Error| {
-            session.failed(format!("cannot index {} and analyze it", table.name), error)
-        };
-        let indexes = format!("BEGIN; {}", schema::statements(table).after.join(";"));
-        session.client.batch_execute(&indexes).await.map_err(|error| failed(&error))?;
-        progress.enter(Phase::Verify);
-        expect_indexed(session, table, rows).await?;
-        let analyze = format!("ANALYZE {}", table.name);
-        session.client.batch_execute(&analyze).await.map_err(|error| failed(&error))?;
-        drop(permit);
-        commit(session, table).await?;
-        progress.enter(Phase::Done);
-        lock(&queue.index_seconds).insert(table.id, begin.elapsed().as_secs_f64());
-        Ok(())
     }
 
     /// Takes the progress of index builds from the database's own view to the board, for ever.
@@ -384,32 +236,4 @@ impl Load<'_> {
         };
         let _ = timeout(publish::CLEAN_UP_PATIENCE, clean_up).await;
     }
-}
-
-async fn commit(session: &Session, table: &Table) -> Result<()> {
-    let result = session.client.batch_execute("COMMIT").await;
-    result.map_err(|error| session.failed(format!("cannot commit {}", table.name), &error))
-}
-
-/// Fails unless the table and each of its indexes have as many rows as were accepted. Building an index reads the
-/// whole table and notes how many rows it found, so counting them once more would tell nothing new. PostgreSQL keeps
-/// the number as a `real`, exact up to 16,777,216; COPY's own count, compared before, is always exact.
-async fn expect_indexed(session: &Session, table: &Table, rows: u64) -> Result<()> {
-    let query = "SELECT c.relname::text, c.reltuples FROM pg_class c
-                 WHERE c.oid = to_regclass($1) OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = to_regclass($1))";
-    let found = session.client.query(query, &[&table.name]).await;
-    let found =
-        found.map_err(|error| session.failed(format!("cannot count the rows of {}", table.name), &error))?;
-    for row in &found {
-        let (name, counted): (String, f32) = (row.get(0), row.get(1));
-        if counted != rows as f32 {
-            expect_rows(table, rows, counted as u64, &format!("building the indexes found in {name}"))?;
-        }
-    }
-    Ok(())
-}
-
-/// Nothing is left half-done under these locks, so a panic elsewhere does not matter.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,55 @@
+//! Pieces of the input as a message can show them: short, and without what would steer a terminal.
+
+/// Characters of a value that a message shows.
+const EXCERPT: usize = 40;
+
+/// The beginning of `text` as a terminal can show it; what is left out as `…`.
+pub fn excerpt(text: &[u8]) -> String {
+    // A character has at most four bytes.
+    let head = String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT)]);
+    let mut characters = head.chars();
+    let mut short = shown(characters.by_ref().take(EXCERPT));
+    if characters.next().is_some() || text.len() > 4 * EXCERPT {
+        short.push('…');
+    }
+    short
+}
+
+/// The same of the end of `text`.
+pub fn excerpt_of_end(text: &[u8]) -> String {
+    let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(4 * EXCERPT)..]);
+    let left_out = tail.chars().count().saturating_sub(EXCERPT);
+    let mark = if left_out > 0 || text.len() > 4 * EXCERPT { "…" } else { "" };
+    format!("{mark}{}", shown(tail.chars().skip(left_out)))
+}
+
+/// Control characters are escaped: a message must not steer the terminal.
+fn shown(characters: impl Iterator<Item = char>) -> String {
+    let mut text = String::new();
+    for character in characters {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpts_are_short_and_cannot_steer_a_terminal() {
+        let long = "é".repeat(41);
+        let cases = [
+            ("XS", "XS".to_owned(), "XS".to_owned()),
+            ("a\x1b[31m\n", "a\\u{1b}[31m\\n".to_owned(), "a\\u{1b}[31m\\n".to_owned()),
+            (&long, format!("{}…", "é".repeat(40)), format!("…{}", "é".repeat(40))),
+        ];
+        for (text, head, tail) in cases {
+            assert_eq!((excerpt(text.as_bytes()), excerpt_of_end(text.as_bytes())), (head, tail));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The lanes of a load: connections that work side by side through one queue of tables, first copying their rows, then
+//! building their indexes. The first failure ends all of them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use futures_util::future::try_join_all;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::connect::Session;
+use crate::convert::Wanted;
+use crate::copy::{Copied, Copy, expect_rows};
+use crate::error::Result;
+use crate::load::Load;
+use crate::progress::Phase;
+use crate::publish;
+use crate::rejects::RejectFile;
+use crate::scan::{self, Scanned};
+use crate::schema;
+use crate::tables::{TABLES, Table, TableId};
+
+/// The order in which tables are copied: those that take longest first, so that the lanes end together.
+const LONGEST_FIRST: [TableId; 6] =
+    [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
+
+/// Memory for sorting an index's entries: with less, large indexes are sorted on the disk.
+const INDEX_MEMORY: &str = "256MB";
+
+/// What a lane does next.
+enum Task {
+    Copy(Box<Copy>),
+    Finish(&'static Table, u64),
+}
+
+/// What became of a table.
+pub(crate) struct Done {
+    /// What was in its file.
+    pub(crate) copied: Copied,
+    /// Of copying it.
+    pub(crate) seconds: f64,
+    /// Of building its indexes and analyzing it; none if the load was refused before.
+    pub(crate) index_seconds: Option<f64>,
+}
+
+/// The lanes of a load, and what they share.
+pub(crate) struct Lanes<'a> {
+    load: &'a Load<'a>,
+    tasks: Mutex<Vec<Task>>,
+    /// As many as there are jobs. A lane needs one to work, but not to commit, when the database writes a whole table
+    /// to the disk and the processors have nothing to do for it.
+    permits: Semaphore,
+    done: Mutex<BTreeMap<TableId, Done>>,
+    /// When the last copy ended.
+    copied_at: Mutex<Instant>,
+    /// A file has more rejects than allowed: the rest is read, so that the reject files are whole, but nothing is
+    /// built on it.
+    refused: AtomicBool,
+}
+
+impl<'a> Lanes<'a> {
+    /// All tables wait to be copied. `rejects` stand in the order of [`TABLES`].
+    pub(crate) fn new(load: &'a Load<'a>, rejects: Vec<RejectFile>, scanned: &Scanned) -> Lanes<'a> {
+        let parents = &scanned.parents;
+        let mut rejects: Vec<Option<RejectFile>> = rejects.into_iter().map(Some).collect();
+        let copies = LONGEST_FIRST.iter().rev().filter_map(|&table| {
+            Some(Task::Copy(Box::new(Copy {
+                table: table.table(),
+                source: load.input.sources[table as usize].clone(),
+                parents: parents.clone(),
+                scanned: scanned.digests.get(&table).copied(),
+                wanted: match table.table().ranked {
+                    true => Wanted::RankedRows(parents.ids(table)),
+                    false => Wanted::Rows,
+                },
+                rejects: rejects[table as usize].take()?,
+                board: Arc::clone(&load.board),
+                pool: Arc::clone(&load.input.pool),
+            })))
+        });
+        Lanes {
+            load,
+            tasks: Mutex::new(copies.collect()),
+            permits: Semaphore::new(load.input.jobs),
+            done: Mutex::default(),
+            copied_at: Mutex::new(Instant::now()),
+            refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Works until nothing is left to do, or to the first failure.
+    pub(crate) async fn run(&self) -> Result<()> {
+        // One more than there are permits: it works while another waits for the disk.
+        let lanes = self.load.input.jobs.min(TABLES.len()) + 1;
+        try_join_all((0..lanes).map(|_| self.lane())).await.map(drop)
+    }
+
+    /// What became of the tables, and when the last row was copied.
+    pub(crate) fn done(self) -> (BTreeMap<TableId, Done>, Instant) {
+        (std::mem::take(&mut *lock(&self.done)), *lock(&self.copied_at))
+    }
+
+    /// Works through the queue on a connection of its own: copies first, then indexes.
+    async fn lane(&self) -> Result<()> {
+        let session = self.load.database.target.connect(publish::LANE_SESSION).await?;
+        lock(&self.load.cancellers).push(session.canceller());
+        let settings = format!(
+            "SET search_path TO {}; SET client_connection_check_interval = '5s';
+             SELECT set_config('maintenance_work_mem', '{INDEX_MEMORY}', false)
+             WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{INDEX_MEMORY}')",
+            publish::STAGING
+        );
+        session
+            .client
+            .batch_execute(&settings)
+            .await
+            .map_err(|error| session.failed("cannot set up a session", &error))?;
+        loop {
+            let Some(task) = lock(&self.tasks).pop() else { return Ok(()) };
+            let permit = self.permits.acquire().await.ok();
+            match task {
+                Task::Copy(copy) => self.copy(*copy, &session, permit).await?,
+                Task::Finish(table, rows) if !self.refused.load(Ordering::Relaxed) => {
+                    self.finish(table, rows, &session, permit).await?;
+                }
+                Task::Finish(..) => {}
+            }
+        }
+    }
+
+    async fn copy(&self, copy: Copy, session: &Session, permit: Option<SemaphorePermit<'_>>) -> Result<()> {
+        let (table, begin) = (copy.table, Instant::now());
+        self.load.board.table(table.id).enter(Phase::Rows);
+        let copied = copy.run(session).await?;
+        drop(permit);
+        commit(session, table).await?;
+        self.load.board.table(table.id).enter(Phase::Waiting);
+        if scan::verdict(self.load.input, [(table.id, &copied.outcome)].into_iter()).is_err() {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        // Behind all copies, and the first to be copied is the first to be indexed.
+        lock(&self.tasks).insert(0, Task::Finish(table, copied.outcome.loaded));
+        lock(&self.done)
+            .insert(table.id, Done { copied, seconds: begin.elapsed().as_secs_f64(), index_seconds: None });
+        *lock(&self.copied_at) = Instant::now();
+        Ok(())
+    }
+
+    /// Builds a table's indexes, compares the number of its rows with what was accepted, and analyzes it.
+    async fn finish(
+        &self,
+        table: &'static Table,
+        rows: u64,
+        session: &Session,
+        permit: Option<SemaphorePermit<'_>>,
+    ) -> Result<()> {
+        let begin = Instant::now();
+        let progress = self.load.board.table(table.id);
+        progress.enter(Phase::Index);
+        let failed = |error: &tokio_postgres::Error| {
+            session.failed(format!("cannot index {} and analyze it", table.name), error)
+        };
+        let indexes = format!("BEGIN; {}", schema::statements(table).after.join(";"));
+        session.client.batch_execute(&indexes).await.map_err(|error| failed(&error))?;
+        progress.enter(Phase::Verify);
+        expect_indexed(session, table, rows).await?;
+        let analyze = format!("ANALYZE {}", table.name);
+        session.client.batch_execute(&analyze).await.map_err(|error| failed(&error))?;
+        drop(permit);
+        commit(session, table).await?;
+        progress.enter(Phase::Done);
+        if let Some(done) = lock(&self.done).get_mut(&table.id) {
+            done.index_seconds = Some(begin.elapsed().as_secs_f64());
+        }
+        Ok(())
+    }
+}
+
+async fn commit(session: &Session, table: &Table) -> Result<()> {
+    let result = session.client.batch_execute("COMMIT").await;
+    result.map_err(|error| session.failed(format!("cannot commit {}", table.name), &error))
+}
+
+/// Fails unless the table and each of its indexes have as many rows as were accepted. Building an index reads the
+/// whole table and notes how many rows it found, so counting them once more would tell nothing new. PostgreSQL keeps
+/// the number as a `real`, exact up to 16,777,216; COPY's own count, compared before, is always exact.
+async fn expect_indexed(session: &Session, table: &Table, rows: u64) -> Result<()> {
+    let query = "SELECT c.relname::text, c.reltuples FROM pg_class c
+                 WHERE c.oid = to_regclass($1) OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = to_regclass($1))";
+    let found = session.client.query(query, &[&table.name]).await;
+    let found =
+        found.map_err(|error| session.failed(format!("cannot count the rows of {}", table.name), &error))?;
+    for row in &found {
+        let (name, counted): (String, f32) = (row.get(0), row.get(1));
+        if counted != rows as f32 {
+            expect_rows(table, rows, counted as u64, &format!("building the indexes found in {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is left half-done under these locks, so a panic elsewhere does not matter.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
