@@ -118,6 +118,7 @@ impl<'a> Lanes<'a> {
             .map_err(|error| session.failed("cannot set up a session", &error))?;
         loop {
             let Some(task) = lock(&self.tasks).pop() else { return Ok(()) };
+            // It fails only on a closed semaphore, and nobody closes this one.
             let permit = self.permits.acquire().await.ok();
             match task {
                 Task::Copy(copy) => self.copy(*copy, &session, permit).await?,

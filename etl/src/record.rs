@@ -118,7 +118,8 @@ static SPECIAL: [bool; 256] = {
     table
 };
 
-/// A closing quote is looked for byte by byte over this distance before a search with vectors is worth its call.
+/// A closing quote is looked for byte by byte over this distance before a search with vectors is worth its call. Sizes
+/// such as "XS" gain by it; other distances were not measured.
 const SHORT_FIELD: usize = 16;
 
 /// Reads the fields of the record at the start of `bytes`, up to the first line end outside quotes, or to the

@@ -24,17 +24,21 @@ fn seen(done: &Done) -> Seen {
     (done.report["load_id"].as_str().unwrap().to_owned(), loaded("product"), loaded("photos"))
 }
 
-/// Reads over and over until `stop`, and gives the different things it saw in their order.
+/// Reads over and over until `stop`, once more behind it, and gives the different things it saw in their order.
 fn read_on(url: &str, stop: &AtomicBool, read: impl AsyncFn(&Client) -> Seen) -> Vec<Seen> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         let connection = tokio::spawn(connection);
         let mut all: Vec<Seen> = Vec::new();
-        while !stop.load(Ordering::Relaxed) {
+        loop {
+            let last = stop.load(Ordering::SeqCst);
             let now = read(&client).await;
             if all.last() != Some(&now) {
                 all.push(now);
+            }
+            if last {
+                break;
             }
         }
         drop(client);
@@ -53,6 +57,7 @@ async fn in_one_statement(client: &Client) -> Seen {
 async fn in_one_transaction(client: &Client) -> Seen {
     client.batch_execute("BEGIN").await.unwrap();
     let load = client.query_one("SELECT load_id::text FROM atelier.load", &[]).await.unwrap();
+    // Not to wait for anything: it gives a publishing every chance to fall between the two.
     tokio::time::sleep(Duration::from_millis(30)).await;
     let products = client.query_one("SELECT count(*) FROM atelier.product", &[]).await.unwrap();
     let photos = client.query_one("SELECT count(*) FROM atelier.photos", &[]).await.unwrap();
@@ -76,8 +81,7 @@ fn readers_see_one_load_or_the_next_and_never_a_mixture() {
         for catalogue in [&large, &small, &large, &small] {
             published.push(seen(&load(&database, catalogue.path(), &[]).succeeded()));
         }
-        thread::sleep(Duration::from_millis(200));
-        stop.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::SeqCst);
         readers.map(|reader| reader.join().unwrap())
     });
     for seen in read {
