@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
+use atelier_base::error::{Error, Result};
 use bytes::Bytes;
 use futures_util::SinkExt;
 use rayon::ThreadPool;
@@ -12,15 +13,14 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_postgres::CopyInSink;
 
-use crate::connect::Session;
 use crate::convert::Wanted;
 use crate::defect::Reject;
 use crate::encode::{HEADER, TRAILER};
-use crate::error::{Error, Result};
 use crate::pipeline::{self, Job, Outcome, Parents, Taker};
 use crate::progress::Board;
 use crate::rejects::RejectFile;
 use crate::schema;
+use crate::session::Session;
 use crate::source::Source;
 use crate::tables::Table;
 

@@ -22,7 +22,8 @@ mod words;
 
 pub use manifest::{Manifest, TableManifest};
 
-use crate::error::{Error, Result};
+use atelier_base::error::{Error, Result};
+
 use crate::tables::TABLES;
 use block::{BLOCK, Block};
 use files::Files;

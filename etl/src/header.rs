@@ -1,6 +1,7 @@
 //! The first line of a file: which field holds which column.
 
-use crate::error::{Error, Result};
+use atelier_base::error::{Error, Result};
+
 use crate::record::{Fields, Form, Shape, scan};
 use crate::tables::{Kind, Table};
 

@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use atelier_base::error::Result;
 use futures_util::future::try_join_all;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::connect::Session;
 use crate::convert::Wanted;
 use crate::copy::{Copied, Copy, expect_rows};
-use crate::error::Result;
 use crate::load::Load;
 use crate::progress::Phase;
 use crate::publish;
 use crate::rejects::RejectFile;
 use crate::scan::{self, Scanned};
 use crate::schema;
+use crate::session::Session;
 use crate::tables::{TABLES, Table, TableId};
 
 /// The order in which tables are copied: those that take longest first, so that the lanes end together.
@@ -103,7 +103,7 @@ impl<'a> Lanes<'a> {
 
     /// Works through the queue on a connection of its own: copies first, then indexes.
     async fn lane(&self) -> Result<()> {
-        let session = self.load.database.target.connect(publish::LANE_SESSION).await?;
+        let session = Session::connect(&self.load.database.target, publish::LANE_SESSION).await?;
         lock(&self.load.cancellers).push(session.canceller());
         let settings = format!(
             "SET search_path TO {}; SET client_connection_check_interval = '5s';

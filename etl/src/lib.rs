@@ -4,7 +4,6 @@
 pub mod cli;
 pub mod options;
 
-pub mod error;
 pub mod tables;
 
 pub mod check;
@@ -22,14 +21,13 @@ pub mod scan;
 pub mod source;
 pub mod split;
 
-pub mod connect;
 pub mod copy;
 mod lanes;
 pub mod load;
 pub mod publish;
 pub mod schema;
+pub mod session;
 pub mod status;
-pub mod tls;
 
 pub mod progress;
 pub mod report;

@@ -6,11 +6,10 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use atelier_base::error::{Error, Result};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::connect::{Canceller, Session};
-use crate::error::{Error, Result};
 use crate::lanes::{Lanes, lock};
 use crate::options::{Database, Input};
 use crate::progress::{Board, Display, Phase};
@@ -18,6 +17,7 @@ use crate::publish;
 use crate::rejects::{self, RejectFile};
 use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
 use crate::scan::{self, Scanned};
+use crate::session::{Canceller, Session};
 use crate::tables::TABLES;
 
 /// How often the database is asked how far its indexes are.
@@ -46,7 +46,8 @@ pub async fn load(
     let begin = Instant::now();
     let mut interrupt = pin!(interrupt);
     let prepare = async {
-        let control = database.target.connect_within(publish::CONTROL_SESSION, database.patience).await?;
+        let control =
+            Session::connect_within(&database.target, publish::CONTROL_SESSION, database.patience).await?;
         publish::check_rights(&control).await?;
         publish::lock(&control).await?;
         // Not before the lock is ours: another load may be writing them.
@@ -229,7 +230,7 @@ impl Load<'_> {
                 }
             }
             // The session is gone, and with it the lock.
-            let control = self.database.target.connect(publish::CONTROL_SESSION).await?;
+            let control = Session::connect(&self.database.target, publish::CONTROL_SESSION).await?;
             publish::lock_again(&control).await?;
             publish::unstage(&control).await?;
             Ok::<_, Error>(())

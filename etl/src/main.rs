@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use atelier_base::error::{Error, Result};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use atelier_etl::cli::{self, Cli, Command};
-use atelier_etl::error::{Error, Result};
 use atelier_etl::options::{Database, Input};
 use atelier_etl::report::{Report, grouped};
 use atelier_etl::{generate, load, scan, status};

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use atelier_base::connect::Target;
+use atelier_base::error::{Error, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::cli;
-use crate::connect::Target;
-use crate::error::{Error, Result};
 use crate::pipeline::{self, Outcome};
 use crate::progress::Show;
 use crate::rejects;

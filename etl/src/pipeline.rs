@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use atelier_base::error::{Error, Result};
 use memchr::memchr;
 use rayon::ThreadPool;
 use roaring::RoaringBitmap;
@@ -15,7 +16,6 @@ use roaring::RoaringBitmap;
 use crate::check::Checker;
 use crate::convert::{Converted, Converter, EXAMPLES, Wanted};
 use crate::defect::{Counts, Mended, Reject, Repair};
-use crate::error::{Error, Result};
 use crate::header::layout;
 use crate::record::MAX_RECORD_BYTES;
 use crate::source::{Reader, Source};

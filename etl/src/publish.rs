@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use atelier_base::error::{Error, Result};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
-use crate::connect::Session;
-use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::schema;
+use crate::session::Session;
 use crate::tables::TABLES;
 
 /// What clients read.

@@ -5,8 +5,9 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use atelier_base::error::{Error, Result};
+
 use crate::defect::{Code, Reject};
-use crate::error::{Error, Result};
 use crate::tables::{TABLES, Table};
 
 /// Where the rejected rows of `table` go.

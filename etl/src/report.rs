@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use atelier_base::error::{Error, Result};
 use serde::Serialize;
 
 use crate::defect::{Code, Fault, Repair};
-use crate::error::{Error, Result};
 use crate::options::Output;
 use crate::pipeline::Outcome;
 use crate::source::Source;

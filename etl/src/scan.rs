@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
+use atelier_base::error::{Error, Result};
 use rayon::ThreadPool;
 
 use crate::convert::Wanted;
 use crate::defect::Reject;
-use crate::error::{Error, Result};
 use crate::options::Input;
 use crate::pipeline::{self, Job, Meter, Outcome, Parents, Taker, Waits};
 use crate::progress::{Board, Display, Phase};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use atelier_base::error::{Error, Result};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::error::{Error, Result};
 use crate::tables::Table;
 
 /// How a file is compressed, from its name.

@@ -2,15 +2,17 @@
 
 use std::fmt::Write as _;
 
-use crate::error::Result;
+use atelier_base::error::Result;
+
 use crate::options::Database;
 use crate::publish::{PREVIOUS, PUBLISHED, STAGING};
 use crate::report::grouped;
+use crate::session::Session;
 use crate::tables::TABLES;
 
 /// Describes the published catalogue for people.
 pub async fn status(database: &Database) -> Result<String> {
-    let session = database.target.connect_within("atelier-etl status", database.patience).await?;
+    let session = Session::connect_within(&database.target, "atelier-etl status", database.patience).await?;
     let query = async |sql: &str| {
         let rows = session.client.query(sql, &[]).await;
         rows.map_err(|error| session.failed("cannot read what is published", &error))

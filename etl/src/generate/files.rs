@@ -1,8 +1,9 @@
 //! Where the files go. Nothing stands under a real name before all of it is written, and somebody's own
 //! catalogue is never overwritten: only a directory with a manifest in it is known to be generated.
 
+use atelier_base::error::{Error, Result};
+
 use super::manifest::Manifest;
-use crate::error::{Error, Result};
 use crate::tables::TABLES;
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use atelier_base::testing::Database;
 use atelier_etl::generate::{Defects, Manifest, Options, generate};
 use atelier_etl::tables::TABLES;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::postgres::Database;
 use crate::run::{Run, etl};
 
 /// `data/example`, made by hand: every awkward but valid case and a few defects.

@@ -1,10 +1,10 @@
 //! `data/example` loaded and checked: what becomes of its defects, against expectations written by hand.
 
+use atelier_base::testing::Server;
 use atelier_etl::tables::TABLES;
 use serde_json::json;
 
 use crate::catalogue::{Done, check, example, files, load, written};
-use crate::postgres::Server;
 use crate::run::etl;
 
 const ACCEPTING: [&str; 2] = ["--max-rejects", "50%"];

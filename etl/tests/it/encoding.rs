@@ -1,5 +1,6 @@
 //! Rows in COPY's binary format: read back by a decoder written from the manual alone, and by PostgreSQL itself.
 
+use atelier_base::testing::Server;
 use atelier_etl::check::Value;
 use atelier_etl::encode::{HEADER, TRAILER, row};
 use bytes::Bytes;
@@ -9,8 +10,6 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use tokio_postgres::NoTls;
-
-use crate::postgres::Server;
 
 const MOST_CENTS: u64 = 999_999_999_999;
 

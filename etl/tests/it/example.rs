@@ -1,7 +1,8 @@
 //! `data/example` loaded: every row against expectations written by hand.
 
+use atelier_base::testing::{Database, Server};
+
 use crate::catalogue::{example, load};
-use crate::postgres::{Database, Server};
 
 /// The table's rows by id, a null as `∅`.
 fn rows(database: &Database<'_>, table: &str) -> Vec<Vec<String>> {

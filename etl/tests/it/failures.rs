@@ -10,9 +10,9 @@ mod middle;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use atelier_base::testing::{Database, Rows, Server};
 use tempfile::TempDir;
 
-use crate::postgres::{Database, Rows, Server};
 use crate::run::{Etl, Run, etl};
 
 /// The hand-made catalogue. Its defects are more than the usual limit allows.

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use atelier_base::testing::{Database, Server};
 use atelier_etl::generate::{Defects, Manifest};
 use atelier_etl::tables::{Kind, TABLES, Table};
 use flate2::Compression;
@@ -14,7 +15,6 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::catalogue::{Done, check, files, generated, load, records, written};
-use crate::postgres::{Database, Server};
 
 /// A field of the file as the database prints the value it means.
 fn printed(kind: Kind, field: &str) -> Option<String> {

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use atelier_base::testing::{Database, Server};
 use atelier_etl::generate::Defects;
 use atelier_etl::tables::TABLES;
 use tokio_postgres::{Client, NoTls};
 
 use crate::catalogue::{Done, example, generated, load};
-use crate::postgres::{Database, Server};
 use crate::run::etl;
 
 fn one(database: &Database<'_>, sql: &str) -> String {

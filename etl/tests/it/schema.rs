@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use atelier_base::testing::{Database, Rows, Server};
 use atelier_etl::tables::{Kind, TABLES};
 
 use crate::catalogue::{example, load};
-use crate::postgres::{Database, Rows, Server};
 
 fn columns(database: &Database<'_>) -> Rows {
     database.query(

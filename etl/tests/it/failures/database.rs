@@ -3,11 +3,11 @@
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use atelier_base::testing::{Server, until};
 use nix::sys::signal::Signal;
 
-use super::gate::{Gate, Place, until};
+use super::gate::{Gate, Place};
 use super::{Shop, example, generated, load, schemas};
-use crate::postgres::Server;
 use crate::run::{Etl, etl};
 
 /// In every password here, and in nothing else.

@@ -5,13 +5,13 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use atelier_base::testing::Server;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
 
 use super::{Shop, copy_of_example, generated};
-use crate::postgres::Server;
 
 /// A file system in memory. Making one needs root, and a container may not let even root.
 struct SmallDisk(TempDir);

@@ -1,16 +1,9 @@
 //! Holds a load at a chosen point for as long as a test wants, so that what happens "in the middle" happens there
 //! and not a little earlier or later.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
+use atelier_base::testing::{Database, until};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
-
-use crate::postgres::Database;
-
-const DEADLINE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(10);
 
 /// Where a load is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +84,5 @@ impl Gate {
     /// Lets further loads pass. Whoever stands before the gate stands there still.
     pub(super) fn lift(&self) {
         self.runtime.block_on(self.client.batch_execute("DROP EVENT TRIGGER gate")).unwrap();
-    }
-}
-
-/// Waits for what is bound to happen.
-pub(super) fn until(what: &str, mut happens: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !happens() {
-        assert!(begin.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
-        thread::sleep(POLL);
     }
 }

@@ -6,11 +6,11 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
+use atelier_base::testing::Server;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, User, mkfifo};
 
 use super::{Shop, copy_of_example, example, generated};
-use crate::postgres::Server;
 use crate::run::{Etl, etl};
 
 /// Does something to a file of a catalogue.

@@ -1,11 +1,11 @@
 //! A load that is struck in the middle: while it copies, while it builds indexes, while it publishes.
 
+use atelier_base::testing::{Database, Server, until};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::gate::{Gate, PLACES, Place, until};
+use super::gate::{Gate, PLACES, Place};
 use super::{Shop, generated, schemas};
-use crate::postgres::{Database, Server};
 use crate::run::{Etl, Running};
 
 const SESSIONS: &str = "FROM pg_stat_activity

@@ -1,15 +1,13 @@
 //! The harness keeps its own promises.
 
+use std::env;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, thread};
 
+use atelier_base::testing::{Rows, Server, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::Uid;
-
-use crate::postgres::{Rows, Server};
 
 fn value(rows: &Rows) -> &str {
     rows[0][0].as_deref().unwrap()
@@ -128,10 +126,6 @@ fn nothing_is_left_when_the_tests_are_killed() {
 
     tests.kill().unwrap();
     tests.wait().unwrap();
-    let killed = Instant::now();
     // A process that nobody waited for stays in /proc without a working directory.
-    while dir.exists() || process.join("cwd").read_link().is_ok() {
-        assert!(killed.elapsed() < Duration::from_secs(30), "{} is left", dir.display());
-        thread::sleep(Duration::from_millis(20));
-    }
+    until("all of it is gone", || !dir.exists() && process.join("cwd").read_link().is_err());
 }

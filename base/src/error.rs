@@ -1,5 +1,5 @@
-//! Everything that can stop the program: what went wrong, where, and what to do next. An error keeps its
-//! cause and is printed once, by `main`. The variants are the exit codes.
+//! Everything that can stop a program: what went wrong, where, and what to do next. An error keeps its
+//! cause and is printed once, by `main`. The variants of [`Class`] are the exit codes.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Why the program stopped. One variant for each exit code.
+/// Why a program stopped. One variant for each exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The command line asks for something that cannot be: exit 2.
@@ -44,7 +44,7 @@ pub struct Error {
     cause: Option<Cause>,
 }
 
-/// The result of everything that can stop the program.
+/// The result of everything that can stop a program.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {

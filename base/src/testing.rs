@@ -8,7 +8,9 @@
 //! Most tests want `Server::shared().database()`: a fresh database on one server for all. Those that stop,
 //! kill or fill their server start one of their own.
 //!
-//! Linux only: processes are found in `/proc`.
+//! Linux only: processes are found in `/proc`. Behind the feature `testing`: no program has it.
+
+#![allow(clippy::unwrap_used, reason = "for tests alone, where a panic is the report")]
 
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
@@ -32,7 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Rows as text, null as `None`.
-pub(crate) type Rows = Vec<Vec<Option<String>>>;
+pub type Rows = Vec<Vec<Option<String>>>;
 
 /// Outlives the tests and cleans up after them. Its standard input is a pipe that nobody but the test process
 /// can write to, so that `read` returns when that process is gone, whatever ended it.
@@ -55,7 +57,7 @@ const GUARDIAN: &str = r#"
 "#;
 
 /// A PostgreSQL server with its own directory, port and password. Dropping it stops it and removes all of it.
-pub(crate) struct Server {
+pub struct Server {
     /// Holds certificates, the log and the Unix socket.
     dir: PathBuf,
     data: PathBuf,
@@ -71,18 +73,18 @@ pub(crate) struct Server {
 impl Server {
     /// The server for all tests of this process, started on first use. It must not be stopped, nor its
     /// settings changed.
-    pub(crate) fn shared() -> &'static Server {
+    pub fn shared() -> &'static Server {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(|| Server::start(&[]))
     }
 
     /// A server of one's own, with `settings` over those of the harness.
-    pub(crate) fn start(settings: &[(&str, &str)]) -> Server {
+    pub fn start(settings: &[(&str, &str)]) -> Server {
         Self::create(None, settings)
     }
 
     /// The same with the database's files in a new directory within `place`, a small file system for example.
-    pub(crate) fn start_in(place: &Path, settings: &[(&str, &str)]) -> Server {
+    pub fn start_in(place: &Path, settings: &[(&str, &str)]) -> Server {
         Self::create(Some(place), settings)
     }
 
@@ -232,14 +234,14 @@ impl Server {
     }
 
     /// Stops the server as an administrator would: sessions are ended, everything is written out.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         let mut child = self.postmaster.lock().unwrap().take().expect("the server runs");
         kill(pid(&child), Signal::SIGINT).unwrap();
         child.wait().unwrap();
     }
 
     /// Kills the server and every process of it at once, as a power cut would.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         let mut child = self.postmaster.lock().unwrap().take().expect("the server runs");
         // Stopped, it starts no further process while the list is made.
         kill(pid(&child), Signal::SIGSTOP).unwrap();
@@ -249,15 +251,11 @@ impl Server {
         }
         child.wait().unwrap();
         // Whoever still holds its shared memory keeps the next server from starting.
-        let started = Instant::now();
-        while !self.processes().is_empty() {
-            assert!(started.elapsed() < DEADLINE, "PostgreSQL's processes survive SIGKILL");
-            thread::sleep(POLL);
-        }
+        until("PostgreSQL's processes are gone", || self.processes().is_empty());
     }
 
     /// Starts the server again after [`stop`](Self::stop) or [`kill`](Self::kill), at the same address.
-    pub(crate) fn start_again(&self) {
+    pub fn start_again(&self) {
         assert!(self.postmaster.lock().unwrap().is_none(), "the server runs already");
         if let Err(log) = self.try_start() {
             panic!("PostgreSQL did not start again, its log ends:\n{log}");
@@ -273,7 +271,7 @@ impl Server {
     }
 
     /// A fresh, empty database.
-    pub(crate) fn database(&self) -> Database<'_> {
+    pub fn database(&self) -> Database<'_> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         self.execute(&format!("CREATE DATABASE {name} TEMPLATE template0"));
@@ -282,32 +280,32 @@ impl Server {
 
     /// A role that may connect and nothing more. Roles belong to the whole server: on the shared one, each test
     /// needs a name of its own.
-    pub(crate) fn create_role(&self, name: &str, password: &str) {
+    pub fn create_role(&self, name: &str, password: &str) {
         self.execute(&format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'"));
     }
 
     /// The certificate that [`Database::tls_url`] is to be verified against, as a PEM file.
-    pub(crate) fn ca_certificate(&self) -> PathBuf {
+    pub fn ca_certificate(&self) -> PathBuf {
         self.dir.join("ca.crt")
     }
 
     /// Where the server's files are: removed with it.
-    pub(crate) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Where PostgreSQL's programs are, `psql` among them.
-    pub(crate) fn bin(&self) -> &Path {
+    pub fn bin(&self) -> &Path {
         &self.bin
     }
 
     /// The TCP port on 127.0.0.1; the same after [`start_again`](Self::start_again).
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// The server's log, since its last start.
-    pub(crate) fn log(&self) -> PathBuf {
+    pub fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
 
@@ -318,7 +316,7 @@ impl Server {
     }
 
     /// Runs statements in the database `postgres`, as superuser; for what belongs to the whole server.
-    pub(crate) fn execute(&self, sql: &str) {
+    pub fn execute(&self, sql: &str) {
         if let Err(error) = self.run("postgres", sql) {
             panic!("{sql}: {error}\nthe server's log ends:\n{}", self.log_tail());
         }
@@ -367,46 +365,46 @@ impl Drop for Server {
 }
 
 /// A database of one test; dropped with this value, whoever is still connected.
-pub(crate) struct Database<'server> {
+pub struct Database<'server> {
     server: &'server Server,
     name: String,
 }
 
 impl Database<'_> {
     /// Its name on the server.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// As superuser, over the Unix socket.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.server.socket_url(&self.name)
     }
 
     /// As superuser, over TCP with a password (SCRAM) and without TLS.
-    pub(crate) fn tcp_url(&self) -> String {
+    pub fn tcp_url(&self) -> String {
         self.url_of("postgres", &self.server.password)
     }
 
     /// As another role, over TCP.
-    pub(crate) fn url_of(&self, role: &str, password: &str) -> String {
+    pub fn url_of(&self, role: &str, password: &str) -> String {
         format!("postgresql://{role}:{password}@127.0.0.1:{}/{}?sslmode=disable", self.server.port, self.name)
     }
 
     /// As superuser, over TCP with TLS: `sslmode` is one of libpq's, as `require` or `verify-full`. The host is
     /// `localhost`, which the certificate names.
-    pub(crate) fn tls_url(&self, sslmode: &str) -> String {
+    pub fn tls_url(&self, sslmode: &str) -> String {
         let Server { password, port, .. } = self.server;
         format!("postgresql://postgres:{password}@localhost:{port}/{}?sslmode={sslmode}", self.name)
     }
 
     /// Runs one or more statements as superuser and gives all their rows.
-    pub(crate) fn query(&self, sql: &str) -> Rows {
+    pub fn query(&self, sql: &str) -> Rows {
         self.server.run(&self.name, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     /// Runs one or more statements as superuser.
-    pub(crate) fn execute(&self, sql: &str) {
+    pub fn execute(&self, sql: &str) {
         self.query(sql);
     }
 }
@@ -415,6 +413,15 @@ impl Drop for Database<'_> {
     fn drop(&mut self) {
         // A test may end with its server stopped; all goes with the server then.
         let _ = self.server.run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
+    }
+}
+
+/// Waits for what is bound to happen; panics with `what` if it does not within a minute.
+pub fn until(what: &str, mut happens: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !happens() {
+        assert!(begin.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        thread::sleep(POLL);
     }
 }
 

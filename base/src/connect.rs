@@ -1,0 +1,286 @@
+//! A database and how to get there: libpq's URLs and key=value strings, Unix sockets, TLS, time-outs, one attempt to
+//! connect, and what a refusal means. Spawns nothing and tries nothing twice: who polls the connection, and how long
+//! to be patient, is up to the program.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::error::{Error, Result};
+use crate::tls;
+
+/// A host that does not answer at all is given up after this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that is silent, while an index is built say, is probed after this long: a network that was cut is
+/// noticed within a minute, not after the two hours that are usual. A URL may say otherwise.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_BY_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Makes TLS connections; also what [`tokio_postgres::CancelToken::cancel_query`] takes.
+pub type Tls = MakeRustlsConnect;
+
+/// The raw connection; whoever opens it must poll it.
+pub type Connection = tokio_postgres::Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
+
+/// A database and how to get there.
+#[derive(Clone)]
+pub struct Target {
+    config: Config,
+    tls: Tls,
+}
+
+/// Why there is no connection.
+pub struct Refused {
+    /// For people: the database, what it said, and what to do.
+    pub error: Error,
+    /// Whether trying again makes sense: nobody listens there, or nobody answers, or the database is still starting.
+    pub may_come: bool,
+    advice: Advice,
+}
+
+/// What to do about a refusal.
+#[derive(Clone, Copy)]
+struct Advice {
+    hint: &'static str,
+    /// What stands before and behind the name of a flag that waits, where waiting makes sense.
+    flag: Option<(&'static str, &'static str)>,
+}
+
+impl Target {
+    /// Reads a libpq connection string: `postgresql://…` or `host=… dbname=…`. `PGPASSWORD` is used where it
+    /// holds no password.
+    pub fn parse(text: &str) -> Result<Target> {
+        let wrong = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            Error::usage("the database URL cannot be read").cause(cause).hint(
+                "write --database-url postgresql://user@host:5432/database or \"host=/var/run/postgresql dbname=database\"",
+            )
+        };
+        if text.trim().is_empty() {
+            return Err(wrong("it is empty".into()));
+        }
+        let (text, tls) = tls::Options::take(text).map_err(|error| wrong(error.into()))?;
+        let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| wrong(error.into()))?;
+        // A password that is not percent-encoded ends where its / begins, and the rest looks like a database.
+        if config.get_dbname().is_some_and(|name| name.contains('@')) {
+            return Err(wrong(
+                "there is an @ in the name of the database: is the password percent-encoded?".into(),
+            ));
+        }
+        if config.get_hosts().is_empty() {
+            // libpq's own default.
+            config.host_path("/var/run/postgresql");
+        }
+        if config.get_password().is_none()
+            && let Ok(password) = std::env::var("PGPASSWORD")
+        {
+            config.password(password);
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_keepalives_idle() == KEEPALIVE_BY_DEFAULT {
+            config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE / 3).keepalives_retries(3);
+        }
+        // As in libpq, sslmode says nothing about Unix sockets.
+        let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        config.ssl_mode(if local { SslMode::Disable } else { tls.mode() });
+        Ok(Target { config, tls: tls.connector()? })
+    }
+
+    /// Tries once to connect, and shows up in `pg_stat_activity` under `name`. Takes at most twice `connect_timeout`
+    /// for each host, 10 s where the URL does not say.
+    pub async fn open(&self, name: &str) -> Result<(Client, Connection), Refused> {
+        let mut config = self.config.clone();
+        config.application_name(name);
+        self.explain(config.connect(self.tls.clone())).await
+    }
+
+    /// Runs a step of connecting, such as the first statement of a session, within the time that connecting may take,
+    /// and explains its failure as [`Target::open`] does.
+    pub async fn explain<T>(
+        &self,
+        step: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Refused> {
+        match timeout(self.limit(), step).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(self.refused(&describe(&error), Advice::on(&error))),
+            Err(_) => {
+                Err(self.refused(&format!("no answer within {} s", self.limit().as_secs()), Advice::SILENT))
+            }
+        }
+    }
+
+    /// How long connecting may take. `tokio-postgres` bounds only reaching a host, not waiting for its answer: once
+    /// the time-out for that, and once more for this.
+    fn limit(&self) -> Duration {
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(1);
+        self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT) * 2 * hosts
+    }
+
+    fn refused(&self, why: &str, advice: Advice) -> Refused {
+        let error = Error::database(format!("cannot connect to {}", self.describe()));
+        Refused { error: error.cause(why).hint(advice.hint), may_come: advice.flag.is_some(), advice }
+    }
+
+    /// The connector, to cancel statements with.
+    pub fn tls(&self) -> Tls {
+        self.tls.clone()
+    }
+
+    /// The database for people: no password.
+    pub fn describe(&self) -> String {
+        let ports = self.config.get_ports();
+        let hosts: Vec<String> = (self.config.get_hosts().iter().enumerate())
+            .map(|(index, host)| {
+                let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+                match host {
+                    Host::Tcp(name) => format!("{name}:{port}"),
+                    Host::Unix(path) => format!("{}/.s.PGSQL.{port}", path.display()),
+                }
+            })
+            .collect();
+        let user = self.config.get_user().map(|user| format!(" as {user}")).unwrap_or_default();
+        let database =
+            self.config.get_dbname().map(|name| format!("database \"{name}\" at ")).unwrap_or_default();
+        format!("{database}{}{user}", hosts.join(","))
+    }
+}
+
+impl Refused {
+    /// The error, for a program that has a `flag` to go on trying: where that makes sense, the hint names it.
+    pub fn waits_with(self, flag: &str) -> Error {
+        let Advice { hint, flag: around } = self.advice;
+        match around {
+            Some((before, behind)) => self.error.hint(format!("{hint}{before}{flag}{behind}")),
+            None => self.error,
+        }
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("error", &self.error)
+            .field("may_come", &self.may_come)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Advice {
+    const SILENT: Advice = Advice {
+        hint: "check that it is PostgreSQL that listens there, and the firewall",
+        flag: Some(("; ", " tries again")),
+    };
+
+    const STARTING: Advice =
+        Advice { hint: "the database is starting or stopping: give it time", flag: Some((" with ", "")) };
+
+    const ABSENT: Advice = Advice {
+        hint: "check that PostgreSQL runs there and the address in --database-url",
+        flag: Some(("; ", " waits for it")),
+    };
+
+    fn on(error: &tokio_postgres::Error) -> Advice {
+        let hint = match error.code() {
+            Some(&SqlState::CANNOT_CONNECT_NOW) => return Advice::STARTING,
+            None if may_come(error) => return Advice::ABSENT,
+            Some(&SqlState::INVALID_PASSWORD) => "check the password in --database-url (or PGPASSWORD)",
+            Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
+                "check the user in --database-url, and what pg_hba.conf lets in"
+            }
+            Some(&SqlState::INVALID_CATALOG_NAME) => {
+                "create the database (createdb) or name another in --database-url"
+            }
+            Some(&SqlState::TOO_MANY_CONNECTIONS) => "close other sessions or raise max_connections",
+            None => match describe(error) {
+                why if why.contains("password missing") => "put a password into --database-url or PGPASSWORD",
+                why if why.contains("TLS") => {
+                    "check sslmode in --database-url; sslrootcert=FILE names the authority that signed the server's certificate, which must be for the host as it is written there"
+                }
+                _ => "check --database-url",
+            },
+            Some(_) => "check --database-url",
+        };
+        Advice { hint, flag: None }
+    }
+}
+
+/// Whether a database may yet come up where none has said a word.
+fn may_come(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    // Something in between, a container's proxy for one, may answer and hang up.
+    error.is_closed()
+        || error.source().is_some_and(|source| {
+            source.downcast_ref::<std::io::Error>().is_some_and(|error| {
+                !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::InvalidData | std::io::ErrorKind::PermissionDenied
+                )
+            })
+        })
+}
+
+/// The database's words with their detail, or the chain of causes.
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    use std::error::Error as _;
+    if let Some(refusal) = error.as_db_error() {
+        let mut text =
+            format!("{}: {} (SQLSTATE {})", refusal.severity(), refusal.message(), refusal.code().code());
+        for more in [refusal.detail(), refusal.hint(), refusal.where_()].into_iter().flatten() {
+            text.push_str("; ");
+            text.push_str(more.lines().next().unwrap_or_default());
+        }
+        return text;
+    }
+    match error.source() {
+        Some(source) if !error.to_string().contains(&source.to_string()) => format!("{error}: {source}"),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_connection_strings_are_described_without_the_password() {
+        for (text, expected) in [
+            ("postgresql://ann:secret@db.example:6543/shop", "database \"shop\" at db.example:6543 as ann"),
+            (
+                "host=a,b port=5433 user=ann password=secret dbname=shop",
+                "database \"shop\" at a:5433,b:5433 as ann",
+            ),
+            (
+                "postgresql://ann@%2Ftmp%2Fpg/shop?sslmode=verify-full",
+                "database \"shop\" at /tmp/pg/.s.PGSQL.5432 as ann",
+            ),
+            ("dbname=shop", "database \"shop\" at /var/run/postgresql/.s.PGSQL.5432"),
+        ] {
+            assert!(Target::parse(text).unwrap().describe().starts_with(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_url_is_a_usage_error_that_does_not_show_the_password() {
+        for text in [
+            "",
+            "postgresql://ann:secret@db:port/shop",
+            "host",
+            "host=a sslmode=always password=secret",
+            "mysql://ann:secret@db/shop",
+            "postgresql://ann:p@:/secret@db/shop",
+        ] {
+            let error = Target::parse(text).err().unwrap();
+            assert_eq!(error.class().exit_code(), 2, "{text}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What both programs share: how to reach the database, and how errors are shown. It knows nothing of tables,
+//! files or HTTP, and names no flag that only one of the programs has.
+
+pub mod connect;
+pub mod error;
+pub mod tls;
+
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,0 +1,129 @@
+//! Sessions of a load: connections that wait for a database that is still starting, have no time limits, say why
+//! they ended, and can be cancelled. How a database is reached is [`atelier_base::connect`]'s.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atelier_base::connect::{Refused, Target, Tls, describe};
+use atelier_base::error::{Error, Result};
+use tokio::sync::watch;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{CancelToken, Client};
+
+/// Between two attempts while waiting for a database.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// A database may have limits for its everyday sessions. A load takes the time it takes.
+const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
+                        SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0";
+
+/// A connection.
+pub struct Session {
+    /// To send statements.
+    pub client: Client,
+    tls: Tls,
+    ended: watch::Receiver<Option<Arc<str>>>,
+}
+
+impl Session {
+    /// Connects, and shows up in `pg_stat_activity` under `name`.
+    pub async fn connect(target: &Target, name: &str) -> Result<Session> {
+        Session::connect_within(target, name, Duration::ZERO).await
+    }
+
+    /// Like [`Session::connect`], but goes on trying for `patience` while nobody listens there or the database is
+    /// still starting. A refusal, such as a wrong password, is final at once.
+    pub async fn connect_within(target: &Target, name: &str, patience: Duration) -> Result<Session> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let refused = match Session::open(target, name).await {
+                Ok(session) => return Ok(session),
+                Err(refused) => refused,
+            };
+            let now = Instant::now();
+            if !refused.may_come || now >= deadline {
+                return Err(refused.waits_with("--wait SECONDS"));
+            }
+            tokio::time::sleep(RETRY_PAUSE.min(deadline - now)).await;
+        }
+    }
+
+    async fn open(target: &Target, name: &str) -> Result<Session, Refused> {
+        let (client, connection) = target.open(name).await?;
+        let (end, ended) = watch::channel(None);
+        tokio::spawn(async move {
+            // Dropped behind the reason: whoever hears that the connection is closed finds out why.
+            let mut connection = pin!(connection);
+            let why = match connection.as_mut().await {
+                Ok(()) => "the connection was closed".to_owned(),
+                Err(error) => describe(&error),
+            };
+            end.send_replace(Some(why.into()));
+        });
+        target.explain(client.batch_execute(SETTINGS)).await?;
+        Ok(Session { client, tls: target.tls(), ended })
+    }
+
+    /// Waits until the connection has ended, and says why.
+    pub async fn ended(&self) -> Error {
+        let mut ended = self.ended.clone();
+        let why = match ended.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => "the connection was closed".into(),
+        };
+        Error::database("the connection to the database was lost").cause(why.to_string()).hint(LOST)
+    }
+
+    /// A statement failed; `what` says what was being done.
+    pub fn failed(&self, what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
+        // A closed connection says why in the connection's own error, if it is there already.
+        let ended = error.is_closed().then(|| self.ended.borrow().clone()).flatten();
+        let cause = ended.map_or_else(|| describe(error), |why| why.to_string());
+        Error::database(what).cause(cause).hint(hint(error))
+    }
+
+    /// To cancel whatever this connection is doing.
+    pub fn canceller(&self) -> Canceller {
+        Canceller { token: self.client.cancel_token(), tls: self.tls.clone() }
+    }
+}
+
+/// Cancels the running statement of a session.
+pub struct Canceller {
+    token: CancelToken,
+    tls: Tls,
+}
+
+impl Canceller {
+    /// Asks the database to stop the statement. It may have ended by itself, so nothing can go wrong.
+    pub async fn cancel(self) {
+        let _ = self.token.cancel_query(self.tls).await;
+    }
+}
+
+const LOST: &str =
+    "look into PostgreSQL's log, see that it runs, and load again; the published catalogue is as it was";
+
+/// What to do about a statement that failed.
+fn hint(error: &tokio_postgres::Error) -> &'static str {
+    let Some(code) = error.code() else { return LOST };
+    match *code {
+        SqlState::DISK_FULL => {
+            "make room on the database's disk (a load needs about the size of the published catalogue again) and load again; the published catalogue is as it was"
+        }
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            "grant the rights to this user (GRANT CREATE ON DATABASE …) or use the owner of the catalogue"
+        }
+        SqlState::LOCK_NOT_AVAILABLE => {
+            "another session holds a lock there (see pg_locks): end it and load again; the published catalogue is as it was"
+        }
+        SqlState::OUT_OF_MEMORY => "give PostgreSQL more memory or lower its settings, and load again",
+        SqlState::QUERY_CANCELED => {
+            "somebody or a time-out cancelled it: load again; the published catalogue is as it was"
+        }
+        _ => {
+            "look into PostgreSQL's log, mend the cause, and load again; the published catalogue is as it was"
+        }
+    }
+}
