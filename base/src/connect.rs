@@ -2,7 +2,6 @@
 //! connect, and what a refusal means. Spawns nothing and tries nothing twice: who polls the connection, and how long
 //! to be patient, is up to the program.
 
-use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -38,6 +37,7 @@ pub struct Target {
 }
 
 /// Why there is no connection.
+#[derive(Debug)]
 pub struct Refused {
     /// For people: the database, what it said, and what to do.
     pub error: Error,
@@ -47,7 +47,7 @@ pub struct Refused {
 }
 
 /// What to do about a refusal.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Advice {
     hint: &'static str,
     /// What stands before and behind the name of a flag that waits, where waiting makes sense.
@@ -162,15 +162,6 @@ impl Refused {
             Some((before, behind)) => self.error.hint(format!("{hint}{before}{flag}{behind}")),
             None => self.error,
         }
-    }
-}
-
-impl fmt::Debug for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused")
-            .field("error", &self.error)
-            .field("may_come", &self.may_come)
-            .finish_non_exhaustive()
     }
 }
 
