@@ -1,10 +1,41 @@
-//! `atelier-server`, the read-only HTTP API. It is not written yet: the loader comes first.
+//! `atelier-server`: parses the command line, serves until it is told to stop, and gives the exit code.
 
 use std::process::ExitCode;
 
+use atelier_base::error::Error;
+use atelier_server::config::{Config, LogFormat, Typed};
+use atelier_server::listen;
+use clap::Parser as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
 fn main() -> ExitCode {
-    eprintln!(
-        "atelier-server: not built yet; this version loads the catalogue only (see atelier-etl --help)"
-    );
-    ExitCode::from(2)
+    let typed = Typed::parse();
+    let served = log(typed.log_format).and_then(|()| listen::run(Config::resolve(typed)?));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("atelier-server: {error}");
+            ExitCode::from(&error)
+        }
+    }
+}
+
+/// Log lines go to standard error, from the level that `RUST_LOG` names.
+fn log(format: LogFormat) -> Result<(), Error> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter: Targets = filter.parse().map_err(|error| {
+        Error::usage(format!("RUST_LOG={filter} cannot be read"))
+            .cause(error)
+            .hint("write RUST_LOG=debug, or RUST_LOG=atelier_server=debug")
+    })?;
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    Ok(())
 }

@@ -1,0 +1,63 @@
+//! The port for those who run the server: `/livez`, `/readyz` and `/metrics`.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use crate::listen::ACCEPT_PAUSE;
+use crate::worker::Shared;
+
+/// Serves as long as the process lives, also while it stops: that is when somebody wants to know.
+pub async fn serve(shared: &'static Shared, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(spawn_local(converse(shared, stream))),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection on the admin port");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(shared: &'static Shared, stream: TcpStream) {
+    let service = service_fn(async |request: Request<_>| Ok::<_, Infallible>(respond(shared, &request)));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(shared.config.idle_timeout);
+    // However it ends, there is nobody else to tell.
+    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn respond<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>> {
+    let (status, body) = match request.uri().path() {
+        "/livez" => (StatusCode::OK, "alive\n".to_owned()),
+        "/readyz" => match shared.readiness() {
+            Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+            Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        },
+        "/metrics" => (StatusCode::OK, shared.metrics.text(&shared.cache)),
+        _ => (StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n".to_owned()),
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let (status, body) = if reads { (status, body) } else { (StatusCode::METHOD_NOT_ALLOWED, String::new()) };
+    let content_type = match request.uri().path() {
+        "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        _ => "text/plain; charset=utf-8",
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if !reads {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}

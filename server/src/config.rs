@@ -1,0 +1,225 @@
+//! The command line as typed, and what it comes to. All of it is known to be right before any port is opened.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use atelier_base::connect::Target;
+use atelier_base::error::{Error, Result};
+use bytesize::ByteSize;
+use clap::{Parser, ValueEnum};
+use http::HeaderValue;
+
+/// What the server needs besides its clients' connections: the database's, listeners, logs.
+const OTHER_FILES: u64 = 128;
+
+/// Connections at most, unless the user says or the process may not open as many files.
+const DEFAULT_CONNECTIONS: u64 = 16_384;
+
+/// Connections to the database for each thread. With two, one statement's rows are rendered while the next one runs.
+const DATABASE_CONNECTIONS_A_THREAD: usize = 2;
+
+/// Serves the Atelier product catalogue that atelier-etl has published in PostgreSQL: a read-only HTTP API.
+#[derive(Debug, Parser)]
+#[command(name = "atelier-server", version, after_help = EXIT_CODES)]
+pub struct Typed {
+    /// Address of the API
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:3000", env = "ATELIER_LISTEN")]
+    pub listen: SocketAddr,
+    /// Address of /livez, /readyz and /metrics, not for the public
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", env = "ATELIER_ADMIN_LISTEN")]
+    pub admin_listen: SocketAddr,
+    /// libpq connection string: postgresql://user@host/database or "host=a,b dbname=database load_balance_hosts=random"
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Threads that answer requests [default: the number of cores]
+    #[arg(long, value_name = "N", env = "ATELIER_THREADS")]
+    pub threads: Option<NonZeroUsize>,
+    /// Connections to the database, at least one for each thread [default: two for each]
+    #[arg(long, value_name = "N", env = "ATELIER_DB_CONNECTIONS")]
+    pub db_connections: Option<NonZeroUsize>,
+    /// Memory for finished answers, as 256MiB or 1GB; 0 for no cache
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", env = "ATELIER_CACHE_BYTES")]
+    pub cache_bytes: ByteSize,
+    /// Client connections at a time; further ones wait [default: 16384, or what the limit on open files allows]
+    #[arg(long, value_name = "N", env = "ATELIER_MAX_CONNECTIONS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_connections: Option<u64>,
+    /// A request without an answer after this long gets a 503
+    #[arg(long, value_name = "TIME", default_value = "5s", env = "ATELIER_REQUEST_TIMEOUT", value_parser = time)]
+    pub request_timeout: Duration,
+    /// A client that takes longer to send its headers, or takes nothing of its answer for this long, is disconnected
+    #[arg(long, value_name = "TIME", default_value = "10s", env = "ATELIER_CLIENT_TIMEOUT", value_parser = time)]
+    pub client_timeout: Duration,
+    /// A connection without a request for this long is closed
+    #[arg(long, value_name = "TIME", default_value = "75s", env = "ATELIER_IDLE_TIMEOUT", value_parser = time)]
+    pub idle_timeout: Duration,
+    /// Time for requests in flight to finish after SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "10s", env = "ATELIER_SHUTDOWN_GRACE", value_parser = time)]
+    pub shutdown_grace: Duration,
+    /// Access-Control-Allow-Origin
+    #[arg(long, value_name = "ORIGIN", default_value = "*", env = "ATELIER_CORS_ORIGIN", value_parser = header)]
+    pub cors_origin: HeaderValue,
+    /// Cache-Control of answers
+    #[arg(
+        long,
+        value_name = "DIRECTIVES",
+        default_value = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400",
+        env = "ATELIER_CACHE_CONTROL",
+        value_parser = header
+    )]
+    pub cache_control: HeaderValue,
+    /// Log lines for people or for programs, on standard error; RUST_LOG=debug says more
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, env = "ATELIER_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 stopped by SIGTERM or Ctrl-C, 2 usage, 4 the database refused or holds no catalogue.
+
+Example: atelier-server --database-url postgresql://reader@db.example/shop --listen 127.0.0.1:3000";
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// What the command line comes to.
+#[expect(missing_docs, reason = "as in `Typed`")]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub database: Target,
+    pub threads: usize,
+    /// For each thread.
+    pub db_connections: usize,
+    pub cache_bytes: u64,
+    pub max_connections: usize,
+    pub request_timeout: Duration,
+    pub client_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub shutdown_grace: Duration,
+    pub cors_origin: HeaderValue,
+    pub cache_control: HeaderValue,
+}
+
+impl Config {
+    /// Resolves what was typed.
+    pub fn resolve(typed: Typed) -> Result<Config> {
+        let url = typed.database_url.as_deref().ok_or_else(|| {
+            Error::usage("no database is named").hint("set DATABASE_URL or pass --database-url")
+        })?;
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = typed.threads.map_or(cores, NonZeroUsize::get);
+        let db_connections = match typed.db_connections.map(NonZeroUsize::get) {
+            None => DATABASE_CONNECTIONS_A_THREAD,
+            Some(connections) if connections < threads => {
+                return Err(Error::usage(format!(
+                    "--db-connections {connections} is less than one for each of {threads} threads"
+                ))
+                .hint(format!("pass --db-connections {threads} or more, or fewer --threads")));
+            }
+            Some(connections) => connections / threads,
+        };
+        Ok(Config {
+            listen: typed.listen,
+            admin_listen: typed.admin_listen,
+            database: Target::parse(url)?,
+            threads,
+            db_connections,
+            cache_bytes: typed.cache_bytes.as_u64(),
+            max_connections: max_connections(typed.max_connections)?,
+            request_timeout: typed.request_timeout,
+            client_timeout: typed.client_timeout,
+            idle_timeout: typed.idle_timeout,
+            shutdown_grace: typed.shutdown_grace,
+            cors_origin: typed.cors_origin,
+            cache_control: typed.cache_control,
+        })
+    }
+}
+
+/// Raises the limit on open files as far as this process may, and fits the number of connections to it.
+fn max_connections(wanted: Option<u64>) -> Result<usize> {
+    let need = wanted.unwrap_or(DEFAULT_CONNECTIONS) + OTHER_FILES;
+    let files = rlimit::increase_nofile_limit(need).unwrap_or(1024);
+    let possible = files.saturating_sub(OTHER_FILES).max(1);
+    match wanted {
+        Some(wanted) if wanted > possible => Err(Error::usage(format!(
+            "--max-connections {wanted} needs {need} open files, and this process may open {files}"
+        ))
+        .hint("raise the limit (ulimit -n, LimitNOFILE=) or pass fewer --max-connections")),
+        wanted => {
+            Ok(usize::try_from(wanted.unwrap_or(DEFAULT_CONNECTIONS.min(possible))).unwrap_or(usize::MAX))
+        }
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}: write 5s or 500ms"))?;
+    if duration < Duration::from_millis(1) || duration > Duration::from_secs(24 * 60 * 60) {
+        return Err("it must be from 1ms to 24h".to_owned());
+    }
+    Ok(duration)
+}
+
+fn header(text: &str) -> Result<HeaderValue, String> {
+    let value =
+        HeaderValue::from_str(text).map_err(|_| "it cannot be the value of an HTTP header".to_owned())?;
+    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(arguments: &[&str]) -> Result<Config, String> {
+        let url = ["atelier-server", "--database-url", "postgresql://reader@db/shop"];
+        let typed = Typed::try_parse_from(url.iter().chain(arguments)).map_err(|error| error.to_string())?;
+        Config::resolve(typed).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn units_are_read() {
+        let config =
+            resolve(&["--cache-bytes", "1GiB", "--request-timeout", "250ms", "--threads", "3"]).unwrap();
+        assert_eq!(config.cache_bytes, 1 << 30);
+        assert_eq!(config.request_timeout, Duration::from_millis(250));
+        assert_eq!((config.threads, config.db_connections), (3, 2));
+        assert_eq!(resolve(&["--cache-bytes", "0"]).unwrap().cache_bytes, 0);
+        assert_eq!(resolve(&["--threads", "2", "--db-connections", "7"]).unwrap().db_connections, 3);
+    }
+
+    #[test]
+    fn a_wrong_value_is_answered_with_its_flag() {
+        for (flag, value) in [
+            ("--listen", "3000"),
+            ("--admin-listen", "localhost"),
+            ("--database-url", "mysql://db/shop"),
+            ("--threads", "0"),
+            ("--db-connections", "x"),
+            ("--cache-bytes", "lots"),
+            ("--max-connections", "0"),
+            ("--request-timeout", "5"),
+            ("--client-timeout", "0s"),
+            ("--idle-timeout", "-1s"),
+            ("--shutdown-grace", "never"),
+            ("--cors-origin", "a\nb"),
+            ("--cache-control", ""),
+            ("--log-format", "xml"),
+        ] {
+            let typed = Typed::try_parse_from(["atelier-server", &format!("{flag}={value}")])
+                .map_err(|error| error.to_string());
+            let message =
+                typed.and_then(|typed| Config::resolve(typed).map_err(|error| error.to_string())).err();
+            let message = message.unwrap_or_else(|| panic!("{flag} {value} is taken"));
+            assert!(message.contains(flag), "{flag} {value}: {message}");
+        }
+        let few = resolve(&["--threads", "4", "--db-connections", "3"]).err().unwrap();
+        assert!(few.contains("--db-connections 3"), "{few}");
+    }
+}

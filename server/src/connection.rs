@@ -1,0 +1,329 @@
+//! One client's connection: hyper reads requests off it and writes answers, and once in a while somebody looks whether
+//! the client keeps up.
+//!
+//! Between requests a connection is parked: hyper, with its buffers of 16 KiB, is put away, and only the socket is
+//! kept, so that ten thousand idle clients cost little. A slow client holds no thread, only its connection, and that
+//! not for long: one timer a connection sees to the times for sending headers and for taking an answer.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::respond::{MAX_HEADER_BYTES, respond};
+use crate::route::MAX_TARGET_BYTES;
+use crate::worker::{Phase, Worker};
+
+/// How often a connection is looked at. A connection without a request for this long is parked.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A client that takes an answer takes at least this much of it in a `--client-timeout`.
+const MIN_TAKEN_BYTES: u64 = 16 * 1024;
+
+/// hyper's own limit lies behind ours, which answer with more than a status line.
+const READ_BUFFER_BYTES: usize = 2 * (MAX_TARGET_BYTES + MAX_HEADER_BYTES);
+
+/// Serves a connection until it ends.
+pub async fn serve(worker: Rc<Worker>, stream: TcpStream) {
+    let config = &worker.shared.config;
+    let mut socket = Socket { stream, unread: Bytes::new(), activity: Rc::default() };
+    let mut phase = worker.shared.phase();
+    // Whoever connects has something to ask.
+    let mut patience = config.client_timeout;
+    loop {
+        if socket.unread.is_empty() {
+            let closing = phase.wait_for(|phase| *phase == Phase::Closing);
+            tokio::select! {
+                ready = socket.stream.readable() => if ready.is_err() { return },
+                () = sleep(patience) => return,
+                _ = closing => return,
+            }
+        }
+        match converse(&worker, socket).await {
+            Some(idle) => socket = idle,
+            None => return,
+        }
+        patience = config.idle_timeout;
+    }
+}
+
+/// Answers requests until there are no more for a while, then gives the socket back; nothing if it is closed.
+async fn converse(worker: &Rc<Worker>, socket: Socket) -> Option<Socket> {
+    let activity = Rc::clone(&socket.activity);
+    let service = {
+        let activity = Rc::clone(&activity);
+        let worker = Rc::clone(worker);
+        service_fn(move |request: Request<Incoming>| {
+            activity.begin_answer();
+            let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
+            async move {
+                let response = respond(&worker, request).await;
+                activity.end_answer();
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    let mut http = http1::Builder::new();
+    // A client may close its side behind the last request and still wants the answer.
+    http.half_close(true).pipeline_flush(true).max_buf_size(READ_BUFFER_BYTES).header_read_timeout(None);
+    let mut connection = http.serve_connection(TokioIo::new(socket), service);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                return None;
+            }
+            () = sleep(LOOK) => {}
+        }
+        match activity.look(worker.shared.config.client_timeout) {
+            Verdict::Busy => {}
+            Verdict::TooSlow(why) => {
+                tracing::debug!(why, "a connection is closed");
+                return None;
+            }
+            Verdict::Idle => {
+                let parts = connection.into_parts();
+                let mut socket = parts.io.into_inner();
+                // A part of a request, come together with the one before it. hyper has read all that was unread.
+                socket.unread = parts.read_buf;
+                return Some(socket);
+            }
+        }
+    }
+}
+
+/// What happens on a connection, written down as it happens and judged once in a while.
+#[derive(Default)]
+struct Activity {
+    /// Requests being answered: none or one.
+    answering: Cell<bool>,
+    /// Bytes were read that no request has been made of yet.
+    unparsed: Cell<bool>,
+    /// Bytes are to be written that the socket does not take.
+    unwritten: Cell<bool>,
+    /// Requests so far.
+    requests: Cell<u64>,
+    /// Bytes written so far.
+    written: Cell<u64>,
+    last: Cell<Look>,
+}
+
+/// What was seen at a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Look {
+    state: State,
+    requests: u64,
+    /// Bytes written before this state, or before its latest piece of `--client-timeout`.
+    written: u64,
+    /// How long it is in this state.
+    since: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    Receiving,
+    Answering,
+    Sending,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Busy,
+    Idle,
+    TooSlow(&'static str),
+}
+
+impl Activity {
+    fn begin_answer(&self) {
+        self.answering.set(true);
+        self.unparsed.set(false);
+        self.requests.set(self.requests.get() + 1);
+    }
+
+    fn end_answer(&self) {
+        self.answering.set(false);
+        self.unwritten.set(true);
+    }
+
+    /// Called every [`LOOK`].
+    fn look(&self, patience: Duration) -> Verdict {
+        let state = if self.answering.get() {
+            State::Answering
+        } else if self.unwritten.get() {
+            State::Sending
+        } else if self.unparsed.get() {
+            State::Receiving
+        } else {
+            State::Idle
+        };
+        let mut look = self.last.get();
+        if look.state == state && look.requests == self.requests.get() {
+            look.since += LOOK;
+        } else {
+            look = Look {
+                state,
+                requests: self.requests.get(),
+                written: self.written.get(),
+                since: Duration::ZERO,
+            };
+        }
+        let late = look.since >= patience;
+        let verdict = match state {
+            State::Idle if look.since >= LOOK => Verdict::Idle,
+            State::Receiving if late => Verdict::TooSlow("its request did not come to an end"),
+            State::Sending if late && self.written.get() - look.written < MIN_TAKEN_BYTES => {
+                Verdict::TooSlow("it does not take its answer")
+            }
+            // The answer itself is in time: `respond` sees to that.
+            _ => Verdict::Busy,
+        };
+        if late {
+            look = Look { written: self.written.get(), since: Duration::ZERO, ..look };
+        }
+        self.last.set(look);
+        verdict
+    }
+}
+
+/// A client's socket, which takes notes of what hyper does with it.
+struct Socket {
+    stream: TcpStream,
+    /// Read before, to be read again.
+    unread: Bytes,
+    activity: Rc<Activity>,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.unread.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            let length = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread.split_to(length));
+        }
+        if buf.filled().len() > before {
+            self.activity.unparsed.set(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Socket {
+    /// Hyper flushes when all it has is written: what is written until then may be a part.
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.activity.unwritten.set(true);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.activity.written.set(self.activity.written.get() + bytes as u64);
+        }
+        written
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.activity.unwritten.set(false);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks until the verdict is not `Busy`, or two minutes have passed on the connection's clock.
+    fn verdict(activity: &Activity) -> (Verdict, Duration) {
+        let mut passed = Duration::ZERO;
+        while passed < Duration::from_secs(120) {
+            passed += LOOK;
+            let verdict = activity.look(Duration::from_secs(10));
+            if verdict != Verdict::Busy {
+                return (verdict, passed);
+            }
+        }
+        (Verdict::Busy, passed)
+    }
+
+    #[test]
+    fn clients_that_do_not_keep_up_are_found_and_others_left_alone() {
+        let activity = Activity::default();
+        assert_eq!(verdict(&activity).0, Verdict::Idle);
+
+        activity.unparsed.set(true);
+        let (slow, after) = verdict(&activity);
+        assert!(matches!(slow, Verdict::TooSlow(_)), "{slow:?}");
+        assert!(after >= Duration::from_secs(10) && after < Duration::from_secs(11), "{after:?}");
+
+        // However long an answer takes: that is not the client's fault.
+        activity.begin_answer();
+        assert_eq!(verdict(&activity).0, Verdict::Busy);
+
+        // It takes its answer in small pieces, but it takes it.
+        activity.end_answer();
+        for _ in 0..20 {
+            activity.written.set(activity.written.get() + MIN_TAKEN_BYTES);
+            for _ in 0..40 {
+                assert_eq!(activity.look(Duration::from_secs(10)), Verdict::Busy);
+            }
+        }
+        let (slow, _) = verdict(&activity);
+        assert!(matches!(slow, Verdict::TooSlow(_)), "{slow:?}");
+    }
+
+    #[test]
+    fn a_connection_between_two_requests_is_not_parked_at_once() {
+        let activity = Activity::default();
+        for _ in 0..10 {
+            activity.begin_answer();
+            activity.end_answer();
+            activity.unwritten.set(false);
+            assert_eq!(activity.look(Duration::from_secs(10)), Verdict::Busy);
+        }
+        assert_eq!(activity.look(Duration::from_secs(10)), Verdict::Idle);
+    }
+}

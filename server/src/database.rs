@@ -1,0 +1,397 @@
+//! One worker's way to the database: connections that come back by themselves, and requests that share statements.
+//!
+//! A request waits in a queue until a connection has room for a job. A job is one statement: for documents it answers
+//! every request for the same kind of document that is waiting at that moment, so the busier the server is, the less a
+//! request costs PostgreSQL; at rest each is sent at once, alone. Jobs are pipelined on their connection.
+//!
+//! What waits is bounded, and so is how long: a request that finds the queue full is refused at once; without a
+//! connection it waits [`PATIENCE`], which outlasts a reconnection, and then is refused.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use atelier_base::connect::{Connection, describe};
+use atelier_base::error::Error;
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::config::Config;
+use crate::load::LoadId;
+use crate::problem::Problem;
+use crate::queries::{self, Failure, Found, Statements};
+use crate::route::Resource;
+use crate::worker::Shared;
+
+/// How connections show up in `pg_stat_activity`.
+pub const SESSION: &str = "atelier-server";
+
+/// Jobs on one connection at a time: with two, PostgreSQL finds the next one when it has finished the first.
+const JOBS_A_CONNECTION: usize = 2;
+
+/// Products that one statement answers for at most: bounds how long a request waits for the others of its statement.
+const PRODUCTS_A_JOB: usize = 32;
+
+/// Requests of one worker that may wait for a connection: a tenth of a second's work.
+const MAX_WAITING: usize = 1024;
+
+/// How long requests wait when the last connection is lost.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Between two attempts to connect: from the first, doubled up to the second.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// PostgreSQL ends a statement at the request time-out. A connection on which nothing has come this much later is dead.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// A new connection that has not prepared its statements by then is given up.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same trouble is logged once in this time.
+const BETWEEN_MESSAGES: Duration = Duration::from_secs(1);
+
+/// Why there is no answer now. Each is a 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// No connection to the database.
+    Away,
+    /// Too many requests wait already.
+    Full,
+    /// It took too long.
+    TimedOut,
+    /// There are no data.
+    NotPublished,
+    /// The database refused or failed.
+    Failed,
+}
+
+impl From<Unavailable> for Problem {
+    fn from(unavailable: Unavailable) -> Problem {
+        Problem::unavailable(match unavailable {
+            Unavailable::Away => "the database cannot be reached at the moment",
+            Unavailable::Full => "the server has more requests than it can answer at the moment",
+            Unavailable::TimedOut => "the answer took too long",
+            Unavailable::NotPublished => "no catalogue is published yet",
+            Unavailable::Failed => "the database could not answer",
+        })
+    }
+}
+
+/// What the database had to say.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The load that it is from.
+    pub load: LoadId,
+    /// The body, or nothing if there is no such product.
+    pub body: Option<Bytes>,
+    /// Products in all, for a page.
+    pub total: Option<i32>,
+    /// From sending the statement to its last row.
+    pub database: Duration,
+    /// For the rows of the whole statement to become bodies.
+    pub render: Duration,
+}
+
+struct Ask {
+    resource: Resource,
+    answer: oneshot::Sender<Result<Answer, Unavailable>>,
+    /// Whether it was on a connection that broke.
+    retried: bool,
+}
+
+/// A connection that is open, with its statements prepared.
+struct Session {
+    client: Client,
+    statements: Statements,
+    jobs: Cell<usize>,
+    /// It does not answer any more.
+    dead: Notify,
+}
+
+/// One worker's database. Lives on one thread.
+pub struct Database {
+    shared: &'static Shared,
+    sessions: RefCell<Vec<Rc<Session>>>,
+    waiting: RefCell<VecDeque<Ask>>,
+    /// Since when there is no connection.
+    lost: Cell<Option<Instant>>,
+    logged: Cell<Option<Instant>>,
+}
+
+/// Why no connection could be opened.
+pub enum Unopened {
+    /// Nobody listens there, or it is still starting: it may come.
+    NotYet(Error),
+    /// It refuses, or holds no catalogue: trying again changes nothing.
+    Never(Error),
+}
+
+/// Opens a connection and prepares every statement on it: whatever is missing shows now, not at a request.
+pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), Unopened> {
+    let opened = config.database.open(SESSION).await;
+    let (client, mut connection) = opened.map_err(|refused| {
+        if refused.may_come { Unopened::NotYet(refused.error) } else { Unopened::Never(refused.error) }
+    })?;
+    let settings = queries::settings(config.request_timeout);
+    let prepare = async {
+        client.batch_execute(&settings).await?;
+        Statements::prepare(&client).await
+    };
+    let prepared = timeout(PREPARE_TIMEOUT, async {
+        tokio::pin!(prepare);
+        tokio::select! {
+            prepared = &mut prepare => return prepared,
+            // The connection does nothing unless it is polled.
+            ended = &mut connection => ended?,
+        }
+        prepare.await // fails, since the connection has ended
+    });
+    let failed = |error| explain(&error, &config.database.describe());
+    match prepared.await {
+        Ok(statements) => Ok((client, statements.map_err(failed)?, connection)),
+        Err(_) => Err(Unopened::NotYet(Error::database(format!(
+            "{} takes too long to prepare statements",
+            config.database.describe()
+        )))),
+    }
+}
+
+/// What it means that statements cannot be prepared.
+fn explain(error: &tokio_postgres::Error, database: &str) -> Unopened {
+    let code = error.code().map_or("", SqlState::code);
+    let (what, hint) = match code {
+        "42P01" | "3F000" => ("there is no catalogue in", "load one: atelier-etl load --database-url …"),
+        "42501" => {
+            ("this user may not read the catalogue in", "GRANT atelier_reader TO the user in --database-url")
+        }
+        "42703" | "42883" => (
+            "this is no catalogue of this version's in",
+            "load it again with the atelier-etl of this version",
+        ),
+        // Without SQLSTATE it is the connection's; 57 and 53 are a database that stops, starts or is full.
+        code if code.is_empty() || code.starts_with("57") || code.starts_with("53") => {
+            let what = format!("cannot prepare statements in {database}");
+            return Unopened::NotYet(Error::database(what).cause(describe(error)));
+        }
+        _ => ("cannot prepare statements in", "look into PostgreSQL's log"),
+    };
+    Unopened::Never(Error::database(format!("{what} {database}")).cause(describe(error)).hint(hint))
+}
+
+impl Database {
+    /// Opens the worker's connections, in the background.
+    pub fn start(shared: &'static Shared) -> Rc<Database> {
+        let database = Rc::new(Database {
+            shared,
+            sessions: RefCell::default(),
+            waiting: RefCell::default(),
+            lost: Cell::new(Some(Instant::now())),
+            logged: Cell::default(),
+        });
+        for _ in 0..shared.config.db_connections {
+            tokio::task::spawn_local(Rc::clone(&database).keep_connected());
+        }
+        database
+    }
+
+    /// Asks the database.
+    pub async fn ask(self: &Rc<Self>, resource: Resource) -> Result<Answer, Unavailable> {
+        if self.lost.get().is_some_and(|since| since.elapsed() > PATIENCE) {
+            return Err(Unavailable::Away);
+        }
+        if self.waiting.borrow().len() >= MAX_WAITING {
+            return Err(Unavailable::Full);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(Ask { resource, answer, retried: false });
+        self.send_jobs();
+        answered.await.unwrap_or(Err(Unavailable::Failed))
+    }
+
+    /// Keeps one connection open, for ever.
+    async fn keep_connected(self: Rc<Self>) {
+        let mut pause = RETRY_PAUSE;
+        let mut before = false;
+        loop {
+            match open(&self.shared.config).await {
+                Ok((client, statements, connection)) => {
+                    if before {
+                        self.shared.metrics.reconnects.inc();
+                    }
+                    (pause, before) = (RETRY_PAUSE, true);
+                    let session =
+                        Rc::new(Session { client, statements, jobs: Cell::new(0), dead: Notify::new() });
+                    self.sessions.borrow_mut().push(Rc::clone(&session));
+                    self.lost.set(None);
+                    self.send_jobs();
+                    let mut connection = pin!(connection);
+                    let why = tokio::select! {
+                        ended = connection.as_mut() => {
+                            ended.err().map_or("it was closed".to_owned(), |error| describe(&error))
+                        }
+                        () = session.dead.notified() => "it did not answer any more".to_owned(),
+                    };
+                    self.sessions.borrow_mut().retain(|other| !Rc::ptr_eq(other, &session));
+                    self.log(|| tracing::warn!(why, "a connection to the database was lost"));
+                    if self.sessions.borrow().is_empty() {
+                        self.lost.set(Some(Instant::now()));
+                        tokio::task::spawn_local(Rc::clone(&self).lose_patience());
+                    }
+                    // Statements in flight fail when the connection is dropped here.
+                }
+                Err(Unopened::NotYet(error) | Unopened::Never(error)) => {
+                    self.log(|| tracing::warn!("{}", error.to_string().replace('\n', ";")));
+                    sleep(pause).await;
+                    pause = (pause * 2).min(MAX_RETRY_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Refuses what waits, if there is no connection by then.
+    async fn lose_patience(self: Rc<Self>) {
+        sleep(PATIENCE).await;
+        if self.sessions.borrow().is_empty() {
+            for ask in self.waiting.take() {
+                let _ = ask.answer.send(Err(Unavailable::Away)); // whoever asked may have gone
+            }
+        }
+    }
+
+    /// Sends what waits, as far as there is room on the connections.
+    fn send_jobs(self: &Rc<Self>) {
+        loop {
+            let least = self.sessions.borrow().iter().min_by_key(|session| session.jobs.get()).cloned();
+            let Some(session) = least.filter(|session| session.jobs.get() < JOBS_A_CONNECTION) else {
+                return;
+            };
+            let job = self.next_job();
+            if job.is_empty() {
+                return;
+            }
+            session.jobs.set(session.jobs.get() + 1);
+            let database = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                database.run(&session, job).await;
+                session.jobs.set(session.jobs.get() - 1);
+                database.send_jobs();
+            });
+        }
+    }
+
+    /// The request that has waited longest, with all that can share its statement.
+    fn next_job(&self) -> Vec<Ask> {
+        let mut waiting = self.waiting.borrow_mut();
+        let mut job: Vec<Ask> = Vec::new();
+        let mut at = 0;
+        while at < waiting.len() && job.len() < PRODUCTS_A_JOB {
+            if waiting[at].answer.is_closed() {
+                waiting.remove(at); // its client's time is over
+            } else if job.first().is_none_or(|first| share(&first.resource, &waiting[at].resource)) {
+                job.extend(waiting.remove(at));
+            } else {
+                at += 1;
+            }
+        }
+        job
+    }
+
+    async fn run(&self, session: &Session, mut job: Vec<Ask>) {
+        let metrics = &self.shared.metrics;
+        metrics.round_trips.inc();
+        metrics.shared.inc_by(job.len() as u64);
+        let begin = Instant::now();
+        let limit = self.shared.config.request_timeout + SILENCE;
+        let why = match timeout(limit, find(session, &job)).await {
+            Ok(Ok(found)) => return self.answer(job, &found, begin.elapsed()),
+            Ok(Err(Failure::NotPublished)) => Unavailable::NotPublished,
+            Ok(Err(Failure::Database(error))) if is_lost(&error) => {
+                metrics.database_errors.inc();
+                // Reading is harmless to repeat: once more, on a connection that works.
+                let (again, over) = job.into_iter().partition(|ask| !ask.retried);
+                job = over;
+                let mut waiting = self.waiting.borrow_mut();
+                for mut ask in Vec::into_iter(again).rev() {
+                    ask.retried = true;
+                    waiting.push_front(ask);
+                }
+                Unavailable::Away
+            }
+            Ok(Err(Failure::Database(error))) => {
+                metrics.database_errors.inc();
+                self.log(|| tracing::error!(why = describe(&error), "the database refused a statement"));
+                if error.code() == Some(&SqlState::QUERY_CANCELED) {
+                    Unavailable::TimedOut
+                } else {
+                    Unavailable::Failed
+                }
+            }
+            Err(_) => {
+                metrics.database_errors.inc();
+                session.dead.notify_one();
+                Unavailable::TimedOut
+            }
+        };
+        for ask in job {
+            let _ = ask.answer.send(Err(why)); // whoever asked may have gone
+        }
+    }
+
+    fn answer(&self, job: Vec<Ask>, found: &Found, database: Duration) {
+        let begin = Instant::now();
+        let rows = found.rows();
+        let bodies = job.iter().map(|ask| match &ask.resource {
+            Resource::Page(_) => Some(rows.page()),
+            Resource::Products(ids) => Some(rows.products(ids)),
+            Resource::Document(document, id) => rows.document(*document, *id),
+        });
+        let bodies: Vec<Option<Bytes>> =
+            bodies.map(|body| body.map(|body| self.shared.cache.body(body))).collect();
+        let render = begin.elapsed();
+        for (ask, body) in job.into_iter().zip(bodies) {
+            let total = matches!(ask.resource, Resource::Page(_)).then_some(found.total);
+            let answer = Answer { load: found.load, body, total, database, render };
+            let _ = ask.answer.send(Ok(answer)); // whoever asked may have gone
+        }
+    }
+
+    /// Says it, unless something was said a moment ago: in trouble, there is the same to say of every request.
+    fn log(&self, say: impl FnOnce()) {
+        if self.logged.get().is_none_or(|last| last.elapsed() > BETWEEN_MESSAGES) {
+            self.logged.set(Some(Instant::now()));
+            say();
+        }
+    }
+}
+
+/// Whether one statement can answer for both.
+fn share(one: &Resource, other: &Resource) -> bool {
+    matches!((one, other), (Resource::Document(one, _), Resource::Document(other, _)) if one == other)
+}
+
+/// Sends a job's statement.
+async fn find(session: &Session, job: &[Ask]) -> Result<Found, Failure> {
+    let Session { client, statements, .. } = session;
+    let Some(first) = job.first() else { return Err(Failure::NotPublished) };
+    match &first.resource {
+        Resource::Page(page) => queries::page(client, statements, *page).await,
+        Resource::Products(ids) => queries::products(client, statements, ids).await,
+        Resource::Document(document, _) => {
+            let ids: Vec<i32> = job.iter().filter_map(|ask| ask.resource.product()).collect();
+            queries::documents(client, statements, *document, &ids).await
+        }
+    }
+}
+
+/// Whether a failure is the connection's, not the statement's: closed, or the database is stopping.
+fn is_lost(error: &tokio_postgres::Error) -> bool {
+    error.code().is_none_or(|code| {
+        [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code)
+    })
+}

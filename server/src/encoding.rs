@@ -1,0 +1,165 @@
+//! Content codings: which one a client gets (RFC 9110, section 12.5.3), and bodies in it. No I/O.
+
+use std::io::{self, Write as _};
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// Bodies below this are sent as they are: they fit into one packet with their headers either way.
+pub const MIN_BYTES: usize = 1024;
+
+/// Levels at which a body of a few kilobytes takes well under a millisecond. It is compressed once a load, if it stays
+/// in the cache, but without a cache for every request.
+const GZIP_LEVEL: u32 = 5;
+const BROTLI_QUALITY: i32 = 4;
+const ZSTD_LEVEL: i32 = 3;
+
+/// How a body is coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// As it is.
+    Identity,
+    /// gzip, RFC 1952.
+    Gzip,
+    /// Brotli, RFC 7932.
+    Brotli,
+    /// Zstandard, RFC 8878.
+    Zstd,
+}
+
+/// From the one preferred among equals: the cheapest for its size first.
+const PREFERENCE: [(Encoding, &str); 3] =
+    [(Encoding::Zstd, "zstd"), (Encoding::Brotli, "br"), (Encoding::Gzip, "gzip")];
+
+impl Encoding {
+    /// What this client gets: whatever it likes best, and what we do among equals. One that accepts nothing we have
+    /// gets the body as it is.
+    pub fn negotiate(headers: &HeaderMap) -> Encoding {
+        let mut best = (0, Encoding::Identity);
+        for (encoding, name) in PREFERENCE {
+            let quality = quality(headers, name);
+            if quality > best.0 {
+                best = (quality, encoding);
+            }
+        }
+        // Stated to be liked better than any coding: `gzip;q=0.5, identity`.
+        if stated(headers, "identity").is_some_and(|quality| quality > best.0) {
+            return Encoding::Identity;
+        }
+        best.1
+    }
+
+    /// The value of `Content-Encoding`, which identity has none of.
+    pub fn header(self) -> Option<HeaderValue> {
+        let (_, name) = PREFERENCE.into_iter().find(|(encoding, _)| *encoding == self)?;
+        Some(HeaderValue::from_static(name))
+    }
+
+    /// The body in this coding.
+    pub fn encode(self, body: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Encoding::Identity => Ok(body.to_vec()),
+            Encoding::Gzip => {
+                let out = Vec::with_capacity(body.len() / 4);
+                let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::new(GZIP_LEVEL));
+                encoder.write_all(body)?;
+                encoder.finish()
+            }
+            Encoding::Brotli => {
+                let mut out = Vec::with_capacity(body.len() / 4);
+                let parameters = brotli::enc::BrotliEncoderParams {
+                    quality: BROTLI_QUALITY,
+                    lgwin: 18, // a window of 256 KiB: bodies are smaller
+                    size_hint: body.len(),
+                    ..Default::default()
+                };
+                brotli::BrotliCompress(&mut io::Cursor::new(body), &mut out, &parameters)?;
+                Ok(out)
+            }
+            Encoding::Zstd => zstd::bulk::compress(body, ZSTD_LEVEL),
+        }
+    }
+}
+
+/// How much a coding is liked, in thousandths; 0 is not at all.
+fn quality(headers: &HeaderMap, name: &str) -> u32 {
+    stated(headers, name).or_else(|| stated(headers, "*")).unwrap_or(0)
+}
+
+/// The same, where the client says it by name.
+fn stated(headers: &HeaderMap, name: &str) -> Option<u32> {
+    let values = headers.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).find_map(|item| {
+        let (coding, parameters) = item.split_once(';').unwrap_or((item, ""));
+        coding.trim().eq_ignore_ascii_case(name).then(|| thousandths(parameters))
+    })
+}
+
+fn thousandths(parameters: &str) -> u32 {
+    let parameter = parameters
+        .split(';')
+        .map(str::trim)
+        .find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")));
+    let Some(value) = parameter else { return 1000 };
+    let value: f32 = value.trim().parse().unwrap_or(0.0);
+    if (0.0..=1.0).contains(&value) { (value * 1000.0) as u32 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn clients_get_what_they_like_best() {
+        use Encoding::{Brotli, Gzip, Identity, Zstd};
+        for (accept, expected) in [
+            (&[][..], Identity),
+            (&[""], Identity),
+            (&["identity"], Identity),
+            (&["gzip"], Gzip),
+            (&["GZIP"], Gzip),
+            (&["gzip, deflate, br, zstd"], Zstd),
+            (&["gzip, deflate, br"], Brotli),
+            (&["gzip", "br"], Brotli),
+            (&["gzip;q=1.0, br;q=0.9, zstd;q=0"], Gzip),
+            (&["br;q=0.1"], Brotli),
+            (&["*"], Zstd),
+            (&["*;q=0.5, gzip"], Gzip),
+            (&["gzip;q=0"], Identity),
+            (&["*;q=0"], Identity),
+            (&["gzip;q=0.5, identity"], Identity),
+            (&["gzip, identity"], Gzip),
+            (&["deflate, compress"], Identity),
+            (&["gzip;q=nonsense"], Identity),
+            (&["gzip;q=2"], Identity),
+            (&["gzip; q=0.3 , br ; q=0.2"], Gzip),
+        ] {
+            let headers = accept
+                .iter()
+                .map(|value| (header::ACCEPT_ENCODING, HeaderValue::from_static(value)))
+                .collect();
+            assert_eq!(Encoding::negotiate(&headers), expected, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_to_the_same() {
+        let body: Vec<u8> =
+            (0..30_000_u32).flat_map(|number| (number % 251).to_string().into_bytes()).collect();
+        for body in [&body[..], b""] {
+            let mut gzip = Vec::new();
+            flate2::read::GzDecoder::new(&Encoding::Gzip.encode(body).unwrap()[..])
+                .read_to_end(&mut gzip)
+                .unwrap();
+            assert_eq!(gzip, body);
+            let mut brotli = Vec::new();
+            brotli::Decompressor::new(&Encoding::Brotli.encode(body).unwrap()[..], 4096)
+                .read_to_end(&mut brotli)
+                .unwrap();
+            assert_eq!(brotli, body);
+            assert_eq!(zstd::decode_all(&Encoding::Zstd.encode(body).unwrap()[..]).unwrap(), body);
+            assert_eq!(Encoding::Identity.encode(body).unwrap(), body);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! `atelier-server`: the read-only HTTP API of a product catalogue that `atelier-etl` has published in PostgreSQL.
+//!
+//! The way of a request: `listen` accepts a connection and hands it to a worker, one thread with its own runtime and
+//! its own way to the database. `connection` reads requests off it, `route` says what is asked for, `respond` answers
+//! from `cache` or through `database`, where requests that wait at the same time share a statement of `queries`, and
+//! `json` writes the bytes.
+//!
+//! `route`, `json` and `problem` never see tokio. All SQL is in `queries`. No queue is unbounded.
+
+pub mod admin;
+pub mod cache;
+pub mod config;
+pub mod connection;
+pub mod database;
+pub mod docs;
+pub mod encoding;
+pub mod json;
+pub mod listen;
+pub mod load;
+pub mod metrics;
+pub mod problem;
+pub mod queries;
+pub mod respond;
+pub mod route;
+pub mod watch;
+pub mod worker;

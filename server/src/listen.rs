@@ -1,0 +1,246 @@
+//! From the first port that is opened to the last connection that is closed.
+//!
+//! One thread, the process's first, accepts connections and hands them to the workers in turn. Were each worker to
+//! listen for itself (`SO_REUSEPORT`), the kernel would spread them by a hash of their addresses, and of the few
+//! connections that a proxy opens, one worker would have most.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atelier_base::error::{Error, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{sleep, timeout};
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::metrics::Counted;
+use crate::watch::Watch;
+use crate::worker::{Phase, Shared, Worker};
+use crate::{admin, connection};
+
+/// Connections that the kernel holds for us while we accept others.
+const BACKLOG: i32 = 4096;
+
+/// After SIGTERM a connection stays open for its next request, which is answered with `Connection: close`: if it was
+/// closed at once, a request that is on its way would be lost. It stays this long, or half the grace time.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// When no connection can be accepted, for want of open files say.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs the server until SIGTERM or Ctrl-C.
+pub fn run(config: Config) -> Result<()> {
+    let runtime = runtime().map_err(|error| cannot_start(error, "cannot start"))?;
+    LocalSet::new().block_on(&runtime, serve(config))
+}
+
+async fn serve(config: Config) -> Result<()> {
+    // Ports first: one that is taken is known before anything else is done.
+    let public = listen(config.listen, "--listen")?;
+    let admin = listen(config.admin_listen, "--admin-listen")?;
+    let mut signals = Signals::catch().map_err(|error| cannot_start(error, "cannot catch signals"))?;
+    let (address, admin_address) = (address(&public), address(&admin));
+    let shared = Shared::new(config);
+    let workers = Workers::start(shared)?;
+    spawn_local(admin::serve(shared, admin));
+
+    // A database that is there is looked at before the first request. One that is not is waited for, and requests that
+    // come meanwhile are told so.
+    let watch = tokio::select! {
+        watch = Watch::begin(shared) => watch?,
+        () = signals.caught() => return Ok(()),
+    };
+    let accepting = spawn_local(accept(shared, public, Rc::clone(&workers)));
+    tracing::info!(%address, admin = %admin_address, threads = shared.config.threads, "listening");
+    tokio::select! {
+        failed = watch.run() => failed?,
+        () = signals.caught() => {}
+    }
+
+    tracing::info!("stopping: requests in flight finish, connections are closed");
+    let begin = Instant::now();
+    let grace = shared.config.shutdown_grace;
+    shared.enter(Phase::Draining);
+    let _ = accepting.await;
+    let idle = timeout(LINGER.min(grace / 2), workers.wait_until_idle()).await;
+    shared.enter(Phase::Closing);
+    if idle.is_err()
+        && timeout(grace.saturating_sub(begin.elapsed()), workers.wait_until_idle()).await.is_err()
+    {
+        tracing::warn!(
+            connections = workers.connections(),
+            "still open at the end of the grace time, cut off"
+        );
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A client's connection on its way to a worker, and its right to be there.
+struct Accepted {
+    stream: std::net::TcpStream,
+    permit: OwnedSemaphorePermit,
+}
+
+/// The threads that answer requests.
+struct Workers {
+    queues: Vec<UnboundedSender<Accepted>>,
+    /// One for each connection there may be; they bound the queues too.
+    permits: Arc<Semaphore>,
+    max_connections: usize,
+}
+
+impl Workers {
+    fn start(shared: &'static Shared) -> Result<Rc<Workers>> {
+        let mut queues = Vec::new();
+        for number in 1..=shared.config.threads {
+            let (queue, accepted) = unbounded_channel();
+            let started = runtime().and_then(|runtime| {
+                let work = move || LocalSet::new().block_on(&runtime, work(shared, accepted));
+                std::thread::Builder::new().name(format!("worker {number}")).spawn(work)
+            });
+            started.map_err(|error| cannot_start(error, "cannot start as many --threads"))?;
+            queues.push(queue);
+        }
+        let max_connections = shared.config.max_connections;
+        Ok(Rc::new(Workers { queues, permits: Arc::new(Semaphore::new(max_connections)), max_connections }))
+    }
+
+    /// Connections that are open.
+    fn connections(&self) -> usize {
+        self.max_connections - self.permits.available_permits()
+    }
+
+    async fn wait_until_idle(&self) {
+        let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
+        let _ = self.permits.acquire_many(all).await; // never closed
+    }
+}
+
+/// One worker, until the process ends.
+async fn work(shared: &'static Shared, mut accepted: UnboundedReceiver<Accepted>) {
+    let worker = Rc::new(Worker { shared, database: Database::start(shared) });
+    while let Some(Accepted { stream, permit }) = accepted.recv().await {
+        let worker = Rc::clone(&worker);
+        match TcpStream::from_std(stream) {
+            Ok(stream) => drop(spawn_local(async move {
+                let _open = Counted::new(&worker.shared.metrics.connections);
+                connection::serve(worker, stream).await;
+                drop(permit);
+            })),
+            Err(error) => tracing::warn!(%error, "a connection was accepted and lost"),
+        }
+    }
+}
+
+/// Accepts connections until the server stops, and then those that the kernel has accepted already.
+async fn accept(shared: &'static Shared, listener: TcpListener, workers: Rc<Workers>) {
+    let mut phase = shared.phase();
+    let mut turns = workers.queues.iter().cycle();
+    let mut hand_over = |stream: std::net::TcpStream, permit| {
+        // Answers are written whole: there is nothing to wait for.
+        let _ = stream.set_nodelay(true);
+        if let Some(queue) = turns.next() {
+            let _ = queue.send(Accepted { stream, permit }); // workers live as long as the process
+        }
+    };
+    let next = async || {
+        // The permit first: without one, a connection waits in the kernel and costs nothing here.
+        let Ok(permit) = Arc::clone(&workers.permits).acquire_owned().await else {
+            std::future::pending().await
+        };
+        (listener.accept().await, permit)
+    };
+    loop {
+        tokio::select! {
+            (accepted, permit) = next() => match accepted {
+                Ok((stream, _)) => match stream.into_std() {
+                    Ok(stream) => hand_over(stream, permit),
+                    Err(error) => tracing::warn!(%error, "a connection was accepted and lost"),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
+        }
+    }
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok(permit) = Arc::clone(&workers.permits).try_acquire_owned()
+        && let Ok((stream, _)) = listener.accept()
+    {
+        if stream.set_nonblocking(true).is_ok() {
+            hand_over(stream, permit);
+        }
+    }
+}
+
+/// Opens a port; `flag` is the one that names it.
+fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    let open = || -> io::Result<_> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?; // a restart does not wait for connections of the process before
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "another program listens there: stop it, or choose another port",
+            io::ErrorKind::PermissionDenied => "ports below 1024 take rights: choose one above",
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address: 0.0.0.0 stands for all it has"
+            }
+            _ => "choose another address",
+        };
+        Error::usage(format!("cannot listen on {flag} {address}")).cause(error).hint(hint)
+    })
+}
+
+/// Where it really listens: port 0 asks for any.
+fn address(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+fn cannot_start(error: io::Error, what: &str) -> Error {
+    Error::usage(what)
+        .cause(error)
+        .hint("raise the limits on processes and open files (ulimit -u, ulimit -n)")
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn caught(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

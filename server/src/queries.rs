@@ -1,0 +1,213 @@
+//! All SQL of the server, and what its rows mean.
+//!
+//! Each answer is one statement, and each statement begins with the row of `load`: so an answer is of one load, and
+//! says of which. (PostgreSQL looks up and locks the tables of a statement before it runs, and the loader publishes
+//! under a lock of them all.)
+//!
+//! A statement is a `UNION ALL` of the parts it needs, all of one shape, with `Part` in the first column. JSON made by
+//! PostgreSQL takes it twice the time. Documents are asked for by `= ANY`: one statement answers for as many products
+//! as there are waiting requests, which costs PostgreSQL half of what one statement for each does.
+
+use std::time::Duration;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+
+use crate::json::{Child, Feature, Photo, Product, Rows, Sku, Style};
+use crate::load::LoadId;
+use crate::route::{Document, Page};
+
+/// What a row is. The numbers stand in the SQL below.
+mod part {
+    pub(super) const LOAD: i16 = 0;
+    pub(super) const PRODUCT: i16 = 1;
+    pub(super) const FEATURE: i16 = 2;
+    pub(super) const STYLE: i16 = 3;
+    pub(super) const PHOTO: i16 = 4;
+    pub(super) const SKU: i16 = 5;
+    pub(super) const RELATED: i16 = 6;
+}
+
+// Columns: part, parent's id, own id, a number, five texts.
+const LOAD: &str = "SELECT 0::int2, 0, 0, 0, load_id::text, NULL, NULL, NULL, NULL FROM atelier.load";
+const LOAD_AND_TOTAL: &str = "SELECT 0::int2, 0, 0, (SELECT coalesce(max(position), 0) FROM atelier.product),
+    load_id::text, NULL, NULL, NULL, NULL FROM atelier.load";
+const PRODUCTS: &str = "SELECT 1::int2, 0, id, 0, name, slogan, description, category, default_price::text
+    FROM atelier.product WHERE id = ANY($1)";
+/// Without its text, where only its existence is asked for.
+const EXISTING: &str = "SELECT 1::int2, 0, id, 0, '', '', '', '', '' FROM atelier.product WHERE id = ANY($1)";
+const FEATURES: &str = "SELECT 2::int2, product_id, id, 0, feature, value, NULL, NULL, NULL
+    FROM atelier.features WHERE product_id = ANY($1)";
+/// The styles of a statement are read once, for themselves and for what hangs on them.
+const WITH_STYLES: &str =
+    "WITH style AS MATERIALIZED (SELECT id, product_id, name, original_price, sale_price, default_style
+    FROM atelier.styles WHERE product_id = ANY($1))";
+const STYLES: &str = "SELECT 3::int2, product_id, id, default_style::int, name, original_price::text, sale_price::text, NULL, NULL
+    FROM style";
+const PHOTOS: &str = "SELECT 4::int2, style_id, id, 0, thumbnail_url, url, NULL, NULL, NULL
+    FROM atelier.photos WHERE style_id = ANY(ARRAY(SELECT id FROM style))";
+const SKUS: &str = "SELECT 5::int2, style_id, id, quantity, size, NULL, NULL, NULL, NULL
+    FROM atelier.skus WHERE style_id = ANY(ARRAY(SELECT id FROM style))";
+/// In the order of the source: rows lie in the table as they were copied.
+const RELATED: &str = "(SELECT 6::int2, product_id, id, related_product_id, NULL, NULL, NULL, NULL, NULL
+    FROM atelier.related WHERE product_id = ANY($1) ORDER BY ctid)";
+/// `position` has no gaps, so a page is a range of it, and the last page costs what the first does.
+const PAGE: &str = "SELECT 1::int2, 0, id, 0, name, slogan, description, category, default_price::text
+    FROM atelier.product WHERE position > $1 AND position <= $2";
+
+/// Set when a connection opens. The generic plan is the right one for every parameter, and asking for it saves
+/// planning each execution to find that out.
+pub fn settings(statement_timeout: Duration) -> String {
+    let milliseconds = statement_timeout.as_millis();
+    format!(
+        "SET plan_cache_mode = force_generic_plan; SET jit = off; SET default_transaction_read_only = on;
+         SET statement_timeout = {milliseconds}"
+    )
+}
+
+/// The statements of one connection, prepared.
+pub struct Statements {
+    load: Statement,
+    page: Statement,
+    products: Statement,
+    documents: [Statement; Document::ALL.len()],
+}
+
+impl Statements {
+    /// Prepares all of them. A table or a right that is missing shows here.
+    pub async fn prepare(client: &Client) -> Result<Statements, tokio_postgres::Error> {
+        let union = |parts: &[&str]| parts.join(" UNION ALL ");
+        let document = |document| match document {
+            Document::Product => union(&[LOAD, PRODUCTS, FEATURES]),
+            Document::Styles => format!("{WITH_STYLES} {}", union(&[LOAD, EXISTING, STYLES, PHOTOS, SKUS])),
+            Document::Related => union(&[LOAD, EXISTING, RELATED]),
+            Document::Profile => {
+                let parts = [LOAD, PRODUCTS, FEATURES, STYLES, PHOTOS, SKUS, RELATED];
+                format!("{WITH_STYLES} {}", union(&parts))
+            }
+        };
+        let [product, styles, related, profile] = Document::ALL.map(document);
+        Ok(Statements {
+            load: client.prepare("SELECT load_id::text FROM atelier.load").await?,
+            page: client.prepare(&union(&[LOAD_AND_TOTAL, PAGE])).await?,
+            products: client.prepare(&union(&[LOAD, PRODUCTS])).await?,
+            documents: [
+                client.prepare(&product).await?,
+                client.prepare(&styles).await?,
+                client.prepare(&related).await?,
+                client.prepare(&profile).await?,
+            ],
+        })
+    }
+}
+
+/// Why a statement gave no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// PostgreSQL's, or the connection's.
+    Database(tokio_postgres::Error),
+    /// The tables are there, but no load is published in them.
+    NotPublished,
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Failure {
+        Failure::Database(error)
+    }
+}
+
+/// What a statement found: of one load.
+pub struct Found {
+    /// The load.
+    pub load: LoadId,
+    /// Products in all, where the statement counts them: [`page`].
+    pub total: i32,
+    rows: Vec<Row>,
+}
+
+/// The published load, or nothing if none is.
+pub async fn load(client: &Client, statements: &Statements) -> Result<Option<LoadId>, Failure> {
+    let row = client.query_opt(&statements.load, &[]).await?;
+    row.map(|row| load_id(&row, 0)).transpose()
+}
+
+/// A page of products, and how many there are in all.
+pub async fn page(client: &Client, statements: &Statements, page: Page) -> Result<Found, Failure> {
+    let before = page.page.saturating_sub(1).saturating_mul(page.count);
+    let through = before.saturating_add(page.count);
+    find(client, &statements.page, &[&before, &through]).await
+}
+
+/// Products by their ids.
+pub async fn products(client: &Client, statements: &Statements, ids: &[i32]) -> Result<Found, Failure> {
+    find(client, &statements.products, &[&ids]).await
+}
+
+/// Whatever `document` takes, of several products.
+pub async fn documents(
+    client: &Client,
+    statements: &Statements,
+    document: Document,
+    ids: &[i32],
+) -> Result<Found, Failure> {
+    find(client, &statements.documents[document as usize], &[&ids]).await
+}
+
+async fn find(
+    client: &Client,
+    statement: &Statement,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Found, Failure> {
+    let rows = client.query(statement, parameters).await?;
+    let label = rows.iter().find(|row| row.get::<_, i16>(0) == part::LOAD).ok_or(Failure::NotPublished)?;
+    Ok(Found { load: load_id(label, 4)?, total: label.get(3), rows })
+}
+
+fn load_id(row: &Row, column: usize) -> Result<LoadId, Failure> {
+    LoadId::parse(row.get(column)).ok_or(Failure::NotPublished)
+}
+
+impl Found {
+    /// The rows, sorted into their tables and into order.
+    pub fn rows(&self) -> Rows<'_> {
+        let mut rows = Rows::default();
+        for row in &self.rows {
+            let (parent, id) = (row.get(1), row.get(2));
+            match row.get::<_, i16>(0) {
+                part::PRODUCT => rows.products.push(Product {
+                    id,
+                    name: row.get(4),
+                    slogan: row.get(5),
+                    description: row.get(6),
+                    category: row.get(7),
+                    default_price: row.get(8),
+                }),
+                part::FEATURE => {
+                    let row = Feature { feature: row.get(4), value: row.get(5) };
+                    rows.features.push(Child { parent, id, row });
+                }
+                part::STYLE => {
+                    let row = Style {
+                        name: row.get(4),
+                        original_price: row.get(5),
+                        sale_price: row.get(6),
+                        default_style: row.get::<_, i32>(3) != 0,
+                    };
+                    rows.styles.push(Child { parent, id, row });
+                }
+                part::PHOTO => {
+                    let row = Photo { thumbnail_url: row.get(4), url: row.get(5) };
+                    rows.photos.push(Child { parent, id, row });
+                }
+                part::SKU => {
+                    let row = Sku { quantity: row.get(3), size: row.get(4) };
+                    rows.skus.push(Child { parent, id, row });
+                }
+                part::RELATED => rows.related.push(Child { parent, id, row: row.get(3) }),
+                _ => {} // the row of `load`
+            }
+        }
+        rows.sort();
+        rows
+    }
+}

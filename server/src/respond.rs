@@ -1,0 +1,318 @@
+//! A request → its response: from the cache if it can be, from the database if it must be.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use tokio::time::timeout;
+
+use crate::cache::{Entry, Key, Lookup};
+use crate::database::{Answer, Unavailable};
+use crate::docs;
+use crate::encoding::{self, Encoding};
+use crate::load::LoadId;
+use crate::metrics::Counted;
+use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS};
+use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, route};
+use crate::worker::{Load, Shared, Worker};
+
+/// Most bytes of headers. Browsers and proxies stay far below.
+pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// Bodies above this are compressed on a thread of their own: a millisecond or more, in which others would wait.
+const LARGE_BYTES: usize = 64 * 1024;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// The body of every response.
+pub type Body = Full<Bytes>;
+
+/// Where the time went.
+enum Timing {
+    /// The answer was there.
+    Hit,
+    /// The database was asked, or somebody else was asking it.
+    Miss { database: Duration, render: Duration },
+}
+
+/// Answers one request. Whatever is in the request's body is not read.
+pub async fn respond<B>(worker: &Rc<Worker>, request: Request<B>) -> Response<Body> {
+    let begin = Instant::now();
+    let shared = worker.shared;
+    let _in_flight = Counted::new(&shared.metrics.in_flight);
+    let (name, answer) = match look(&request) {
+        Ok(route) => (route.name(), answer(worker, &request, route).await),
+        Err(problem) => (Name::Refused, Err(problem)),
+    };
+    let mut response = answer.unwrap_or_else(|problem| refuse(&problem));
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, shared.config.cors_origin.clone());
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("ETag, Link, Server-Timing, X-Total-Count"),
+    );
+    if shared.is_stopping() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    shared.metrics.answered(name, response.status(), begin.elapsed());
+    tracing::debug!(method = %request.method(), target = %request.uri(), status = response.status().as_u16(), "answered");
+    response
+}
+
+/// What the request asks for, if it is of a size that is looked at.
+fn look<B>(request: &Request<B>) -> Result<Route, Problem> {
+    let uri = request.uri();
+    if uri.path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
+        return Err(Problem::target_too_long(MAX_TARGET_BYTES));
+    }
+    let size =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
+    if request.headers().iter().map(size).sum::<usize>() > MAX_HEADER_BYTES {
+        return Err(Problem::headers_too_large(MAX_HEADER_BYTES));
+    }
+    route(request.method(), uri.path(), uri.query())
+}
+
+async fn answer<B>(
+    worker: &Rc<Worker>,
+    request: &Request<B>,
+    route: Route,
+) -> Result<Response<Body>, Problem> {
+    match route {
+        Route::Resource(resource) => answer_resource(worker, request.headers(), resource).await,
+        Route::OpenApi => Ok(docs::openapi()),
+        Route::Docs(file) => docs::file(&file).ok_or_else(Problem::no_such_path),
+        Route::Options => Ok(options()),
+    }
+}
+
+/// A resource of the catalogue.
+async fn answer_resource(
+    worker: &Rc<Worker>,
+    headers: &HeaderMap,
+    resource: Resource,
+) -> Result<Response<Body>, Problem> {
+    let shared = worker.shared;
+    // Before anything is asked of the database: an old body never gets a new label.
+    let load = shared.load().ok_or_else(|| Problem::from(nothing_to_serve(shared)))?;
+    if headers.get_all(header::IF_NONE_MATCH).iter().any(|tags| load.id.matches(tags)) {
+        return Ok(not_modified(shared, load.etag));
+    }
+    let (entry, from, timing) = fetch(worker, &load, &resource).await?;
+    let product = resource.product().unwrap_or_default();
+    let body = entry.body.ok_or_else(|| Problem::no_such_product(product))?;
+    let etag = if from == load.id { load.etag } else { from.etag() };
+
+    let wanted =
+        if body.len() < encoding::MIN_BYTES { Encoding::Identity } else { Encoding::negotiate(headers) };
+    let (body, encoding) =
+        encode(shared, Key { load: from, resource: resource.clone(), encoding: wanted }, body).await;
+    let mut response = Response::new(Full::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    if let Some(encoding) = encoding.header() {
+        headers.insert(header::CONTENT_ENCODING, encoding);
+    }
+    describe(headers, shared, etag);
+    if let (Resource::Page(page), Some(total)) = (&resource, entry.total) {
+        headers.insert(TOTAL_COUNT, HeaderValue::from(total));
+        headers.insert(header::LINK, links(*page, total));
+    }
+    headers.insert(SERVER_TIMING, timing.header());
+    Ok(response)
+}
+
+/// The answer, the load that it is from, and where it came from.
+async fn fetch(
+    worker: &Rc<Worker>,
+    load: &Load,
+    resource: &Resource,
+) -> Result<(Entry, LoadId, Timing), Unavailable> {
+    let shared = worker.shared;
+    let key = Key { load: load.id, resource: resource.clone(), encoding: Encoding::Identity };
+    if let Some(entry) = shared.cache.peek(&key) {
+        shared.metrics.cache_hits.inc();
+        return Ok((entry, load.id, Timing::Hit));
+    }
+    shared.metrics.cache_misses.inc();
+    if !shared.cache.has_room() {
+        return Err(Unavailable::Full);
+    }
+    // A task of its own: a client that goes away cancels nothing that others wait for too.
+    let made = tokio::task::spawn_local(make(Rc::clone(worker), key));
+    match timeout(shared.config.request_timeout, made).await {
+        Ok(made) => made.unwrap_or(Err(Unavailable::Failed)),
+        Err(_) => Err(Unavailable::TimedOut),
+    }
+}
+
+/// Makes an entry of the cache, or waits for whoever is making it.
+async fn make(worker: Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing), Unavailable> {
+    let shared = worker.shared;
+    let begin = Instant::now();
+    let guard = match shared.cache.get(&key).await {
+        Lookup::Hit(entry) => {
+            let timing = Timing::Miss { database: begin.elapsed(), render: Duration::ZERO };
+            return Ok((entry, key.load, timing));
+        }
+        Lookup::Miss(guard) => guard,
+    };
+    let Answer { load, body, total, database, render } = worker.database.ask(key.resource).await?;
+    let entry = Entry { body, total };
+    if load != key.load {
+        // Published a moment ago. It is answered under its own name; the cache waits for all to know it.
+        shared.look.notify_one();
+    } else if let Some(guard) = guard {
+        guard.fill(entry.clone());
+    }
+    Ok((entry, load, Timing::Miss { database, render }))
+}
+
+/// The body as the client wants it, kept for the next one who does. As it is, if that fails.
+async fn encode(shared: &'static Shared, key: Key, body: Bytes) -> (Bytes, Encoding) {
+    let encoding = key.encoding;
+    if encoding == Encoding::Identity {
+        return (body, encoding);
+    }
+    let guard = match shared.cache.get(&key).await {
+        Lookup::Hit(Entry { body: Some(encoded), .. }) => return (encoded, encoding),
+        Lookup::Hit(_) => None,
+        Lookup::Miss(guard) => guard,
+    };
+    let encoded = if body.len() > LARGE_BYTES {
+        let body = body.clone();
+        let encoded = tokio::task::spawn_blocking(move || encoding.encode(&body)).await;
+        encoded.unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
+    } else {
+        encoding.encode(&body)
+    };
+    match encoded {
+        Ok(encoded) => {
+            let encoded = shared.cache.body(encoded);
+            if let Some(guard) = guard {
+                guard.fill(Entry { body: Some(encoded.clone()), total: None });
+            }
+            (encoded, encoding)
+        }
+        Err(error) => {
+            tracing::error!(%error, ?encoding, "cannot encode a body");
+            (body, Encoding::Identity)
+        }
+    }
+}
+
+fn nothing_to_serve(shared: &Shared) -> Unavailable {
+    // The database is there, and has nothing; or it was not there since the start.
+    if shared.readiness() == Err("no load is published") {
+        Unavailable::NotPublished
+    } else {
+        Unavailable::Away
+    }
+}
+
+/// What a 200 and its 304 have in common.
+fn describe(headers: &mut HeaderMap, shared: &Shared, etag: HeaderValue) {
+    headers.insert(header::ETAG, etag);
+    headers.insert(header::CACHE_CONTROL, shared.config.cache_control.clone());
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
+fn not_modified(shared: &Shared, etag: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    describe(response.headers_mut(), shared, etag);
+    response
+}
+
+/// `OPTIONS`, which is also how a browser asks whether it may send a request from another site.
+fn options() -> Response<Body> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOWED));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}
+
+fn refuse(problem: &Problem) -> Response<Body> {
+    let mut response = Response::new(Full::new(problem.to_json().into()));
+    *response.status_mut() = problem.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, PROBLEM);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match problem.status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// First, previous, next and last page, RFC 8288. Relative, so that they hold behind any proxy.
+fn links(Page { page, count }: Page, total: i32) -> HeaderValue {
+    let last = total.div_euclid(count) + i32::from(total % count > 0);
+    let last = last.max(1);
+    let mut links = format!("</products?page=1&count={count}>; rel=\"first\"");
+    let mut add = |rel, page| {
+        // Writing to a string does not fail.
+        let _ = write!(links, ", </products?page={page}&count={count}>; rel=\"{rel}\"");
+    };
+    if page > 1 {
+        add("prev", last.min(page - 1));
+    }
+    if page < last {
+        add("next", page + 1);
+    }
+    add("last", last);
+    HeaderValue::try_from(links).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+impl Timing {
+    /// `Server-Timing`, in milliseconds.
+    fn header(&self) -> HeaderValue {
+        let milliseconds = |time: &Duration| time.as_secs_f64() * 1000.0;
+        match self {
+            Timing::Hit => HeaderValue::from_static("cache;desc=hit"),
+            Timing::Miss { database, render } => HeaderValue::try_from(format!(
+                "cache;desc=miss, db;dur={:.3}, render;dur={:.3}",
+                milliseconds(database),
+                milliseconds(render)
+            ))
+            .unwrap_or_else(|_| HeaderValue::from_static("cache;desc=miss")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_pages_that_exist() {
+        let link = |rel: &str, page: i32| format!("</products?page={page}&count=5>; rel=\"{rel}\"");
+        for (page, total, expected) in [
+            (1, 12, vec![link("first", 1), link("next", 2), link("last", 3)]),
+            (2, 12, vec![link("first", 1), link("prev", 1), link("next", 3), link("last", 3)]),
+            (3, 12, vec![link("first", 1), link("prev", 2), link("last", 3)]),
+            (2, 10, vec![link("first", 1), link("prev", 1), link("last", 2)]),
+            (7, 12, vec![link("first", 1), link("prev", 3), link("last", 3)]),
+            (1, 0, vec![link("first", 1), link("last", 1)]),
+            (i32::MAX, 12, vec![link("first", 1), link("prev", 3), link("last", 3)]),
+        ] {
+            assert_eq!(links(Page { page, count: 5 }, total), expected.join(", "), "page {page} of {total}");
+        }
+    }
+}

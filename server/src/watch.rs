@@ -1,0 +1,113 @@
+//! Asks the database once a second which load is published, on a connection of its own. (`LISTEN` would say it sooner,
+//! but not on a standby.)
+
+use std::time::Duration;
+
+use atelier_base::error::{Error, Result};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+
+use crate::database::{Unopened, open};
+use crate::queries::{self, Failure, Statements};
+use crate::worker::Shared;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two looks that somebody asks for: every request may.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+
+/// A database that does not say which load it has within this time is away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two attempts to reach a database that is away.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Keeps `Shared` up to date.
+pub struct Watch {
+    shared: &'static Shared,
+    /// Nothing while the database is away.
+    session: Option<Session>,
+    /// Whether there was a session before.
+    started: bool,
+}
+
+struct Session {
+    client: Client,
+    statements: Statements,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Watch {
+    /// Looks for the first time. Fails if the database is there, but refuses or holds no catalogue.
+    pub async fn begin(shared: &'static Shared) -> Result<Watch> {
+        let mut watch = Watch { shared, session: None, started: false };
+        if let Some(absent) = watch.connect().await? {
+            tracing::warn!("waiting for the database: {}", absent.to_string().replace('\n', ";"));
+        }
+        watch.look().await;
+        Ok(watch)
+    }
+
+    /// Goes on looking. Ends only when a database that was away at the start comes and turns out to hold no catalogue.
+    pub async fn run(mut self) -> Result<()> {
+        loop {
+            if self.session.is_some() {
+                tokio::select! {
+                    () = sleep(PAUSE) => {}
+                    () = self.shared.look.notified() => sleep(MIN_PAUSE).await,
+                }
+            } else {
+                sleep(RETRY_PAUSE).await;
+                self.connect().await?;
+            }
+            self.look().await;
+        }
+    }
+
+    /// Opens a connection. Gives the reason if the database is away.
+    async fn connect(&mut self) -> Result<Option<Error>> {
+        match open(&self.shared.config).await {
+            Ok((client, statements, connection)) => {
+                let connection = spawn_local(async move {
+                    let _ = connection.await; // the next look finds it closed
+                });
+                self.session = Some(Session { client, statements, connection });
+                self.started = true;
+                Ok(None)
+            }
+            Err(Unopened::NotYet(error)) => Ok(Some(error)),
+            // Before the first session, it stops the start. Later the catalogue may come back as it went.
+            Err(Unopened::Never(error)) if self.started => Ok(Some(error)),
+            Err(Unopened::Never(error)) => Err(error),
+        }
+    }
+
+    async fn look(&mut self) {
+        let Some(Session { client, statements, .. }) = &self.session else { return };
+        match timeout(PATIENCE, queries::load(client, statements)).await {
+            Ok(Ok(load)) => self.shared.publish(load),
+            Ok(Err(Failure::NotPublished)) => self.shared.publish(None),
+            Ok(Err(Failure::Database(error))) => {
+                tracing::warn!(why = atelier_base::connect::describe(&error), "the database does not answer");
+                self.lose();
+            }
+            Err(_) => {
+                tracing::warn!(why = "it is silent", "the database does not answer");
+                self.lose();
+            }
+        }
+    }
+
+    fn lose(&mut self) {
+        self.session = None;
+        self.shared.lose_database();
+    }
+}

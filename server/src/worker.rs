@@ -1,0 +1,126 @@
+//! What the threads share, and what each has for itself.
+
+use std::rc::Rc;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::HeaderValue;
+use tokio::sync::{Notify, watch};
+
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::database::Database;
+use crate::load::LoadId;
+use crate::metrics::Metrics;
+
+/// Where the server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It answers.
+    Serving,
+    /// It was told to stop: it takes no new connections, and ends each behind its next answer.
+    Draining,
+    /// Connections without a request in flight are closed.
+    Closing,
+}
+
+/// What all threads share. There is one of it, for the life of the process.
+pub struct Shared {
+    /// As resolved.
+    pub config: Config,
+    /// Finished answers.
+    pub cache: Cache,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Somebody has seen another load than the published one: look at once.
+    pub look: Notify,
+    phase: watch::Sender<Phase>,
+    load: RwLock<Option<Load>>,
+    database_answers: AtomicBool,
+}
+
+/// The published load, as it was at most a second ago.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Which.
+    pub id: LoadId,
+    /// The entity tag of its answers.
+    pub etag: HeaderValue,
+}
+
+impl Shared {
+    /// Everything empty. It stays until the process ends.
+    pub fn new(config: Config) -> &'static Shared {
+        Box::leak(Box::new(Shared {
+            cache: Cache::new(config.cache_bytes),
+            metrics: Metrics::new(),
+            look: Notify::new(),
+            phase: watch::Sender::new(Phase::Serving),
+            load: RwLock::default(),
+            database_answers: AtomicBool::new(false),
+            config,
+        }))
+    }
+
+    /// The published load; nothing if none is, or none was seen yet.
+    pub fn load(&self) -> Option<Load> {
+        self.load.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// The database said which load is published.
+    pub fn publish(&self, id: Option<LoadId>) {
+        self.database_answers.store(true, Ordering::Relaxed);
+        if self.load().map(|load| load.id) == id {
+            return;
+        }
+        if let Some(id) = id {
+            tracing::info!(load_id = %id, "serving a load");
+            self.metrics.serve(id);
+        } else {
+            tracing::warn!("no load is published");
+        }
+        let load = id.map(|id| Load { id, etag: id.etag() });
+        *self.load.write().unwrap_or_else(std::sync::PoisonError::into_inner) = load;
+    }
+
+    /// The database did not say.
+    pub fn lose_database(&self) {
+        self.database_answers.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether requests should be sent here, or why not.
+    pub fn readiness(&self) -> Result<(), &'static str> {
+        if self.is_stopping() {
+            Err("stopping")
+        } else if !self.database_answers.load(Ordering::Relaxed) {
+            Err("the database does not answer")
+        } else if self.load().is_none() {
+            Err("no load is published")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether it was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        *self.phase.borrow() != Phase::Serving
+    }
+
+    /// To wait for the end.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Goes on to the next phase of its life.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+}
+
+/// What one thread has to answer requests with.
+pub struct Worker {
+    /// What it has in common with the others.
+    pub shared: &'static Shared,
+    /// Its own connections.
+    pub database: Rc<Database>,
+}

@@ -1,0 +1,116 @@
+//! A client that does what a test says, byte by byte.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Far beyond what anything here takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// Names in lower case, in the order they came in.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+}
+
+/// A connection that is kept.
+pub(crate) struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> Connection {
+        Self::try_open(address).unwrap()
+    }
+
+    pub(crate) fn try_open(address: SocketAddr) -> io::Result<Connection> {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        Ok(Connection { stream: BufReader::new(stream) })
+    }
+
+    /// The socket, for what is not done with requests.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Reads one answer; `head` is whether it is one to HEAD, and so has no body.
+    pub(crate) fn receive(&mut self, head: bool) -> io::Result<Response> {
+        let status = self.line()?;
+        let status = status.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other("no status line"))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(": ").ok_or_else(|| io::Error::other("no header"))?;
+            headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        }
+        let mut response = Response { status, headers, body: Vec::new() };
+        if !head && !matches!(status, 204 | 304) {
+            let length = response.header("content-length").and_then(|length| length.parse().ok());
+            let length: usize = length.ok_or_else(|| io::Error::other("no content-length"))?;
+            response.body = vec![0; length];
+            self.stream.read_exact(&mut response.body)?;
+        }
+        Ok(response)
+    }
+
+    /// Whether the server has closed the connection; waits for it.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self.stream.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    /// Sends a request and reads its answer. `headers` are whole lines without their end.
+    pub(crate) fn request(&mut self, method: &str, target: &str, headers: &[&str]) -> io::Result<Response> {
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        self.send(format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{headers}\r\n").as_bytes())?;
+        self.receive(method == "HEAD")
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        let ended = line.strip_suffix("\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(ended.to_owned())
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) fn request(address: SocketAddr, method: &str, target: &str, headers: &[&str]) -> Response {
+    let answer = Connection::open(address).request(method, target, headers);
+    answer.unwrap_or_else(|error| panic!("{method} {target}: {error}"))
+}
+
+pub(crate) fn get(address: SocketAddr, target: &str) -> Response {
+    request(address, "GET", target, &[])
+}

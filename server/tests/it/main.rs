@@ -1,0 +1,7 @@
+//! Integration tests of the server: the real program, on real sockets and a real PostgreSQL, with catalogues that the
+//! real loader has loaded.
+
+mod catalogue;
+mod client;
+mod server;
+mod smoke;

@@ -1,0 +1,148 @@
+//! The real program, started for a test and stopped with it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use atelier_base::testing::until;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Far beyond what anything here takes on a busy machine: whoever is still there hangs.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// `atelier-server`, running on ports of its own. Dropped, it is killed.
+pub(crate) struct Server {
+    child: Child,
+    /// The API.
+    pub(crate) public: SocketAddr,
+    /// The admin port.
+    pub(crate) admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+/// The program with nothing from the environment that it would listen to, and ports that nobody uses.
+fn command(database_url: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atelier-server"));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text == "DATABASE_URL"
+            || text == "RUST_LOG"
+            || text.starts_with("PG")
+            || text.starts_with("ATELIER_")
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .env("DATABASE_URL", database_url)
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--threads",
+            "2",
+        ])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs the program where it is not expected to serve: its exit code and what it said.
+pub(crate) fn refuses(database_url: &str, arguments: &[&str]) -> (i32, String) {
+    let mut child = command(database_url, arguments).spawn().unwrap();
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begin.elapsed() > DEADLINE {
+            let _ = child.kill();
+            panic!("it serves, where it should have refused to");
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (status.code().unwrap_or(-1), said)
+}
+
+impl Server {
+    /// Starts it and waits until it listens; `arguments` may repeat those of the harness.
+    pub(crate) fn start(database_url: &str, arguments: &[&str]) -> Server {
+        let mut child = command(database_url, arguments).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = follow(&mut child, Arc::clone(&log));
+        let listening = loop {
+            let line = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| {
+                panic!("atelier-server does not listen; it said:\n{}", log.lock().unwrap())
+            });
+            if let Ok(line) = serde_json::from_str::<Value>(&line)
+                && line["message"] == "listening"
+            {
+                break line;
+            }
+        };
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        Server { public: address("address"), admin: address("admin"), child, log }
+    }
+
+    /// What it has logged so far: a JSON object a line.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        until("atelier-server ends", || !self.runs());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended already in tests of its end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("atelier-server said:\n{}", self.log());
+        }
+    }
+}
+
+/// Reads what it says as long as it runs: a full pipe would stop it.
+fn follow(child: &mut Child, log: Arc<Mutex<String>>) -> Receiver<String> {
+    let (sender, lines) = channel();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            log.lock().unwrap().push_str(&format!("{line}\n"));
+            let _ = sender.send(line); // nobody listens once it is up
+        }
+    });
+    lines
+}
