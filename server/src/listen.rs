@@ -4,6 +4,7 @@
 //! listen for itself (`SO_REUSEPORT`), the kernel would spread them by a hash of their addresses, and of the few
 //! connections that a proxy opens, one worker would have most.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -128,7 +129,7 @@ impl Workers {
 
 /// One worker, until the process ends.
 async fn work(shared: &'static Shared, mut accepted: UnboundedReceiver<Accepted>) {
-    let worker = Rc::new(Worker { shared, database: Database::start(shared) });
+    let worker = Rc::new(Worker { shared, database: Database::start(shared), awake: Cell::new(0) });
     while let Some(Accepted { stream, permit }) = accepted.recv().await {
         let worker = Rc::clone(&worker);
         match TcpStream::from_std(stream) {

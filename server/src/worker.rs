@@ -1,5 +1,6 @@
 //! What the threads share, and what each has for itself.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,4 +124,6 @@ pub struct Worker {
     pub shared: &'static Shared,
     /// Its own connections.
     pub database: Rc<Database>,
+    /// Client connections that are not parked.
+    pub awake: Cell<usize>,
 }
