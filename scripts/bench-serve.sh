@@ -32,7 +32,7 @@ need_oha() {
 # Debian's package starts a web server on port 80, which nobody asked for; one that was there is left alone.
 need_nginx() {
     if command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; then return; fi
-    apt_install nginx-light
+    apt_install nginx
     if [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now nginx; fi
 }
 
@@ -58,6 +58,7 @@ serve_database() {
         loaded=$(query -c 'select max(position) from atelier.product' 2>/dev/null) || loaded=0
         if [ "$loaded" != "$products" ]; then
             bench_catalogue "$products"
+            # shellcheck disable=SC2154 # csv is set by it
             step "Loading $csv into the database $database"
             "$ETL" load --data "$csv" --rejects "$work/rejects" --progress none >"$work/log" 2>&1 ||
                 { cat "$work/log" >&2; die "atelier-etl load failed, its messages are above"; }
@@ -132,7 +133,7 @@ http {
     }
 }
 CONF
-    "$NGINX" -p "$root" -e "$root/log" -c "$root/nginx.conf" </dev/null >>"$root/log" 2>&1 &
+    "$NGINX" -p "$root" -e "$root/log" -c "$root/nginx.conf" </dev/null >/dev/null 2>&1 &
     nginx_pid=$!
     for _ in {1..50}; do
         if port_is_taken "${nginx_address##*:}"; then return; fi
@@ -144,16 +145,22 @@ CONF
 
 stop_nginx() {
     if [ -n "${nginx_pid:-}" ]; then
-        kill -QUIT "$nginx_pid" 2>/dev/null && wait "$nginx_pid" || true
+        kill -TERM "$nginx_pid" 2>/dev/null || true
+        wait "$nginx_pid" || true
         rm -rf "$nginx_store"
         nginx_pid=''
     fi
 }
 
+# Whatever ended the run. wrk, oha and pgbench end with Ctrl-C or by themselves.
 serve_clean() {
+    local status=$? home
     stop_nginx
-    # wrk, oha and pgbench end with Ctrl-C or by themselves.
-    for server_home in "$work"/server-*; do server_stop "$server_home"; done
+    for home in "$work"/server-*; do server_stop "$home"; done
+    if [ "$status" = 1 ] && [ -s "${server_home:-}/log" ]; then
+        say "the server's log ends so:"
+        tail -n 5 "$server_home/log" >&2
+    fi
     rm -rf "$work"
 }
 
@@ -170,8 +177,8 @@ compare_answers() {
         printf '\\set id %s\n' "$id"
         grep -v '^\\set' scripts/bench-styles.sql
     done | query | jq -c . >"$work/usual.json"
-    printf "url = http://$address/products/%s/styles\n" "${ids[@]}" | curl -sSf --config - | jq -c . >"$work/server.json" ||
-        die "the server did not answer 200 with JSON to all of ${ids[*]}"
+    printf "url = http://$address/products/%s/styles\n" "${ids[@]}" | curl -sSf --fail-early --config - |
+        jq -c . >"$work/server.json" || die "the server did not answer 200 with JSON to all of $SAMPLES products"
     cmp "$work/usual.json" "$work/server.json" >&2 ||
         die "the server's styles are not those of scripts/bench-styles.sql" \
             "$(diff "$work/usual.json" "$work/server.json" | cut -c 1-300 | head -n 4)"
@@ -209,10 +216,10 @@ wrk_run() {
     wrk -t 2 -c "$WRK_CONNECTIONS" -d "${seconds}s" -s scripts/bench-styles.lua "$@" >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; die "wrk failed, its messages are above"; }
     read -r rate p50 p99 errors bytes < <(tail -n 1 "$work/log")
-    [ "$errors" = 0 ] && [ "$bytes" -le "$most" ] && [ "$rate" -gt 0 ] || {
+    if [ "$errors" != 0 ] || [ "$bytes" -gt "$most" ] || [ "$rate" = 0 ]; then
         cat "$work/log" >&2
-        die "$label: $errors answers failed, $bytes bytes an answer" "see what wrk says above, and $server_home/log"
-    }
+        die "$label: $errors answers failed, $bytes bytes an answer" "see what wrk says above"
+    fi
     printf '%s\n' "$rate" >>"$work/$name"
     line "$label" "$rate" requests/s "$(printf 'p50 %.2f ms  p99 %.2f ms' "$p50" "$p99")"
 }
@@ -305,7 +312,7 @@ memory() {
     step "Memory with $IDLE_CONNECTIONS idle connections and a cache of $IDLE_CACHE_MB MB"
     serve server-idle --cache-bytes "${IDLE_CACHE_MB}MiB" --max-connections $((IDLE_CONNECTIONS + 1000))
     read -r before idle held < <(python3 scripts/bench-idle.py "$address" "$admin" "$(server_pid "$server_home")" \
-        "$IDLE_CONNECTIONS" "$products") || die "the idle connections failed, see above" "see $server_home/log"
+        "$IDLE_CONNECTIONS" "$products") || die "the idle connections failed, see above"
     awk -v before="$before" -v idle="$idle" -v held="$held" -v target="$TARGET_MEMORY_MB" -v bound="$IDLE_CACHE_MB" 'BEGIN {
         mb = 1048576
         printf "resident %.1f MB, before the connections %.1f; the cache holds %.1f of %d MB, the rest is %.1f\n",
