@@ -194,6 +194,8 @@ answers() {
 
 # --- measuring ----------------------------------------------------------------------------------------------
 
+title() { printf '\n%s\n' "$*" | commas; }
+
 # Every function prints its line and appends its requests/s to $work/NAME.
 line() { printf '%-26s %9s %-10s %s\n' "$1" "$(commas <<<"$2")" "$3" "$4"; }
 
@@ -224,20 +226,20 @@ wrk_run() {
     line "$label" "$rate" requests/s "$(printf 'p50 %.2f ms  p99 %.2f ms' "$p50" "$p99")"
 }
 
-# ratio NAME NAME TARGET: of the medians; TARGET may be empty.
+# ratio NAME NAME TARGET [OVER-WHAT]: of the medians; TARGET may be empty.
 ratio() {
-    awk -v over="$(median <"$work/$1")" -v under="$(median <"$work/$2")" -v target="$3" 'BEGIN {
-        printf "ratio of medians %.2f  (%d / %d)", over / under, over, under
+    awk -v over="$(median <"$work/$1")" -v under="$(median <"$work/$2")" -v target="$3" -v what="${4:+ over $4}" 'BEGIN {
+        printf "ratio of medians%s %.2f  (%d / %d)", what, over / under, over, under
         if (target != "") {
             if (over / under >= target) printf "   target %s: reached", target
             else printf "   target %s: MISSED", target
         }
-        printf "\n\n" }' | commas
+        print "" }' | commas
 }
 
 uncached() {
     local run
-    step "Uncached styles of random products, $rounds rounds of $seconds s each"
+    title "Uncached styles of random products, $rounds rounds of $seconds s each"
     serve server-uncached --cache-bytes 0
     compare_answers
     # Not counted: it brings the database into memory for both.
@@ -247,12 +249,12 @@ uncached() {
         pgbench_styles pgbench
         wrk_run uncached "atelier-server, no cache" 1000000 "http://$address" -- "$products"
     done
-    ratio uncached pgbench "$TARGET_UNCACHED"
+    ratio uncached pgbench "$TARGET_UNCACHED" pgbench
 }
 
 open_loop() {
     local run
-    step "Open loop: $OPEN_LOOP_RATE requests/s, uncached styles of random products"
+    title "Open loop: $OPEN_LOOP_RATE requests/s, uncached styles of random products"
     awk -v seed="$RANDOM" -v products="$products" -v address="$address" 'BEGIN {
         srand(seed)
         for (i = 0; i < 200000; i++) printf "http://%s/products/%d/styles\n", address, 1 + int(rand() * products) }' >"$work/urls"
@@ -269,12 +271,11 @@ open_loop() {
                 awk '{ printf "p50 %.2f ms  p99 %.2f ms  p99.9 %.2f ms", $1, $2, $3 }')"
     done
     server_stop "$server_home"
-    printf '\n'
 }
 
 cached() {
     local run size tag
-    step "Cached styles of one product, $rounds rounds of $seconds s each"
+    title "Cached styles of one product, $rounds rounds of $seconds s each"
     serve server-cached
     serve_nginx
     answers "$address" 200 'X-Show-Cache: 1'
@@ -289,9 +290,9 @@ cached() {
         wrk_run nginx "nginx, proxy_cache" $((size + 2000)) "http://$nginx_address$CACHED"
         wrk_run cached "atelier-server, cached" $((size + 2000)) "http://$address$CACHED"
     done
-    ratio cached nginx "$TARGET_CACHED"
+    ratio cached nginx "$TARGET_CACHED" nginx
 
-    step "304: the same with If-None-Match"
+    title "304: the same with If-None-Match, $rounds rounds of $seconds s each"
     tag=$(curl -sSf -o /dev/null -D - "http://$address$CACHED" | tr -d '\r' | sed -nE 's/^etag: *//Ip')
     answers "$address" 304 "If-None-Match: $tag"
     answers "$nginx_address" 304 "If-None-Match: $tag"
@@ -299,17 +300,15 @@ cached() {
         wrk_run nginx-304 "nginx, 304" "$size" -H "If-None-Match: $tag" "http://$nginx_address$CACHED"
         wrk_run cached-304 "atelier-server, 304" "$size" -H "If-None-Match: $tag" "http://$address$CACHED"
     done
-    say "over nginx's 304:"
-    ratio cached-304 nginx-304 "$TARGET_CACHED"
-    say "over the server's own 200:"
-    ratio cached-304 cached ''
+    ratio cached-304 nginx-304 "$TARGET_CACHED" nginx
+    ratio cached-304 cached '' "the server's own 200"
     stop_nginx
     server_stop "$server_home"
 }
 
 memory() {
     local before idle held
-    step "Memory with $IDLE_CONNECTIONS idle connections and a cache of $IDLE_CACHE_MB MB"
+    title "Memory with $IDLE_CONNECTIONS idle connections and a cache of $IDLE_CACHE_MB MB"
     serve server-idle --cache-bytes "${IDLE_CACHE_MB}MiB" --max-connections $((IDLE_CONNECTIONS + 1000))
     read -r before idle held < <(python3 scripts/bench-idle.py "$address" "$admin" "$(server_pid "$server_home")" \
         "$IDLE_CONNECTIONS" "$products") || die "the idle connections failed, see above"
@@ -368,7 +367,7 @@ bench_serve() {
     printf 'contestants nginx %s; clients pgbench -c 8 -j 2, wrk %s -t2 -c%s, oha %s\n' \
         "$("$NGINX" -v 2>&1 | sed 's|.*/||')" "$(wrk -v 2>&1 | sed -nE '1s|^wrk [^0-9]*([^ ]*).*|\1|p')" \
         "$WRK_CONNECTIONS" "$OHA_VERSION"
-    printf 'catalogue   %s products\n\n' "$products" | commas
+    printf 'catalogue   %s products\n' "$products" | commas
     uncached
     open_loop
     cached
