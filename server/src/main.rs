@@ -1,5 +1,6 @@
 //! `atelier-server`: parses the command line, serves until it is told to stop, and gives the exit code.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use atelier_base::error::Error;
@@ -31,7 +32,8 @@ fn log(format: LogFormat) -> Result<(), Error> {
             .cause(error)
             .hint("write RUST_LOG=debug, or RUST_LOG=atelier_server=debug")
     })?;
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let colour = std::io::stderr().is_terminal();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
