@@ -3,5 +3,7 @@
 
 mod catalogue;
 mod client;
+mod contract;
+mod reference;
 mod server;
 mod smoke;
