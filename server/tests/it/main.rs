@@ -6,6 +6,7 @@
 mod catalogue;
 mod client;
 mod contract;
+mod http;
 mod openapi;
 mod reference;
 mod server;
