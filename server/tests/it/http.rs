@@ -359,6 +359,24 @@ fn refusals_say_why() {
     assert_eq!(get("/products/1?page=0").status, 200);
 }
 
+/// What hyper cannot read is refused before anybody could write a problem, but it is refused.
+#[test]
+fn what_is_no_request_gets_an_answer_too() {
+    let served = serve(&[]);
+    let header_lines: String = (0..101).map(|number| format!("X-{number}: y\r\n")).collect();
+    for (request, status) in [
+        (format!("GET /products HTTP/1.1\r\nHost: test\r\n{header_lines}\r\n"), 431),
+        ("no request\r\n\r\n".to_owned(), 400),
+        ("GET /products HTTP/1.1\r\nHost test\r\n\r\n".to_owned(), 400),
+    ] {
+        let mut connection = Connection::open(served.server.public);
+        connection.send(request.as_bytes()).unwrap();
+        let answer = connection.receive(false).unwrap_or_else(|error| panic!("{request}: {error}"));
+        assert_eq!(answer.status, status, "{request}");
+        assert!(connection.is_closed());
+    }
+}
+
 #[test]
 fn a_connection_survives_a_refusal() {
     let served = serve(&[]);
