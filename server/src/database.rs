@@ -5,7 +5,7 @@
 //! request costs PostgreSQL; at rest each is sent at once, alone. Jobs are pipelined on their connection.
 //!
 //! What waits is bounded, and so is how long: a request that finds the queue full is refused at once; without a
-//! connection it waits [`PATIENCE`], which outlasts a reconnection, and then is refused.
+//! connection it waits `PATIENCE`, which outlasts a reconnection, and then is refused.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -87,8 +87,8 @@ async fn answer<B>(
 ) -> Result<Response<Body>, Problem> {
     match route {
         Route::Resource(resource) => answer_resource(worker, request.headers(), resource).await,
-        Route::OpenApi => Ok(docs::openapi()),
-        Route::Docs(file) => docs::file(&file).ok_or_else(Problem::no_such_path),
+        Route::OpenApi => Ok(docs::openapi(request.headers()).await),
+        Route::Docs(file) => docs::file(&file, request.headers()).await.ok_or_else(Problem::no_such_path),
         Route::Options => Ok(options()),
     }
 }

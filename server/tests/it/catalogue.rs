@@ -1,5 +1,6 @@
 //! Catalogues, loaded by the real loader.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use atelier_base::testing::Database;
@@ -39,4 +40,92 @@ pub(crate) fn publish(database: &Database<'_>, data: &Path) -> String {
     let (report, verdict) = runtime.block_on(loading).unwrap();
     verdict.unwrap();
     report.load_id.unwrap()
+}
+
+/// A catalogue without defects in which everything is awkward that may be. Children are scrambled, ids have gaps up to
+/// the last one there is, related products are in no order and stand twice.
+pub(crate) fn awkward() -> TempDir {
+    let every_control: String = (1_u8..0x20).map(char::from).chain(['\u{7f}', '\u{80}', '\u{9f}']).collect();
+    let product = format!(
+        r#"id,name,slogan,description,category,default_price
+2147483647,"The last id there is","","","",500000000
+8,"Quotes: "", """", 'single'","Backslashes: \ \\ \n \u0041 \""","Slashes: / // </script><script>alert(1)</script><!--","&amp; ${{x}} %s %00",0.00
+1,"null","Line
+ends
+and	tabs","{every_control}","Ctrl",140
+3,"🧥 👩‍👩‍👧‍👦 é e{} ﷽","U+2028: {} U+2029: {} U+FEFF: {} U+FFFF: {}","{}","שלום مرحبا",0.5
+2,"Nothing else","hangs on it",", commas, ","  spaces  ",9999999999.99
+77,"One style and nothing on it","","","",0
+"#,
+        '\u{301}',
+        '\u{2028}',
+        '\u{2029}',
+        '\u{feff}',
+        '\u{ffff}',
+        "long ".repeat(2000),
+    );
+    let features = r#"id,product_id,feature,value
+2147483647,2147483647,"Last","of all"
+9,1,"Null",null
+4,3,"Emoji 🧵","🪡"
+2,1,"null","null"
+30,1,"Quoted ""feature""","a ""value"" \"
+7,8,"</script>","<!--"
+1,8,"First by id","last in the file"
+"#;
+    let styles = r#"id,productId,name,sale_price,original_price,default_style
+2147483647,2147483647,"Last style",null,0.00,1
+50,1,"null",0.00,500000000.00,0
+12,8,"Photos, no skus",35,40.5,1
+5,1,"Both ""defaults""",99.95,140,1
+100,77,"Bare",null,1,0
+11,8,"Skus, no photos",500000000,9999999999.99,1
+6,1,"Neither \",null,0,0
+49,3,"🧵",12.3,45.67,0
+"#;
+    let photos = r#"id,styleId,url,thumbnail_url
+2147483647,2147483647,"https://images.example/last",""
+31,50,"https://images.example/c?a=1&b=""2""","https://images.example/t"
+4,5,"https:\/\/images.example\b","data:,"
+3,12,"u3","t3"
+30,50,"same","same"
+29,50,"same","same"
+1,5,"https://images.example/🧥","t1"
+5,49,"u5","t5"
+"#;
+    let skus = r#"id,styleId,size,quantity
+2147483647,2147483647,"XXL",2147483647
+10,5,"null",0
+9,5,"7 1/2"" \",-2147483648
+100,5,"XS",16
+99,5,"XS",16
+8,11,"S",8
+7,11,"M",1
+1,50,"🧦",3
+2,49,"7.5",4
+"#;
+    let related = "id,current_product_id,related_product_id
+2147483647,1,2147483647
+5,1,8
+4,1,2
+6,1,8
+1,1,1
+3,2147483647,1
+2,1,77
+7,3,2
+8,8,8
+";
+    let files = [
+        ("product.csv", product.as_str()),
+        ("features.csv", features),
+        ("styles.csv", styles),
+        ("photos.csv", photos),
+        ("skus.csv", skus),
+        ("related.csv", related),
+    ];
+    let data = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(data.path().join(name), text).unwrap();
+    }
+    data
 }

@@ -1,7 +1,13 @@
 //! Integration tests of the server: the real program, on real sockets and a real PostgreSQL, with catalogues that the
 //! real loader has loaded.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 mod catalogue;
 mod client;
+mod contract;
+mod http;
+mod openapi;
+mod reference;
 mod server;
 mod smoke;

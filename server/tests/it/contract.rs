@@ -1,0 +1,203 @@
+//! Every answer about whole catalogues, compared with what the CSV files say.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::thread;
+
+use atelier_base::testing::Server as Postgres;
+
+use crate::catalogue::{awkward, generated, publish};
+use crate::client::{Connection, Response, get};
+use crate::reference::{self, Catalogue, Product};
+use crate::server::Server;
+
+const DOCUMENTS: [&str; 4] = ["", "/styles", "/related", "/profile"];
+
+fn document(product: &Product, document: &str) -> String {
+    match document {
+        "" => product.document(),
+        "/styles" => product.styles_document(),
+        "/related" => product.related_document(),
+        _ => product.profile(),
+    }
+}
+
+/// Asks and compares.
+struct Asking {
+    connection: Connection,
+    etag: String,
+}
+
+impl Asking {
+    fn new(server: SocketAddr, load: &str) -> Asking {
+        Asking { connection: Connection::open(server), etag: format!("W/\"{load}\"") }
+    }
+
+    fn ask(&mut self, target: &str, expected: &str) -> Response {
+        let answer = self.connection.request("GET", target, &[]).unwrap();
+        assert_eq!(answer.text(), expected, "GET {target}");
+        let headers = (answer.status, answer.header("content-type"), answer.header("etag"));
+        assert_eq!(headers, (200, Some("application/json"), Some(self.etag.as_str())), "GET {target}");
+        answer
+    }
+
+    /// All four documents of all products, and of ids next to theirs that nobody has.
+    fn ask_documents(&mut self, catalogue: &Catalogue) {
+        for (id, product) in catalogue {
+            for kind in DOCUMENTS {
+                self.ask(&format!("/products/{id}{kind}"), &document(product, kind));
+            }
+        }
+        for id in gaps(catalogue) {
+            for kind in DOCUMENTS {
+                let target = format!("/products/{id}{kind}");
+                let answer = self.connection.request("GET", &target, &[]).unwrap();
+                assert_eq!((answer.status, answer.header("etag")), (404, None), "GET {target}");
+                assert_eq!(answer.json()["detail"], format!("no product has the id {id}"));
+            }
+        }
+    }
+
+    /// Every page of `count` products, and pages past the end.
+    fn ask_pages(&mut self, catalogue: &Catalogue, count: usize) {
+        let products: Vec<&Product> = catalogue.values().collect();
+        let last = products.len().div_ceil(count);
+        for page in (1..=last + 2).chain([200_000, 2_147_483_647]) {
+            let begin = products.len().min((page - 1).saturating_mul(count));
+            let on_it = &products[begin..products.len().min(begin + count)];
+            let expected = reference::list(on_it.iter().copied());
+            let answer = self.ask(&format!("/products?page={page}&count={count}"), &expected);
+            let link = |rel, page| format!("</products?page={page}&count={count}>; rel=\"{rel}\"");
+            let mut links = vec![link("first", 1)];
+            links.extend((page > 1).then(|| link("prev", last.min(page - 1))));
+            links.extend((page < last).then(|| link("next", page + 1)));
+            links.push(link("last", last));
+            assert_eq!(answer.header("link"), Some(links.join(", ").as_str()), "page {page} by {count}");
+            assert_eq!(answer.header("x-total-count"), Some(products.len().to_string().as_str()));
+        }
+        self.ask(&format!("/products?count={count}"), &reference::list(products.into_iter().take(count)));
+    }
+
+    fn ask_for_ids(&mut self, catalogue: &Catalogue, ids: &[i32]) {
+        let expected = reference::list(ids.iter().filter_map(|id| catalogue.get(id)));
+        let list = ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+        let answer = self.ask(&format!("/products?ids={list}"), &expected);
+        assert_eq!((answer.header("link"), answer.header("x-total-count")), (None, None));
+        self.ask(&format!("/products?count=1&ids={}", list.replace(',', "%2C")), &expected);
+    }
+
+    fn ask_everything(&mut self, catalogue: &Catalogue) {
+        self.ask_documents(catalogue);
+        for count in [1, 2, 5, 7, catalogue.len() - 1, catalogue.len(), catalogue.len() + 1, 1000] {
+            self.ask_pages(catalogue, count);
+        }
+        self.ask("/products", &reference::list(catalogue.values().take(5)));
+        self.ask("/products?page=2", &reference::list(catalogue.values().skip(5).take(5)));
+        let up: Vec<i32> = catalogue.keys().copied().take(100).collect();
+        let down: Vec<i32> = catalogue.keys().rev().copied().take(100).collect();
+        self.ask_for_ids(catalogue, &up);
+        self.ask_for_ids(catalogue, &down);
+        for id in catalogue.keys().take(10) {
+            self.ask_for_ids(catalogue, &[*id]);
+        }
+        let (first, last) = (up[0], down[0]);
+        let unknown = gaps(catalogue);
+        self.ask_for_ids(catalogue, &[last, unknown[0], first, last, first, first]);
+        self.ask_for_ids(catalogue, &unknown[..1]);
+        self.ask_for_ids(catalogue, &[first; 100]);
+        self.ask_for_ids(catalogue, &unknown.into_iter().chain(down).take(100).collect::<Vec<_>>());
+    }
+}
+
+/// Ids next to those of products, which no product has.
+fn gaps(catalogue: &Catalogue) -> Vec<i32> {
+    let near = catalogue.keys().flat_map(|id| [id.wrapping_sub(1), id.wrapping_add(1)]);
+    let gaps: BTreeSet<i32> = near.filter(|id| *id > 0 && !catalogue.contains_key(id)).collect();
+    gaps.into_iter().collect()
+}
+
+/// Everything twice, the second time from the cache, if there is one.
+fn holds(data: &Path, arguments: &[&str]) {
+    let catalogue = reference::read(data);
+    let database = Postgres::shared().database();
+    let load = publish(&database, data);
+    let server = Server::start(&database.url(), arguments);
+    let mut asking = Asking::new(server.public, &load);
+    asking.ask_everything(&catalogue);
+    asking.ask_everything(&catalogue);
+}
+
+#[test]
+fn a_generated_catalogue_is_answered_as_its_files_say() {
+    holds(generated(250, 7).path(), &[]);
+}
+
+#[test]
+fn a_generated_catalogue_is_answered_as_its_files_say_without_a_cache() {
+    holds(generated(120, 8).path(), &["--cache-bytes", "0"]);
+}
+
+#[test]
+fn an_awkward_catalogue_is_answered_as_its_files_say() {
+    holds(awkward().path(), &[]);
+}
+
+#[test]
+fn an_awkward_catalogue_is_answered_as_its_files_say_without_a_cache() {
+    holds(awkward().path(), &["--cache-bytes", "0"]);
+}
+
+#[test]
+fn requests_that_share_a_statement_each_get_their_own_answer() {
+    let data = generated(200, 9);
+    let catalogue = reference::read(data.path());
+    let database = Postgres::shared().database();
+    let load = publish(&database, data.path());
+    let server = Server::start(&database.url(), &["--cache-bytes", "0", "--db-connections", "2"]);
+    thread::scope(|scope| {
+        for client in 0..16 {
+            let (catalogue, load, address) = (&catalogue, &load, server.public);
+            scope.spawn(move || {
+                let mut asking = Asking::new(address, load);
+                for step in 0..catalogue.len() {
+                    // Each in an order of its own, documents in turn, so that the same are asked for at the same time.
+                    let (id, product) =
+                        catalogue.iter().nth((step * (2 * client + 1)) % catalogue.len()).unwrap();
+                    let kind = DOCUMENTS[(step / 8) % DOCUMENTS.len()];
+                    asking.ask(&format!("/products/{id}{kind}"), &document(product, kind));
+                }
+            });
+        }
+    });
+    let metrics = get(server.admin, "/metrics");
+    let count = |name: &str| -> u64 {
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let (requests, statements) =
+        (count("atelier_database_requests_total "), count("atelier_database_round_trips_total "));
+    assert!(requests >= 16 * 200, "{requests}");
+    assert!(statements < requests, "{statements} statements for {requests} requests: none was shared");
+}
+
+#[test]
+fn the_awkward_catalogue_is_awkward() {
+    let data = awkward();
+    let catalogue = reference::read(data.path());
+    assert_eq!(catalogue.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 8, 77, i32::MAX]);
+    // What no other program says, written down by hand once.
+    assert_eq!(
+        catalogue[&77].styles_document(),
+        r#"{"product_id":"77","results":[{"style_id":100,"name":"Bare","original_price":"1.00","sale_price":null,"default?":false,"photos":[],"skus":{}}]}"#
+    );
+    assert_eq!(
+        catalogue[&2].profile(),
+        r#"{"product":{"id":2,"name":"Nothing else","slogan":"hangs on it","description":", commas, ","category":"  spaces  ","default_price":"9999999999.99","features":[]},"styles":[],"related":[]}"#
+    );
+    assert_eq!(catalogue[&1].related_document(), "[2147483647,8,2,8,1,77]");
+    assert!(catalogue[&1].document().contains(
+        r#""features":[{"feature":"null","value":"null"},{"feature":"Null","value":null},{"feature":"Quoted \"feature\"","value":"a \"value\" \\"}]"#
+    ));
+    assert!(catalogue[&1].styles[&5].default_style);
+}
