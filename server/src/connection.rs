@@ -78,7 +78,8 @@ async fn converse(worker: &Rc<Worker>, socket: Socket) -> Option<Socket> {
     };
     let mut http = http1::Builder::new();
     // A client may close its side behind the last request and still wants the answer.
-    http.half_close(true).pipeline_flush(true).max_buf_size(READ_BUFFER_BYTES).header_read_timeout(None);
+    // Not `pipeline_flush`: it keeps answers back as long as a part of a further request is there.
+    http.half_close(true).max_buf_size(READ_BUFFER_BYTES).header_read_timeout(None);
     let mut connection = http.serve_connection(TokioIo::new(socket), service);
     loop {
         tokio::select! {
