@@ -1,7 +1,15 @@
 //! Integration tests of the server: the real program, on real sockets and a real PostgreSQL, with catalogues that the
 //! real loader has loaded.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 mod catalogue;
 mod client;
+mod clients;
+mod database_trouble;
+mod hammer;
+mod newload;
 mod server;
+mod shutdown;
 mod smoke;
+mod start;
