@@ -109,11 +109,11 @@ fn each_answer_is_of_one_load() {
         // Both at once. The first publishes as long as it is asked; the second is asked until then.
         let (ended, end) = std::sync::mpsc::channel::<()>();
         let other = scope.spawn(|| {
-            hammer(uncached.public, &target, &check, move |_| {
+            hammer(uncached.public, target, check, move |_| {
                 let _ = end.recv(); // or its sender is gone
             })
         });
-        let first = hammer(cached.public, &target, &check, |tally| publish_all(tally));
+        let first = hammer(cached.public, target, check, |tally| publish_all(tally));
         drop(ended);
         [first, other.join().unwrap()]
     });
