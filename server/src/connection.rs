@@ -2,11 +2,13 @@
 //! the client keeps up.
 //!
 //! Between requests a connection is parked: hyper, with its buffers of 16 KiB, is put away, and only the socket is
-//! kept, so that ten thousand idle clients cost little. A slow client holds no thread, only its connection, and that
+//! kept, so that ten thousand idle clients cost little. A few hundred may rest a moment first, since the next request
+//! comes soon as a rule; where there are more, each is parked as soon as its answer is written. A slow client holds no thread, only its connection, and that
 //! not for long: one timer a connection sees to the times for sending headers and for taking an answer.
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -30,6 +32,9 @@ use crate::worker::{Phase, Worker};
 /// How often a connection is looked at. A connection without a request for this long is parked.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Connections of one worker that are not parked, from which on they are parked at once. Each takes some 20 KiB.
+const CROWD: usize = 256;
+
 /// A client that takes an answer takes at least this much of it in a `--client-timeout`.
 const MIN_TAKEN_BYTES: u64 = 16 * 1024;
 
@@ -52,7 +57,8 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream) {
                 _ = closing => return,
             }
         }
-        match converse(&worker, socket).await {
+        // Boxed: a parked connection does not keep the room for it.
+        match Box::pin(converse(&worker, socket)).await {
             Some(idle) => socket = idle,
             None => return,
         }
@@ -81,8 +87,13 @@ async fn converse(worker: &Rc<Worker>, socket: Socket) -> Option<Socket> {
     // Not `pipeline_flush`: it keeps answers back as long as a part of a further request is there.
     http.half_close(true).max_buf_size(READ_BUFFER_BYTES).header_read_timeout(None);
     let mut connection = http.serve_connection(TokioIo::new(socket), service);
+    let _awake = Awake::count(worker);
     loop {
-        tokio::select! {
+        let crowded = poll_fn(|_| match worker.awake.get() > CROWD && activity.is_through() {
+            true => Poll::Ready(()),
+            false => Poll::Pending, // asked again whenever something has happened on the connection
+        });
+        let verdict = tokio::select! {
             biased;
             ended = &mut connection => {
                 if let Err(error) = ended {
@@ -90,9 +101,10 @@ async fn converse(worker: &Rc<Worker>, socket: Socket) -> Option<Socket> {
                 }
                 return None;
             }
-            () = sleep(LOOK) => {}
-        }
-        match activity.look(worker.shared.config.client_timeout) {
+            () = crowded => Verdict::Idle,
+            () = sleep(LOOK) => activity.look(worker.shared.config.client_timeout),
+        };
+        match verdict {
             Verdict::Busy => {}
             Verdict::TooSlow(why) => {
                 tracing::debug!(why, "a connection is closed");
@@ -101,11 +113,28 @@ async fn converse(worker: &Rc<Worker>, socket: Socket) -> Option<Socket> {
             Verdict::Idle => {
                 let parts = connection.into_parts();
                 let mut socket = parts.io.into_inner();
-                // A part of a request, come together with the one before it. hyper has read all that was unread.
-                socket.unread = parts.read_buf;
+                // A part of a request, come together with the one before it. hyper has read all that was unread. An
+                // empty rest would keep its buffer alive.
+                socket.unread = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
                 return Some(socket);
             }
         }
+    }
+}
+
+/// Counts a connection that is not parked, as long as it lives.
+struct Awake<'w>(&'w Cell<usize>);
+
+impl Awake<'_> {
+    fn count(worker: &Worker) -> Awake<'_> {
+        worker.awake.set(worker.awake.get() + 1);
+        Awake(&worker.awake)
+    }
+}
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -164,9 +193,13 @@ impl Activity {
         self.unwritten.set(true);
     }
 
-    /// Called every [`LOOK`].
-    fn look(&self, patience: Duration) -> Verdict {
-        let state = if self.answering.get() {
+    /// Whether all requests so far are answered, and there was one.
+    fn is_through(&self) -> bool {
+        self.requests.get() > 0 && self.state() == State::Idle
+    }
+
+    fn state(&self) -> State {
+        if self.answering.get() {
             State::Answering
         } else if self.unwritten.get() {
             State::Sending
@@ -174,7 +207,12 @@ impl Activity {
             State::Receiving
         } else {
             State::Idle
-        };
+        }
+    }
+
+    /// Called every [`LOOK`].
+    fn look(&self, patience: Duration) -> Verdict {
+        let state = self.state();
         let mut look = self.last.get();
         if look.state == state && look.requests == self.requests.get() {
             look.since += LOOK;

@@ -101,7 +101,8 @@ async fn answer_resource(
 ) -> Result<Response<Body>, Problem> {
     let shared = worker.shared;
     // Before anything is asked of the database: an old body never gets a new label.
-    let load = shared.load().ok_or_else(|| Problem::from(nothing_to_serve(shared)))?;
+    let nothing = || if shared.has_database() { Unavailable::NotPublished } else { Unavailable::Away };
+    let load = shared.load().ok_or_else(nothing)?;
     if headers.get_all(header::IF_NONE_MATCH).iter().any(|tags| load.id.matches(tags)) {
         return Ok(not_modified(shared, load.etag));
     }
@@ -205,15 +206,6 @@ async fn encode(shared: &'static Shared, key: Key, body: Bytes) -> (Bytes, Encod
             tracing::error!(%error, ?encoding, "cannot encode a body");
             (body, Encoding::Identity)
         }
-    }
-}
-
-fn nothing_to_serve(shared: &Shared) -> Unavailable {
-    // The database is there, and has nothing; or it was not there since the start.
-    if shared.readiness() == Err("no load is published") {
-        Unavailable::NotPublished
-    } else {
-        Unavailable::Away
     }
 }
 

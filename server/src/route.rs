@@ -245,6 +245,8 @@ fn positive(text: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn get(target: &str) -> Result<Route, u16> {
@@ -330,6 +332,36 @@ mod tests {
         assert_eq!(status(Method::OPTIONS, "/products/1"), Ok(Route::Options));
         assert_eq!(status(Method::OPTIONS, "*"), Ok(Route::Options));
         assert_eq!(status(Method::OPTIONS, "/nowhere").err(), Some(404));
+    }
+
+    proptest! {
+        /// Whatever comes in: no panic, and what is taken is in range.
+        #[test]
+        fn nothing_out_of_range_is_taken(
+            method in prop_oneof![Just("GET"), Just("HEAD"), Just("OPTIONS"), Just("POST"), Just("X-Y")],
+            path in prop_oneof![
+                "/products(/[0-9a-z+-]{0,12}(/(styles|related|profile|x))?)?",
+                "/(docs|openapi.json)/?[a-z]{0,3}",
+                ".{0,20}",
+            ],
+            query in proptest::option::of(prop_oneof![
+                "((page|count|ids|x)=[0-9,%+-]{0,12}&?){0,4}",
+                ".{0,30}",
+            ]),
+        ) {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            match route(&method, &path, query.as_deref()) {
+                Err(problem) => prop_assert!([400, 404, 405].contains(&problem.status.as_u16())),
+                Ok(Route::Resource(Resource::Page(Page { page, count }))) => {
+                    prop_assert!(page >= 1 && (1..=MAX_COUNT).contains(&count));
+                }
+                Ok(Route::Resource(Resource::Products(ids))) => {
+                    prop_assert!((1..=MAX_IDS).contains(&ids.len()) && ids.iter().all(|id| *id > 0));
+                }
+                Ok(Route::Resource(Resource::Document(_, id))) => prop_assert!(id > 0),
+                Ok(Route::OpenApi | Route::Docs(_) | Route::Options) => {}
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the threads share, and what each has for itself.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,11 +89,16 @@ impl Shared {
         self.database_answers.store(false, Ordering::Relaxed);
     }
 
+    /// Whether the database was there when it was last asked.
+    pub fn has_database(&self) -> bool {
+        self.database_answers.load(Ordering::Relaxed)
+    }
+
     /// Whether requests should be sent here, or why not.
     pub fn readiness(&self) -> Result<(), &'static str> {
         if self.is_stopping() {
             Err("stopping")
-        } else if !self.database_answers.load(Ordering::Relaxed) {
+        } else if !self.has_database() {
             Err("the database does not answer")
         } else if self.load().is_none() {
             Err("no load is published")
@@ -123,4 +129,6 @@ pub struct Worker {
     pub shared: &'static Shared,
     /// Its own connections.
     pub database: Rc<Database>,
+    /// Client connections that are not parked.
+    pub awake: Cell<usize>,
 }
