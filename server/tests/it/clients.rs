@@ -119,10 +119,43 @@ fn plain(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
 
+/// What HTTP/1.1 allows on one connection, and what is not to be confused there.
+fn converses_well(server: &Server) {
+    pipelined_requests_are_answered_in_order(server);
+    a_request_may_come_in_pieces(server);
+    a_client_that_has_nothing_more_to_say_still_gets_its_answers(server);
+    a_body_is_not_taken_for_a_request(server);
+}
+
 #[test]
-fn pipelined_requests_are_answered_in_order() {
+fn conversations_are_in_order() {
     let database = catalogue(100);
     let server = Server::start(&database.url(), &[]);
+    converses_well(&server);
+}
+
+#[test]
+fn conversations_are_in_order_in_a_crowd() {
+    rlimit::increase_nofile_limit(8192).unwrap();
+    let database = catalogue(100);
+    let server = Server::start(&database.url(), &["--client-timeout", "1h"]);
+    // More than may rest before they are parked.
+    let crowd: Vec<Connection> = (0..700)
+        .map(|_| {
+            let mut connection = Connection::open(server.public);
+            connection.send(b"GET /products/1 HT").unwrap();
+            connection
+        })
+        .collect();
+    until("all are there", || connections(&server) == crowd.len() as u64);
+    converses_well(&server);
+    for mut connection in crowd {
+        connection.send(b"TP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        assert_eq!(connection.receive(false).unwrap().status, 200);
+    }
+}
+
+fn pipelined_requests_are_answered_in_order(server: &Server) {
     let mut connection = Connection::open(server.public);
     let requests: String = (1..=100).map(|id| plain(&format!("/products/{id}"))).collect();
     connection.send(requests.as_bytes()).unwrap();
@@ -131,16 +164,13 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-#[test]
-fn a_request_may_come_in_pieces_with_pauses() {
-    let database = catalogue(10);
-    let server = Server::start(&database.url(), &[]);
-    let whole = plain("/products/1") + &plain("/products/2") + &plain("/products/3");
-    let end = whole.len();
+fn a_request_may_come_in_pieces(server: &Server) {
+    let [first, second, third] = ["/products/1", "/products/2", "/products/3"].map(plain);
+    let whole = format!("{first}{second}{third}");
+    let (begin, end) = (first.len() + second.len(), whole.len());
     for pause in [Duration::ZERO, PARKED] {
-        // Into the request line, between two lines, into the end of the headers, and between two requests.
-        let third = end - plain("/products/3").len();
-        for cut in [third + 7, third + plain("/products/3").find("Host").unwrap(), end - 1, third] {
+        // Between two requests, in the request line, between two lines, and in the end of the headers.
+        for cut in [begin, begin + 7, begin + third.find("Host").unwrap(), end - 1] {
             let mut connection = Connection::open(server.public);
             connection.send(&whole.as_bytes()[..cut]).unwrap();
             for id in 1..=2 {
@@ -154,16 +184,41 @@ fn a_request_may_come_in_pieces_with_pauses() {
     }
 }
 
-#[test]
-fn a_client_that_has_nothing_more_to_say_still_gets_its_answers() {
-    let database = catalogue(10);
-    let server = Server::start(&database.url(), &[]);
+fn a_client_that_has_nothing_more_to_say_still_gets_its_answers(server: &Server) {
     let mut connection = Connection::open(server.public);
     connection.send((plain("/products/1") + &plain("/products/2/styles")).as_bytes()).unwrap();
     connection.socket().shutdown(Shutdown::Write).unwrap();
     assert_eq!(connection.receive(false).unwrap().json()["id"], 1);
     assert_eq!(connection.receive(false).unwrap().json()["product_id"], "2");
     assert!(connection.is_closed());
+}
+
+fn a_body_is_not_taken_for_a_request(server: &Server) {
+    // It looks like one.
+    let body = plain("/products/9");
+    for target in ["/products/1", "/products/1/related", "/nothing"] {
+        for (cut, pause) in [
+            (body.len(), Duration::ZERO),
+            (0, Duration::ZERO),
+            (10, Duration::ZERO),
+            (0, PARKED),
+            (10, PARKED),
+        ] {
+            let mut connection = Connection::open(server.public);
+            let length = format!("Content-Length: {}", body.len());
+            let head = format!("GET {target} HTTP/1.1\r\nHost: test\r\n{length}\r\n\r\n");
+            connection.send((head + &body[..cut]).as_bytes()).unwrap();
+            connection.receive(false).unwrap();
+            thread::sleep(pause);
+            // Whoever does not read a body may close the connection behind it.
+            let rest = format!("{}{}", &body[cut..], plain("/products/2"));
+            let next = connection.send(rest.as_bytes()).and_then(|()| connection.receive(false));
+            assert!(
+                next.is_err() || next.is_ok_and(|answer| answer.json()["id"] == 2),
+                "{target}, cut at {cut}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -260,26 +315,6 @@ fn whatever_is_sent_the_server_goes_on() {
     }
     assert!(server.runs());
     until("nobody is left", || connections(&server) == 0);
-}
-
-#[test]
-fn requests_with_bodies_do_not_shift_the_next_ones() {
-    let database = catalogue(10);
-    let server = Server::start(&database.url(), &[]);
-    let mut connection = Connection::open(server.public);
-    // A body that looks like a request, which is none.
-    let inner = plain("/products/9");
-    let length = format!("Content-Length: {}", inner.len());
-    for _ in 0..3 {
-        let request = format!("GET /products/1 HTTP/1.1\r\nHost: test\r\n{length}\r\n\r\n{inner}");
-        connection.send((request + &plain("/products/2")).as_bytes()).unwrap();
-        assert_eq!(connection.receive(false).unwrap().json()["id"], 1);
-        match connection.receive(false) {
-            Ok(answer) => assert_eq!(answer.json()["id"], 2),
-            // Whoever does not read a body may close the connection behind it.
-            Err(_) => connection = Connection::open(server.public),
-        }
-    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A database that is away, ends sessions, hangs, or loses its catalogue: the server answers what it can, says 503 to
 //! the rest, and recovers by itself.
 
+use std::fs;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use atelier_base::testing::{Database, Server as Postgres, until};
@@ -15,9 +17,16 @@ use crate::server::Server;
 
 const PRODUCTS: u32 = 200;
 
-/// Of the server's connections to its database.
-const SESSIONS: &str =
+/// For the server's sessions in a database.
+const OF_SERVER: &str =
     "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'atelier-server'";
+
+/// One for each of the harness's two threads, and the one that watches for new loads.
+const SESSIONS: usize = 3;
+
+fn sessions(database: &Database<'_>) -> usize {
+    database.query(&format!("SELECT pid {OF_SERVER}")).len()
+}
 
 fn product(number: u32) -> String {
     format!("/products/{}", number % PRODUCTS + 1)
@@ -38,9 +47,11 @@ fn answered_or_unavailable(_: &str, response: &Response) -> Result<(), String> {
 }
 
 /// Waits until all threads of the server reach the database again: connections go to them in turn.
-fn until_served(server: &Server, target: &str) {
+fn until_served(server: &Server) {
+    static FRESH: AtomicU32 = AtomicU32::new(1);
+    let fresh = || format!("/products?page={}&count=999", FRESH.fetch_add(1, Ordering::Relaxed));
     until("the database is asked again", || {
-        (0..8).all(|_| get(server.public, target).status == 200) && server.is_ready()
+        (0..8).all(|_| get(server.public, &fresh()).status == 200) && server.is_ready()
     });
 }
 
@@ -67,7 +78,7 @@ fn a_database_that_stops_or_crashes_under_load_is_missed_and_found_again() {
             }
             tally.wait_for(20, 503);
             postgres.start_again();
-            until_served(&server, "/products?ids=200");
+            until_served(&server);
             fresh += 1;
             tally.wait_for(20, 200);
         };
@@ -79,7 +90,21 @@ fn a_database_that_stops_or_crashes_under_load_is_missed_and_found_again() {
         }
         assert!(server.runs());
     }
-    assert!(server.metric("atelier_database_reconnects_total") >= 2);
+    // One of its processes crashes: PostgreSQL ends all sessions, and starts again by itself.
+    let seen = hammer(
+        server.public,
+        |number| format!("/products?page={}&count=2", number + 1),
+        answered_or_unavailable,
+        |tally| {
+            tally.wait_for(20, 200);
+            drop(Stopped::signal(&database, Signal::SIGKILL));
+            until("all sessions are gone", || !server.is_ready());
+            until_served(&server);
+            tally.wait_for(20, 200);
+        },
+    );
+    assert!(seen.wrong.is_empty(), "{seen:?}");
+    assert!(server.metric("atelier_database_reconnects_total") >= 3);
 }
 
 #[test]
@@ -89,10 +114,10 @@ fn sessions_that_are_ended_one_by_one_fail_no_request() {
     let server = Server::start(&database.url(), &["--cache-bytes", "0"]);
     let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
         for _ in 0..8 {
-            until("all sessions are there", || database.query(&format!("SELECT pid {SESSIONS}")).len() == 5);
+            until("all sessions are there", || sessions(&database) == SESSIONS);
             // The one that was used last: it is busy, or is about to be.
             database.execute(&format!(
-                "SELECT pg_terminate_backend(pid) {SESSIONS} ORDER BY query_start DESC LIMIT 1"
+                "SELECT pg_terminate_backend(pid) {OF_SERVER} ORDER BY query_start DESC LIMIT 1"
             ));
             tally.wait_for(20, 200);
         }
@@ -107,8 +132,8 @@ fn sessions_that_are_ended_all_at_once_fail_no_request() {
     let server = Server::start(&database.url(), &["--cache-bytes", "0"]);
     let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
         for _ in 0..8 {
-            until("all sessions are there", || database.query(&format!("SELECT pid {SESSIONS}")).len() == 5);
-            database.execute(&format!("SELECT pg_terminate_backend(pid) {SESSIONS}"));
+            until("all sessions are there", || sessions(&database) == SESSIONS);
+            database.execute(&format!("SELECT pg_terminate_backend(pid) {OF_SERVER}"));
             tally.wait_for(20, 200);
         }
     });
@@ -123,11 +148,15 @@ struct Stopped(Vec<Pid>);
 
 impl Stopped {
     fn stop(database: &Database<'_>) -> Stopped {
-        let pids = database.query(&format!("SELECT pid {SESSIONS}"));
+        Self::signal(database, Signal::SIGSTOP)
+    }
+
+    fn signal(database: &Database<'_>, signal: Signal) -> Stopped {
+        let pids = database.query(&format!("SELECT pid {OF_SERVER}"));
         let pids: Vec<Pid> =
             pids.iter().map(|row| Pid::from_raw(row[0].as_ref().unwrap().parse().unwrap())).collect();
         for pid in &pids {
-            kill(*pid, Signal::SIGSTOP).unwrap();
+            kill(*pid, signal).unwrap();
         }
         Stopped(pids)
     }
@@ -147,6 +176,7 @@ fn a_database_that_hangs_is_given_up_in_time_and_replaced() {
     let database = postgres.database();
     publish(&database, generated(PRODUCTS, 1).path());
     let server = Server::start(&database.url(), &["--request-timeout", "1s"]);
+    until_served(&server);
     let cached = get(server.public, "/products/1");
     let hanging = Stopped::stop(&database);
     let answer = get(server.public, "/products/2");
@@ -158,10 +188,34 @@ fn a_database_that_hangs_is_given_up_in_time_and_replaced() {
         (3..40).all(|id| get(server.public, &format!("/products/{id}")).status == 200) && server.is_ready()
     });
     drop(hanging);
-    until("the sessions that hung have ended", || {
-        database.query(&format!("SELECT pid {SESSIONS}")).len() == 5
-    });
+    until("the sessions that hung have ended", || sessions(&database) == SESSIONS);
     assert_eq!(get(server.public, "/products/2").status, 200);
+
+    // Not even a new connection is answered.
+    let postmaster = fs::read_to_string(postgres.dir().join("data/postmaster.pid")).unwrap();
+    let postmaster = Pid::from_raw(postmaster.lines().next().unwrap().parse().unwrap());
+    let mut hanging = Stopped::stop(&database);
+    kill(postmaster, Signal::SIGSTOP).unwrap();
+    hanging.0.push(postmaster);
+    until("/readyz tells", || !server.is_ready());
+    for id in 50..54 {
+        unavailable(&get(server.public, &format!("/products/{id}"))).unwrap();
+    }
+    assert_eq!(get(server.public, "/products/1").body, cached.body);
+    drop(hanging);
+    until_served(&server);
+}
+
+#[test]
+fn a_database_that_is_full_is_waited_for() {
+    let postgres = Postgres::start(&[("max_connections", "5"), ("superuser_reserved_connections", "0")]);
+    let database = postgres.database();
+    publish(&database, generated(PRODUCTS, 1).path());
+    let others: Vec<Session> = (0..5).map(|_| Session::open(&database)).collect();
+    let server = Server::start(&database.url(), &["--threads", "1"]);
+    unavailable(&get(server.public, "/products/1")).unwrap();
+    drop(others);
+    until_served(&server);
 }
 
 #[test]
@@ -174,6 +228,7 @@ fn more_requests_than_may_wait_are_refused_at_once() {
     // No cache: where there is one, those who want the same wait for the same.
     let arguments = ["--request-timeout", "2s", "--cache-bytes", "0", "--threads", "1"];
     let server = Server::start(&database.url(), &arguments);
+    until_served(&server);
     let hanging = Stopped::stop(&database);
     let mut connections: Vec<Connection> = (0..CLIENTS).map(|_| Connection::open(server.public)).collect();
     for (number, connection) in connections.iter_mut().enumerate() {
@@ -190,7 +245,7 @@ fn more_requests_than_may_wait_are_refused_at_once() {
     let full = reasons.iter().filter(|reason| reason.contains("more requests than it can answer")).count();
     assert!(full > 0 && full < CLIENTS, "{full} of {} 503s", reasons.len());
     drop(hanging);
-    until_served(&server, "/products/3");
+    until_served(&server);
     assert!(
         connections
             .iter_mut()
@@ -203,6 +258,7 @@ fn a_statement_that_takes_too_long_is_ended_and_others_are_answered() {
     let database = Postgres::shared().database();
     publish(&database, generated(PRODUCTS, 1).path());
     let server = Server::start(&database.url(), &["--request-timeout", "1s"]);
+    until_served(&server);
     let locker = Session::open(&database);
     locker.execute("BEGIN; LOCK TABLE atelier.styles IN ACCESS EXCLUSIVE MODE");
     let slow = get(server.public, "/products/1/styles");
@@ -232,7 +288,7 @@ fn a_database_that_is_away_at_the_start_is_waited_for() {
     assert_eq!(stopped.wait().code(), Some(0));
     assert!(server.log().contains("waiting for the database"), "{}", server.log());
     postgres.start_again();
-    until_served(&server, "/products/2");
+    until_served(&server);
     // As if it had been there at the start.
     assert_eq!(of_nothing.wait().code(), Some(4));
 }
@@ -260,7 +316,8 @@ fn a_catalogue_may_come_go_and_come_again() {
     assert_eq!(unavailable(&answer).unwrap(), "no catalogue is published yet");
 
     let first = publish(&database, &example());
-    until_served(&server, "/products?page=1");
+    until_served(&server);
+    assert_eq!(get(server.public, "/products?page=1").status, 200);
     database.execute("DROP SCHEMA atelier CASCADE");
     until("/readyz tells", || !server.is_ready());
     assert_eq!(get(server.public, "/products?page=1").status, 200, "it is cached");
@@ -270,7 +327,7 @@ fn a_catalogue_may_come_go_and_come_again() {
     until("the new load is served", || {
         get(server.public, "/products?page=1").header("etag") == Some(&format!("W/\"{second}\""))
     });
-    until_served(&server, "/products?page=2");
+    until_served(&server);
     assert_ne!(first, second);
     assert!(server.runs());
 }
@@ -319,9 +376,9 @@ fn of_several_hosts_one_is_enough() {
     );
     let reads_only = Server::start(&format!("{url} target_session_attrs=read-only"), &[]);
     assert_eq!(get(reads_only.public, "/products/1").status, 200);
-    until("all sessions are on the standby", || copy.query(&format!("SELECT pid {SESSIONS}")).len() == 5);
+    until("all sessions are on the standby", || sessions(&copy) == SESSIONS);
     drop(reads_only);
-    until("they are gone", || copy.query(&format!("SELECT pid {SESSIONS}")).is_empty());
+    until("they are gone", || sessions(&copy) == 0);
 
     first.stop();
     let servers = [
@@ -333,11 +390,11 @@ fn of_several_hosts_one_is_enough() {
             tally.wait_for(20, 200);
             first.start_again();
             second.stop();
-            until_served(server, "/products/1");
+            until_served(server);
             tally.wait_for(20, 200);
             second.start_again();
             first.stop();
-            until_served(server, "/products/1");
+            until_served(server);
             tally.wait_for(20, 200);
         });
         assert!(seen.wrong.is_empty(), "{seen:?}");
@@ -353,7 +410,7 @@ fn connections_to_the_database_are_encrypted_where_the_url_says_so() {
         format!("{}&sslrootcert={}", database.tls_url("verify-full"), postgres.ca_certificate().display());
     let server = Server::start(&url, &[]);
     assert_eq!(get(server.public, "/products/1").status, 200);
-    until("all sessions are there", || database.query(&format!("SELECT pid {SESSIONS}")).len() == 5);
+    until("all sessions are there", || sessions(&database) == SESSIONS);
     let ssl = database.query(
         "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
          WHERE datname = current_database() AND application_name = 'atelier-server'",
