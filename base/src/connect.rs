@@ -41,7 +41,8 @@ pub struct Target {
 pub struct Refused {
     /// For people: the database, what it said, and what to do.
     pub error: Error,
-    /// Whether trying again makes sense: nobody listens there, or nobody answers, or the database is still starting.
+    /// Whether trying again makes sense: nobody listens there, or nobody answers, or the database is still
+    /// starting, or it has no room for a further session.
     pub may_come: bool,
     advice: Advice,
 }
@@ -174,6 +175,9 @@ impl Advice {
     const STARTING: Advice =
         Advice { hint: "the database is starting or stopping: give it time", flag: Some((" with ", "")) };
 
+    const FULL: Advice =
+        Advice { hint: "close other sessions or raise max_connections", flag: Some(("; ", " tries again")) };
+
     const ABSENT: Advice = Advice {
         hint: "check that PostgreSQL runs there and the address in --database-url",
         flag: Some(("; ", " waits for it")),
@@ -183,6 +187,7 @@ impl Advice {
         let hint = match error.code() {
             Some(&SqlState::CANNOT_CONNECT_NOW) => return Advice::STARTING,
             None if may_come(error) => return Advice::ABSENT,
+            Some(&SqlState::TOO_MANY_CONNECTIONS) => return Advice::FULL,
             Some(&SqlState::INVALID_PASSWORD) => "check the password in --database-url (or PGPASSWORD)",
             Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
                 "check the user in --database-url, and what pg_hba.conf lets in"
@@ -190,7 +195,6 @@ impl Advice {
             Some(&SqlState::INVALID_CATALOG_NAME) => {
                 "create the database (createdb) or name another in --database-url"
             }
-            Some(&SqlState::TOO_MANY_CONNECTIONS) => "close other sessions or raise max_connections",
             None => match describe(error) {
                 why if why.contains("password missing") => "put a password into --database-url or PGPASSWORD",
                 why if why.contains("TLS") => {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -73,7 +73,7 @@ async fn converse(worker: &Rc<Worker>, socket: Socket) -> Option<Socket> {
         let activity = Rc::clone(&activity);
         let worker = Rc::clone(worker);
         service_fn(move |request: Request<Incoming>| {
-            activity.begin_answer();
+            activity.begin_answer(!request.body().is_end_stream());
             let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
             async move {
                 let response = respond(&worker, request).await;
@@ -147,6 +147,9 @@ struct Activity {
     unparsed: Cell<bool>,
     /// Bytes are to be written that the socket does not take.
     unwritten: Cell<bool>,
+    /// There was a request with a body. Only hyper knows what is left of it, so hyper is not put away any more: what
+    /// comes would be taken for a request.
+    had_body: Cell<bool>,
     /// Requests so far.
     requests: Cell<u64>,
     /// Bytes written so far.
@@ -182,7 +185,10 @@ enum Verdict {
 }
 
 impl Activity {
-    fn begin_answer(&self) {
+    fn begin_answer(&self, has_body: bool) {
+        if has_body {
+            self.had_body.set(true);
+        }
         self.answering.set(true);
         self.unparsed.set(false);
         self.requests.set(self.requests.get() + 1);
@@ -203,7 +209,7 @@ impl Activity {
             State::Answering
         } else if self.unwritten.get() {
             State::Sending
-        } else if self.unparsed.get() {
+        } else if self.unparsed.get() || self.had_body.get() {
             State::Receiving
         } else {
             State::Idle
@@ -339,7 +345,7 @@ mod tests {
         assert!(after >= Duration::from_secs(10) && after < Duration::from_secs(11), "{after:?}");
 
         // However long an answer takes: that is not the client's fault.
-        activity.begin_answer();
+        activity.begin_answer(false);
         assert_eq!(verdict(&activity).0, Verdict::Busy);
 
         // It takes its answer in small pieces, but it takes it.
@@ -358,7 +364,7 @@ mod tests {
     fn a_connection_between_two_requests_is_not_parked_at_once() {
         let activity = Activity::default();
         for _ in 0..10 {
-            activity.begin_answer();
+            activity.begin_answer(false);
             activity.end_answer();
             activity.unwritten.set(false);
             assert_eq!(activity.look(Duration::from_secs(10)), Verdict::Busy);

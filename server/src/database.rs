@@ -101,8 +101,8 @@ pub struct Answer {
 struct Ask {
     resource: Resource,
     answer: oneshot::Sender<Result<Answer, Unavailable>>,
-    /// Whether it was on a connection that broke.
-    retried: bool,
+    /// How many connections broke under it.
+    broken: usize,
 }
 
 /// A connection that is open, with its statements prepared.
@@ -209,7 +209,7 @@ impl Database {
             return Err(Unavailable::Full);
         }
         let (answer, answered) = oneshot::channel();
-        self.waiting.borrow_mut().push_back(Ask { resource, answer, retried: false });
+        self.waiting.borrow_mut().push_back(Ask { resource, answer, broken: 0 });
         self.send_jobs();
         answered.await.unwrap_or(Err(Unavailable::Failed))
     }
@@ -237,12 +237,8 @@ impl Database {
                         }
                         () = session.dead.notified() => "it did not answer any more".to_owned(),
                     };
-                    self.sessions.borrow_mut().retain(|other| !Rc::ptr_eq(other, &session));
+                    self.lose(&session);
                     self.log(|| tracing::warn!(why, "a connection to the database was lost"));
-                    if self.sessions.borrow().is_empty() {
-                        self.lost.set(Some(Instant::now()));
-                        tokio::task::spawn_local(Rc::clone(&self).lose_patience());
-                    }
                     // Statements in flight fail when the connection is dropped here.
                 }
                 Err(Unopened::NotYet(error) | Unopened::Never(error)) => {
@@ -251,6 +247,17 @@ impl Database {
                     pause = (pause * 2).min(MAX_RETRY_PAUSE);
                 }
             }
+        }
+    }
+
+    /// Sends nothing more on a connection.
+    fn lose(self: &Rc<Self>, session: &Session) {
+        let mut sessions = self.sessions.borrow_mut();
+        let before = sessions.len();
+        sessions.retain(|other| !std::ptr::eq(&raw const **other, session));
+        if sessions.is_empty() && before > 0 {
+            self.lost.set(Some(Instant::now()));
+            tokio::task::spawn_local(Rc::clone(self).lose_patience());
         }
     }
 
@@ -302,7 +309,7 @@ impl Database {
         job
     }
 
-    async fn run(&self, session: &Session, mut job: Vec<Ask>) {
+    async fn run(self: &Rc<Self>, session: &Session, mut job: Vec<Ask>) {
         let metrics = &self.shared.metrics;
         metrics.round_trips.inc();
         metrics.shared.inc_by(job.len() as u64);
@@ -313,12 +320,16 @@ impl Database {
             Ok(Err(Failure::NotPublished)) => Unavailable::NotPublished,
             Ok(Err(Failure::Database(error))) if is_lost(&error) => {
                 metrics.database_errors.inc();
-                // Reading is harmless to repeat: once more, on a connection that works.
-                let (again, over) = job.into_iter().partition(|ask| !ask.retried);
+                // Whoever fails first knows it first: what is repeated goes to another connection.
+                self.lose(session);
+                // Reading is harmless to repeat. Were all connections cut, as many attempts fail, and the next one
+                // is on a new connection.
+                let connections = self.shared.config.db_connections;
+                let (again, over) = job.into_iter().partition(|ask| ask.broken < connections);
                 job = over;
                 let mut waiting = self.waiting.borrow_mut();
                 for mut ask in Vec::into_iter(again).rev() {
-                    ask.retried = true;
+                    ask.broken += 1;
                     waiting.push_front(ask);
                 }
                 Unavailable::Away

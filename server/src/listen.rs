@@ -41,7 +41,10 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Runs the server until SIGTERM or Ctrl-C.
 pub fn run(config: Config) -> Result<()> {
     let runtime = runtime().map_err(|error| cannot_start(error, "cannot start"))?;
-    LocalSet::new().block_on(&runtime, serve(config))
+    let served = LocalSet::new().block_on(&runtime, serve(config));
+    // A look-up of the database's name may still hang on a thread of its own: it is not waited for.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(config: Config) -> Result<()> {

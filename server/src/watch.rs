@@ -49,8 +49,14 @@ impl Watch {
     /// Looks for the first time. Fails if the database is there, but refuses or holds no catalogue.
     pub async fn begin(shared: &'static Shared) -> Result<Watch> {
         let mut watch = Watch { shared, session: None, started: false };
-        if let Some(absent) = watch.connect().await? {
-            tracing::warn!("waiting for the database: {}", absent.to_string().replace('\n', ";"));
+        match timeout(PATIENCE, watch.connect()).await {
+            Ok(connected) => {
+                if let Some(absent) = connected? {
+                    tracing::warn!("waiting for the database: {}", absent.to_string().replace('\n', ";"));
+                }
+            }
+            // Nobody waits for it: requests are answered meanwhile, and told that it is away.
+            Err(_) => tracing::warn!("waiting for the database: it is silent"),
         }
         watch.look().await;
         Ok(watch)

@@ -129,3 +129,25 @@ and	tabs","{every_control}","Ctrl",140
     }
     data
 }
+
+/// A session of a test's own, for locks that it holds and lets go of.
+pub(crate) struct Session {
+    runtime: tokio::runtime::Runtime,
+    client: tokio_postgres::Client,
+}
+
+impl Session {
+    pub(crate) fn open(database: &Database<'_>) -> Session {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let url = database.url();
+        let connect = tokio_postgres::connect(&url, tokio_postgres::NoTls);
+        let (client, connection) = runtime.block_on(connect).unwrap();
+        runtime.spawn(connection);
+        Session { runtime, client }
+    }
+
+    pub(crate) fn execute(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
+    }
+}

@@ -5,9 +5,15 @@
 
 mod catalogue;
 mod client;
+mod clients;
 mod contract;
+mod database_trouble;
+mod hammer;
 mod http;
+mod newload;
 mod openapi;
 mod reference;
 mod server;
+mod shutdown;
 mod smoke;
+mod start;

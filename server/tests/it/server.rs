@@ -6,12 +6,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, fs, thread};
 
 use atelier_base::testing::until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+
+use crate::client::get;
 
 /// Far beyond what anything here takes on a busy machine: whoever is still there hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -41,15 +43,11 @@ fn command(database_url: &str, arguments: &[&str]) -> Command {
     }
     command
         .env("DATABASE_URL", database_url)
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-            "--log-format",
-            "json",
-            "--threads",
-            "2",
+        .envs([
+            ("ATELIER_LISTEN", "127.0.0.1:0"),
+            ("ATELIER_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("ATELIER_LOG_FORMAT", "json"),
+            ("ATELIER_THREADS", "2"),
         ])
         .args(arguments)
         .stdin(Stdio::null())
@@ -78,7 +76,7 @@ pub(crate) fn refuses(database_url: &str, arguments: &[&str]) -> (i32, String) {
 }
 
 impl Server {
-    /// Starts it and waits until it listens; `arguments` may repeat those of the harness.
+    /// Starts it and waits until it listens; `arguments` come before what the harness has set.
     pub(crate) fn start(database_url: &str, arguments: &[&str]) -> Server {
         let mut child = command(database_url, arguments).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -100,6 +98,30 @@ impl Server {
     /// What it has logged so far: a JSON object a line.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// What it logs, also behind its end.
+    pub(crate) fn follow_log(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.log)
+    }
+
+    /// The value of a metric, named with its labels if it has any.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text = get(self.admin, "/metrics").text().to_owned();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+    }
+
+    /// Whether `/readyz` says that it is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        get(self.admin, "/readyz").status == 200
+    }
+
+    /// The most memory it has had so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
     /// Its process id.

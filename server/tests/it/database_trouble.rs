@@ -1,0 +1,419 @@
+//! A database that is away, ends sessions, hangs, or loses its catalogue: the server answers what it can, says 503 to
+//! the rest, and recovers by itself.
+
+use std::fs;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use atelier_base::testing::{Database, Server as Postgres, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::catalogue::{Session, example, generated, publish};
+use crate::client::{Connection, Response, get};
+use crate::hammer::hammer;
+use crate::server::Server;
+
+const PRODUCTS: u32 = 200;
+
+/// For the server's sessions in a database.
+const OF_SERVER: &str =
+    "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'atelier-server'";
+
+/// One for each of the harness's two threads, and the one that watches for new loads.
+const SESSIONS: usize = 3;
+
+fn sessions(database: &Database<'_>) -> usize {
+    database.query(&format!("SELECT pid {OF_SERVER}")).len()
+}
+
+fn product(number: u32) -> String {
+    format!("/products/{}", number % PRODUCTS + 1)
+}
+
+/// A 503 as promised: with the reason, and when to ask again.
+fn unavailable(response: &Response) -> Result<String, String> {
+    let json = response.header("content-type") == Some("application/problem+json");
+    if response.status != 503 || !json || response.header("retry-after") != Some("1") {
+        return Err(format!("{response:?}"));
+    }
+    Ok(response.json()["detail"].as_str().unwrap().to_owned())
+}
+
+/// What every answer in times of trouble must be.
+fn answered_or_unavailable(_: &str, response: &Response) -> Result<(), String> {
+    if response.status == 200 { Ok(()) } else { unavailable(response).map(drop) }
+}
+
+/// Waits until all threads of the server reach the database again: connections go to them in turn.
+fn until_served(server: &Server) {
+    static FRESH: AtomicU32 = AtomicU32::new(1);
+    let fresh = || format!("/products?page={}&count=999", FRESH.fetch_add(1, Ordering::Relaxed));
+    until("the database is asked again", || {
+        (0..8).all(|_| get(server.public, &fresh()).status == 200) && server.is_ready()
+    });
+}
+
+#[test]
+fn a_database_that_stops_or_crashes_under_load_is_missed_and_found_again() {
+    let postgres = Postgres::start(&[]);
+    let database = postgres.database();
+    publish(&database, generated(PRODUCTS, 1).path());
+    let mut server = Server::start(&database.url(), &[]);
+    let cached = get(server.public, "/products/1/styles");
+    let mut fresh = 0;
+    for end in [Postgres::stop, Postgres::kill] {
+        let target = |number| format!("/products?page={}&count=1", number + 1);
+        let mut during = |tally: &crate::hammer::Tally| {
+            tally.wait_for(20, 200);
+            end(&postgres);
+            until("/readyz tells", || !server.is_ready());
+            for _ in 0..20 {
+                assert_eq!(get(server.public, "/products/1/styles").body, cached.body);
+                fresh += 1;
+                let answer = get(server.public, &format!("/products?ids={fresh}"));
+                // Not because it took too long: nobody is kept waiting.
+                assert_eq!(unavailable(&answer).unwrap(), "the database cannot be reached at the moment");
+            }
+            tally.wait_for(20, 503);
+            postgres.start_again();
+            until_served(&server);
+            fresh += 1;
+            tally.wait_for(20, 200);
+        };
+        let seen = hammer(server.public, target, answered_or_unavailable, |tally| during(tally));
+        assert!(seen.wrong.is_empty() && seen.slowest < Duration::from_secs(30), "{seen:?}");
+        for _ in 0..50 {
+            fresh += 1;
+            assert_eq!(get(server.public, &format!("/products?ids={fresh}")).status, 200);
+        }
+        assert!(server.runs());
+    }
+    // One of its processes crashes: PostgreSQL ends all sessions, and starts again by itself.
+    let seen = hammer(
+        server.public,
+        |number| format!("/products?page={}&count=2", number + 1),
+        answered_or_unavailable,
+        |tally| {
+            tally.wait_for(20, 200);
+            drop(Stopped::signal(&database, Signal::SIGKILL));
+            until("all sessions are gone", || !server.is_ready());
+            until_served(&server);
+            tally.wait_for(20, 200);
+        },
+    );
+    assert!(seen.wrong.is_empty(), "{seen:?}");
+    assert!(server.metric("atelier_database_reconnects_total") >= 3);
+}
+
+#[test]
+fn sessions_that_are_ended_one_by_one_fail_no_request() {
+    let database = Postgres::shared().database();
+    publish(&database, generated(PRODUCTS, 1).path());
+    let server = Server::start(&database.url(), &["--cache-bytes", "0"]);
+    let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
+        for _ in 0..8 {
+            until("all sessions are there", || sessions(&database) == SESSIONS);
+            // The one that was used last: it is busy, or is about to be.
+            database.execute(&format!(
+                "SELECT pg_terminate_backend(pid) {OF_SERVER} ORDER BY query_start DESC LIMIT 1"
+            ));
+            tally.wait_for(20, 200);
+        }
+    });
+    assert!(seen.wrong.is_empty() && seen.statuses.len() == 1, "{seen:?}");
+}
+
+#[test]
+fn sessions_that_are_ended_all_at_once_fail_no_request() {
+    let database = Postgres::shared().database();
+    publish(&database, generated(PRODUCTS, 1).path());
+    let server = Server::start(&database.url(), &["--cache-bytes", "0"]);
+    let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
+        for _ in 0..8 {
+            until("all sessions are there", || sessions(&database) == SESSIONS);
+            database.execute(&format!("SELECT pg_terminate_backend(pid) {OF_SERVER}"));
+            tally.wait_for(20, 200);
+        }
+    });
+    // A machine that is so busy that nobody reconnects within a quarter of a second gives 503.
+    assert!(seen.wrong.is_empty(), "{seen:?}");
+    let (answered, refused) = (seen.statuses[&200], seen.statuses.get(&503).copied().unwrap_or_default());
+    assert!(refused * 10 < answered, "{seen:?}");
+}
+
+/// Processes that are stopped, and go on when this is dropped.
+struct Stopped(Vec<Pid>);
+
+impl Stopped {
+    fn stop(database: &Database<'_>) -> Stopped {
+        Self::signal(database, Signal::SIGSTOP)
+    }
+
+    fn signal(database: &Database<'_>, signal: Signal) -> Stopped {
+        let pids = database.query(&format!("SELECT pid {OF_SERVER}"));
+        let pids: Vec<Pid> =
+            pids.iter().map(|row| Pid::from_raw(row[0].as_ref().unwrap().parse().unwrap())).collect();
+        for pid in &pids {
+            kill(*pid, signal).unwrap();
+        }
+        Stopped(pids)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill(*pid, Signal::SIGCONT);
+        }
+    }
+}
+
+#[test]
+fn a_database_that_hangs_is_given_up_in_time_and_replaced() {
+    let postgres = Postgres::start(&[]);
+    let database = postgres.database();
+    publish(&database, generated(PRODUCTS, 1).path());
+    let server = Server::start(&database.url(), &["--request-timeout", "1s"]);
+    until_served(&server);
+    let cached = get(server.public, "/products/1");
+    let hanging = Stopped::stop(&database);
+    let answer = get(server.public, "/products/2");
+    assert_eq!(unavailable(&answer).unwrap(), "the answer took too long");
+    assert_eq!(get(server.public, "/products/1").body, cached.body);
+    until("/readyz tells", || !server.is_ready());
+    // The sessions that hang are given up for others.
+    until("it is answered again", || {
+        (3..40).all(|id| get(server.public, &format!("/products/{id}")).status == 200) && server.is_ready()
+    });
+    drop(hanging);
+    until("the sessions that hung have ended", || sessions(&database) == SESSIONS);
+    assert_eq!(get(server.public, "/products/2").status, 200);
+
+    // Not even a new connection is answered.
+    let postmaster = fs::read_to_string(postgres.dir().join("data/postmaster.pid")).unwrap();
+    let postmaster = Pid::from_raw(postmaster.lines().next().unwrap().parse().unwrap());
+    let mut hanging = Stopped::stop(&database);
+    kill(postmaster, Signal::SIGSTOP).unwrap();
+    hanging.0.push(postmaster);
+    until("/readyz tells", || !server.is_ready());
+    for id in 50..54 {
+        unavailable(&get(server.public, &format!("/products/{id}"))).unwrap();
+    }
+    assert_eq!(get(server.public, "/products/1").body, cached.body);
+    drop(hanging);
+    until_served(&server);
+}
+
+#[test]
+fn a_database_that_is_full_is_waited_for() {
+    let postgres = Postgres::start(&[("max_connections", "5"), ("superuser_reserved_connections", "0")]);
+    let database = postgres.database();
+    publish(&database, generated(PRODUCTS, 1).path());
+    let others: Vec<Session> = (0..5).map(|_| Session::open(&database)).collect();
+    let server = Server::start(&database.url(), &["--threads", "1"]);
+    unavailable(&get(server.public, "/products/1")).unwrap();
+    drop(others);
+    until_served(&server);
+}
+
+#[test]
+fn more_requests_than_may_wait_are_refused_at_once() {
+    const CLIENTS: usize = 1400;
+    rlimit::increase_nofile_limit(8192).unwrap();
+    let postgres = Postgres::start(&[]);
+    let database = postgres.database();
+    publish(&database, generated(PRODUCTS, 1).path());
+    // No cache: where there is one, those who want the same wait for the same.
+    let arguments = ["--request-timeout", "2s", "--cache-bytes", "0", "--threads", "1"];
+    let server = Server::start(&database.url(), &arguments);
+    until_served(&server);
+    let hanging = Stopped::stop(&database);
+    let mut connections: Vec<Connection> = (0..CLIENTS).map(|_| Connection::open(server.public)).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        let target = product(number as u32);
+        connection.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
+    }
+    let reasons: Vec<String> = (connections.iter_mut())
+        .filter_map(|connection| {
+            let answer = connection.receive(false).unwrap();
+            // Those who have waited until the sessions were replaced.
+            (answer.status != 200).then(|| unavailable(&answer).unwrap())
+        })
+        .collect();
+    let full = reasons.iter().filter(|reason| reason.contains("more requests than it can answer")).count();
+    assert!(full > 0 && full < CLIENTS, "{full} of {} 503s", reasons.len());
+    drop(hanging);
+    until_served(&server);
+    assert!(
+        connections
+            .iter_mut()
+            .all(|connection| { connection.request("GET", "/products/4", &[]).unwrap().status == 200 })
+    );
+}
+
+#[test]
+fn a_statement_that_takes_too_long_is_ended_and_others_are_answered() {
+    let database = Postgres::shared().database();
+    publish(&database, generated(PRODUCTS, 1).path());
+    let server = Server::start(&database.url(), &["--request-timeout", "1s"]);
+    until_served(&server);
+    let locker = Session::open(&database);
+    locker.execute("BEGIN; LOCK TABLE atelier.styles IN ACCESS EXCLUSIVE MODE");
+    let slow = get(server.public, "/products/1/styles");
+    assert_eq!(unavailable(&slow).unwrap(), "the answer took too long");
+    assert_eq!(get(server.public, "/products/1").status, 200);
+    assert!(server.is_ready());
+    locker.execute("ROLLBACK");
+    until("it is answered", || get(server.public, "/products/1/styles").status == 200);
+}
+
+#[test]
+fn a_database_that_is_away_at_the_start_is_waited_for() {
+    let postgres = Postgres::start(&[]);
+    let (database, empty) = (postgres.database(), postgres.database());
+    publish(&database, generated(PRODUCTS, 1).path());
+    postgres.stop();
+    let server = Server::start(&database.tcp_url(), &[]);
+    let of_nothing = Server::start(&empty.tcp_url(), &[]);
+    let stopped = Server::start(&database.tcp_url(), &[]);
+    for server in [&server, &of_nothing] {
+        let answer = get(server.public, "/products/1");
+        assert_eq!(unavailable(&answer).unwrap(), "the database cannot be reached at the moment");
+        assert_eq!(get(server.admin, "/livez").status, 200);
+        assert_eq!(get(server.admin, "/readyz").status, 503);
+    }
+    stopped.signal(Signal::SIGTERM);
+    assert_eq!(stopped.wait().code(), Some(0));
+    assert!(server.log().contains("waiting for the database"), "{}", server.log());
+    postgres.start_again();
+    until_served(&server);
+    // As if it had been there at the start.
+    assert_eq!(of_nothing.wait().code(), Some(4));
+}
+
+#[test]
+fn a_database_that_is_silent_at_the_start_keeps_nobody_waiting() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let url = format!("postgresql://reader@127.0.0.1:{port}/shop?sslmode=disable&connect_timeout=3600");
+    let server = Server::start(&url, &[]);
+    let answer = get(server.public, "/products/1");
+    assert_eq!(unavailable(&answer).unwrap(), "the database cannot be reached at the moment");
+    assert!(!server.is_ready());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_catalogue_may_come_go_and_come_again() {
+    let database = Postgres::shared().database();
+    database.execute(include_str!("../../../schema.sql"));
+    let mut server = Server::start(&database.url(), &[]);
+    assert_eq!(get(server.admin, "/readyz").text(), "not ready: no load is published\n");
+    let answer = get(server.public, "/products/1");
+    assert_eq!(unavailable(&answer).unwrap(), "no catalogue is published yet");
+
+    let first = publish(&database, &example());
+    until_served(&server);
+    assert_eq!(get(server.public, "/products?page=1").status, 200);
+    database.execute("DROP SCHEMA atelier CASCADE");
+    until("/readyz tells", || !server.is_ready());
+    assert_eq!(get(server.public, "/products?page=1").status, 200, "it is cached");
+    unavailable(&get(server.public, "/products?page=2")).unwrap();
+
+    let second = publish(&database, &example());
+    until("the new load is served", || {
+        get(server.public, "/products?page=1").header("etag") == Some(&format!("W/\"{second}\""))
+    });
+    until_served(&server);
+    assert_ne!(first, second);
+    assert!(server.runs());
+}
+
+#[test]
+fn it_needs_no_more_rights_than_the_loader_grants_to_its_reader() {
+    let postgres = Postgres::shared();
+    let database = postgres.database();
+    publish(&database, &example());
+    postgres.create_role("least_rights", "secret");
+    postgres.execute("GRANT atelier_reader TO least_rights");
+    let server = Server::start(&database.url_of("least_rights", "secret"), &["--cache-bytes", "0"]);
+    let asks = |server: &Server| {
+        for target in ["/products", "/products?ids=1,2", "/products/1/profile", "/products/1/styles"] {
+            assert_eq!(get(server.public, target).status, 200, "{target}");
+        }
+    };
+    asks(&server);
+    let next = publish(&database, &example());
+    until("the new load is served", || {
+        get(server.public, "/products").header("etag") == Some(&format!("W/\"{next}\""))
+    });
+    asks(&server);
+}
+
+#[test]
+fn of_several_hosts_one_is_enough() {
+    let (first, second) = (Postgres::start(&[]), Postgres::start(&[]));
+    let (database, copy) = (first.database(), second.database());
+    let data = generated(PRODUCTS, 1);
+    let load = publish(&database, data.path());
+    publish(&copy, data.path());
+    // As a standby: the same load, in a database of the same name, for the same role.
+    copy.execute(&format!("UPDATE atelier.load SET load_id = '{load}'"));
+    copy.execute(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", copy.name()));
+    first.execute(&format!("ALTER DATABASE {} RENAME TO {}", database.name(), copy.name()));
+    for postgres in [&first, &second] {
+        postgres.create_role("reader", "secret");
+        postgres.execute("GRANT atelier_reader TO reader");
+    }
+    let url = format!(
+        "host=127.0.0.1,127.0.0.1 port={},{} user=reader password=secret dbname={} sslmode=disable",
+        first.port(),
+        second.port(),
+        copy.name()
+    );
+    let reads_only = Server::start(&format!("{url} target_session_attrs=read-only"), &[]);
+    assert_eq!(get(reads_only.public, "/products/1").status, 200);
+    until("all sessions are on the standby", || sessions(&copy) == SESSIONS);
+    drop(reads_only);
+    until("they are gone", || sessions(&copy) == 0);
+
+    first.stop();
+    let servers = [
+        Server::start(&url, &["--cache-bytes", "0"]),
+        Server::start(&format!("{url} load_balance_hosts=random"), &["--cache-bytes", "0"]),
+    ];
+    for server in &servers {
+        let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
+            tally.wait_for(20, 200);
+            first.start_again();
+            second.stop();
+            until_served(server);
+            tally.wait_for(20, 200);
+            second.start_again();
+            first.stop();
+            until_served(server);
+            tally.wait_for(20, 200);
+        });
+        assert!(seen.wrong.is_empty(), "{seen:?}");
+    }
+}
+
+#[test]
+fn connections_to_the_database_are_encrypted_where_the_url_says_so() {
+    let postgres = Postgres::shared();
+    let database = postgres.database();
+    publish(&database, &example());
+    let url =
+        format!("{}&sslrootcert={}", database.tls_url("verify-full"), postgres.ca_certificate().display());
+    let server = Server::start(&url, &[]);
+    assert_eq!(get(server.public, "/products/1").status, 200);
+    until("all sessions are there", || sessions(&database) == SESSIONS);
+    let ssl = database.query(
+        "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+         WHERE datname = current_database() AND application_name = 'atelier-server'",
+    );
+    assert_eq!(ssl[0][0].as_deref(), Some("t"));
+}

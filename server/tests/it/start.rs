@@ -1,0 +1,80 @@
+//! A start that is refused: the exit code, and a message that says what, where and what to do.
+
+use std::net::TcpListener;
+
+use atelier_base::testing::Server as Postgres;
+
+use crate::catalogue::{example, publish};
+use crate::server::refuses;
+
+const SCHEMA: &str = include_str!("../../../schema.sql");
+
+/// Runs the program and looks for `telling` in what it says; a secret is not among it.
+fn refused(url: &str, arguments: &[&str], code: i32, telling: &[&str]) {
+    let (exit, said) = refuses(url, arguments);
+    assert_eq!(exit, code, "{arguments:?}: {said}");
+    for telling in telling {
+        assert!(said.contains(telling), "{telling} is not in: {said}");
+    }
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn a_database_without_a_catalogue_is_refused() {
+    let postgres = Postgres::shared();
+    for (sql, telling) in [
+        (String::new(), ["there is no catalogue in", "atelier-etl load"]),
+        (format!("{SCHEMA}; DROP TABLE skus"), ["there is no catalogue in", "atelier-etl load"]),
+        (format!("{SCHEMA}; DROP TABLE load"), ["there is no catalogue in", "atelier-etl load"]),
+        (
+            format!("{SCHEMA}; ALTER TABLE photos DROP COLUMN thumbnail_url"),
+            ["no catalogue of this version", "load it again"],
+        ),
+    ] {
+        let database = postgres.database();
+        database.execute(&sql);
+        refused(&database.url(), &[], 4, &[telling[0], telling[1], database.name(), "because: "]);
+    }
+}
+
+#[test]
+fn a_database_that_does_not_let_it_in_is_named() {
+    let postgres = Postgres::shared();
+    let database = postgres.database();
+    publish(&database, &example());
+    postgres.create_role("start_nobody", "secret");
+    let url = database.url_of("start_nobody", "secret");
+    let name = database.name();
+    refused(&url, &[], 4, &["may not read the catalogue", name, "GRANT atelier_reader"]);
+    let wrong = database.url_of("start_nobody", "other");
+    refused(&wrong, &[], 4, &["cannot connect", name, "check the password"]);
+    let missing = url.replace(name, "no_such_database");
+    refused(&missing, &[], 4, &["cannot connect", "no_such_database", "createdb"]);
+    // The certificate is signed by an authority that this machine does not know.
+    refused(&database.tls_url("verify-full"), &[], 4, &["cannot connect", name, "sslrootcert"]);
+}
+
+#[test]
+fn a_command_line_that_cannot_be_is_refused() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let url = "postgresql://reader:secret@127.0.0.1/shop";
+    for (url, arguments, telling) in [
+        ("", &[][..], "--database-url"),
+        ("mysql://reader:secret@db/shop", &[], "--database-url"),
+        ("postgresql://reader:secret@db:port/shop", &[], "--database-url"),
+        (url, &["--listen", &taken], "--listen"),
+        (url, &["--listen", &taken], "another program listens there"),
+        (url, &["--admin-listen", &taken], "--admin-listen"),
+        (url, &["--listen", "192.0.2.1:80"], "--listen"),
+        (url, &["--listen", "here"], "--listen"),
+        (url, &["--cache-bytes", "much"], "--cache-bytes"),
+        (url, &["--request-timeout", "0s"], "--request-timeout"),
+        (url, &["--threads", "4", "--db-connections", "2"], "--db-connections"),
+        (url, &["--max-connections", "1000000"], "--max-connections"),
+        (url, &["--no-such-flag"], "--no-such-flag"),
+        (url, &["argument"], "argument"),
+    ] {
+        refused(url, arguments, 2, &[telling]);
+    }
+}
