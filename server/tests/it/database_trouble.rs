@@ -107,40 +107,40 @@ fn a_database_that_stops_or_crashes_under_load_is_missed_and_found_again() {
     assert!(server.metric("atelier_database_reconnects_total") >= 3);
 }
 
-#[test]
-fn sessions_that_are_ended_one_by_one_fail_no_request() {
-    let database = Postgres::shared().database();
-    publish(&database, generated(PRODUCTS, 1).path());
-    let server = Server::start(&database.url(), &["--cache-bytes", "0"]);
-    let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
-        for _ in 0..8 {
-            until("all sessions are there", || sessions(&database) == SESSIONS);
-            // The one that was used last: it is busy, or is about to be.
-            database.execute(&format!(
-                "SELECT pg_terminate_backend(pid) {OF_SERVER} ORDER BY query_start DESC LIMIT 1"
-            ));
-            tally.wait_for(20, 200);
-        }
+/// Ends sessions of the server, and waits until others are there in their place and at work: a request whose session is
+/// ended a second time may be refused.
+fn end_sessions(database: &Database<'_>, server: &Server, which: &str) {
+    let list = || database.query(&format!("SELECT pid {OF_SERVER}"));
+    until("all sessions are there", || list().len() == SESSIONS);
+    let ended = database.query(&format!("SELECT pid, pg_terminate_backend(pid) {OF_SERVER} {which}"));
+    until("others are there", || {
+        let now = list();
+        now.len() == SESSIONS && now.iter().all(|row| ended.iter().all(|ended| ended[0] != row[0]))
     });
-    assert!(seen.wrong.is_empty() && seen.statuses.len() == 1, "{seen:?}");
+    until_served(server);
 }
 
 #[test]
-fn sessions_that_are_ended_all_at_once_fail_no_request() {
+fn sessions_that_are_ended_fail_no_request() {
     let database = Postgres::shared().database();
     publish(&database, generated(PRODUCTS, 1).path());
     let server = Server::start(&database.url(), &["--cache-bytes", "0"]);
-    let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
-        for _ in 0..8 {
-            until("all sessions are there", || sessions(&database) == SESSIONS);
-            database.execute(&format!("SELECT pg_terminate_backend(pid) {OF_SERVER}"));
-            tally.wait_for(20, 200);
-        }
-    });
-    // A machine that is so busy that nobody reconnects within a quarter of a second gives 503.
-    assert!(seen.wrong.is_empty(), "{seen:?}");
-    let (answered, refused) = (seen.statuses[&200], seen.statuses.get(&503).copied().unwrap_or_default());
-    assert!(refused * 10 < answered, "{seen:?}");
+    // The one that was used last is busy, or is about to be.
+    for which in ["ORDER BY query_start DESC LIMIT 1", ""] {
+        let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
+            for _ in 0..5 {
+                end_sessions(&database, &server, which);
+                tally.wait_for(20, 200);
+            }
+        });
+        assert!(seen.wrong.is_empty(), "{seen:?}");
+        // A machine that is so busy that nobody reconnects within a quarter of a second gives 503.
+        let (answered, refused) = (seen.statuses[&200], seen.statuses.get(&503).copied().unwrap_or_default());
+        assert!(
+            refused == 0 || seen.slowest > Duration::from_millis(200) && refused * 10 < answered,
+            "{seen:?}"
+        );
+    }
 }
 
 /// Processes that are stopped, and go on when this is dropped.
