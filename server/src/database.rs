@@ -325,7 +325,7 @@ impl Database {
                 // Reading is harmless to repeat. Were all connections cut, as many attempts fail, and the next one
                 // is on a new connection.
                 let connections = self.shared.config.db_connections;
-                let (again, over) = job.into_iter().partition(|ask| ask.broken < connections);
+                let (again, over) = job.into_iter().partition(|ask| ask.broken <= connections);
                 job = over;
                 let mut waiting = self.waiting.borrow_mut();
                 for mut ask in Vec::into_iter(again).rev() {
