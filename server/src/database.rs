@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Between two attempts to connect: from the first, doubled up to the second.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// PostgreSQL ends a statement at the request time-out. A connection on which nothing has come this much later is dead.
 const SILENCE: Duration = Duration::from_secs(1);
