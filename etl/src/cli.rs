@@ -31,6 +31,8 @@ pub enum Command {
     Generate(Generate),
     /// Show what is published: load id, when, rows, sizes
     Status(Status),
+    /// Publish the kept previous load again; the one published now is kept in its place
+    Rollback(Rollback),
 }
 
 /// Where the files are and how they are read.
@@ -76,7 +78,7 @@ pub struct Load {
     /// Database.
     #[command(flatten)]
     pub database: Database,
-    /// Keep the catalogue published so far as the schema atelier_previous
+    /// Keep the catalogue published so far as the schema atelier_previous, for rollback
     #[arg(long, env = "ATELIER_KEEP_PREVIOUS")]
     pub keep_previous: bool,
 }
@@ -109,6 +111,14 @@ pub struct Generate {
 /// `status`
 #[derive(Args, Debug)]
 pub struct Status {
+    /// Database.
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// `rollback`
+#[derive(Args, Debug)]
+pub struct Rollback {
     /// Database.
     #[command(flatten)]
     pub database: Database,

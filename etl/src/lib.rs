@@ -25,8 +25,10 @@ pub mod copy;
 mod lanes;
 pub mod load;
 pub mod publish;
+pub mod rollback;
 pub mod schema;
 pub mod session;
+pub mod signature;
 pub mod status;
 
 pub mod progress;

@@ -23,9 +23,6 @@ use crate::tables::TABLES;
 /// How often the database is asked how far its indexes are.
 const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often an interrupted publishing is asked to stop.
-const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
-
 /// How often the clean-up tries to drop what is staged.
 const CLEAN_UP_TRIES: usize = 3;
 
@@ -181,8 +178,6 @@ impl Load<'_> {
         }
     }
 
-    /// Publishing waits for the locks of others, and so can be interrupted. Whether the load is published then is for
-    /// the database to say.
     async fn publish(
         &self,
         mut report: Report,
@@ -190,25 +185,14 @@ impl Load<'_> {
         interrupt: impl Future<Output = ()>,
     ) -> Result<Report> {
         let begin = Instant::now();
-        let mut publishing = pin!(async {
+        let publishing = async {
             let mut warnings = Vec::from_iter(publish::publish(self.control).await?);
             if !options.keep_previous {
                 warnings.extend(publish::drop_previous(self.control).await);
             }
             Ok(warnings)
-        });
-        let warnings = tokio::select! {
-            warnings = &mut publishing => warnings?,
-            () = interrupt => loop {
-                // Again and again: a request that comes between two statements cancels nothing.
-                self.control.canceller().cancel().await;
-                if let Ok(published) = timeout(CANCEL_INTERVAL, &mut publishing).await {
-                    // On a lost connection it is for the database to say what has happened: its error says so.
-                    let lost = self.control.client.is_closed();
-                    break published.map_err(|error| if lost { error } else { Error::interrupted() })?;
-                }
-            },
         };
+        let warnings = publish::interruptible(self.control, publishing, interrupt).await?;
         report.warnings.extend(warnings);
         report.stages.publish = begin.elapsed().as_secs_f64();
         report.seconds = self.begin.elapsed().as_secs_f64();

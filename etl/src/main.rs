@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use atelier_etl::cli::{self, Cli, Command};
 use atelier_etl::options::{Database, Input};
 use atelier_etl::report::{Report, grouped};
-use atelier_etl::{generate, load, scan, status};
+use atelier_etl::{generate, load, rollback, scan, status};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -34,6 +34,10 @@ fn run(command: Command) -> Result<()> {
             Command::Generate(typed) => until_interrupted(move || generate_files(&typed)).await,
             Command::Status(typed) => {
                 say(&status::status(&Database::resolve(&typed.database)?).await?);
+                Ok(())
+            }
+            Command::Rollback(typed) => {
+                say(&rollback::rollback(&Database::resolve(&typed.database)?, interrupt()).await?);
                 Ok(())
             }
         }

@@ -6,6 +6,7 @@ mod disk;
 mod gate;
 mod input;
 mod middle;
+mod rollback;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,5 +11,6 @@ mod failures;
 mod loads;
 mod published;
 mod records;
+mod rollback;
 mod run;
 mod schema;
