@@ -23,7 +23,7 @@ Exit codes: 0 done, 2 usage, 3 the input was not accepted, 4 the database failed
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Load the six files and publish them at once; the published catalogue is served until then
+    /// Load the six files and publish them at once, unless they are what is published; that is served until then
     Load(Load),
     /// Read and check the six files; needs no database
     Check(Check),
@@ -81,6 +81,9 @@ pub struct Load {
     /// Keep the catalogue published so far as the schema atelier_previous, for rollback
     #[arg(long, env = "ATELIER_KEEP_PREVIOUS")]
     pub keep_previous: bool,
+    /// Load even if these very files are what is published
+    #[arg(long, env = "ATELIER_FORCE")]
+    pub force: bool,
 }
 
 /// `check`

@@ -30,6 +30,7 @@ pub mod schema;
 pub mod session;
 pub mod signature;
 pub mod status;
+pub mod unchanged;
 
 pub mod progress;
 pub mod report;

@@ -51,7 +51,17 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
     let database = Database::resolve(&typed.database)?;
     let mut input = Input::resolve(&typed.input)?;
     let options = load::Options { keep_previous: typed.keep_previous };
-    let (report, verdict) = load::load(&mut input, &database, &options, interrupt()).await?;
+    let (report, verdict) = match typed.force {
+        true => load::load(&mut input, &database, &options, interrupt()).await?,
+        false => load::load_if_changed(&mut input, &database, &options, interrupt()).await?,
+    };
+    if report.unchanged {
+        say(&format!(
+            "nothing to load: the files are those of load {}, which is published; --force loads them again\n",
+            report.load_id.as_deref().unwrap_or_default()
+        ));
+        return write(&mut input, &report);
+    }
     let written = show(&mut input, &report);
     verdict?;
     let stages = &report.stages;
@@ -96,6 +106,10 @@ fn generate_files(typed: &cli::Generate) -> Result<()> {
 /// what has been done.
 fn show(input: &mut Input, report: &Report) -> Result<()> {
     say(&report.summary());
+    write(input, report)
+}
+
+fn write(input: &mut Input, report: &Report) -> Result<()> {
     input.report.as_mut().map_or(Ok(()), |output| report.write(output))
 }
 

@@ -162,10 +162,14 @@ impl Limit {
 
     /// Whether a file with this outcome has more rejects than allowed.
     pub fn exceeded_by(self, outcome: &Outcome) -> bool {
-        let rejected = outcome.rejected.total();
+        self.is_exceeded(outcome.read, outcome.rejected.total())
+    }
+
+    /// Whether a file with so many rows has more rejects than allowed.
+    pub fn is_exceeded(self, read: u64, rejected: u64) -> bool {
         match self {
             Limit::Rows(most) => rejected > most,
-            Limit::Share(share) => rejected as f64 > outcome.read as f64 * share,
+            Limit::Share(share) => rejected as f64 > read as f64 * share,
         }
     }
 }

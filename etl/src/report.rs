@@ -22,6 +22,8 @@ pub struct Report {
     pub version: &'static str,
     /// Id of the load that is published now; null if none was.
     pub load_id: Option<String>,
+    /// The files are those of the load that is published: nothing was loaded, and `tables` is empty.
+    pub unchanged: bool,
     /// From start to end.
     pub seconds: f64,
     /// How long each stage took, in their order.

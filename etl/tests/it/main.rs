@@ -14,3 +14,4 @@ mod records;
 mod rollback;
 mod run;
 mod schema;
+mod unchanged;

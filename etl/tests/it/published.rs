@@ -123,10 +123,11 @@ fn the_previous_load_is_kept_on_demand_and_dropped_by_the_next() {
 
     let first = load(&database, catalogue.path(), &["--keep-previous"]).succeeded();
     assert_eq!(schemas(), "atelier");
-    let second = load(&database, catalogue.path(), &["--keep-previous"]).succeeded();
+    let again = ["--keep-previous", "--force"];
+    let second = load(&database, catalogue.path(), &again).succeeded();
     assert_eq!((schemas(), kept()), ("atelier atelier_previous".into(), seen(&first).0));
     assert!(status().contains("previous  kept, as the schema atelier_previous\n"), "{}", status());
-    let third = load(&database, catalogue.path(), &["--keep-previous"]).succeeded();
+    let third = load(&database, catalogue.path(), &again).succeeded();
     assert_eq!((schemas(), kept()), ("atelier atelier_previous".into(), seen(&second).0));
 
     let fourth = load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
