@@ -31,6 +31,8 @@ pub enum Command {
     Generate(Generate),
     /// Show what is published: load id, when, rows, sizes
     Status(Status),
+    /// Read the published tables back and compare their content with what was loaded
+    Verify(Verify),
     /// Publish the kept previous load again; the one published now is kept in its place
     Rollback(Rollback),
 }
@@ -117,6 +119,20 @@ pub struct Status {
     /// Database.
     #[command(flatten)]
     pub database: Database,
+}
+
+/// `verify`
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// Database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Tables read at a time, each on a connection of its own [default: the number of cores]
+    #[arg(long, value_name = "N", env = "ATELIER_JOBS")]
+    pub jobs: Option<usize>,
+    /// Write what was found to FILE as JSON
+    #[arg(long, value_name = "FILE", env = "ATELIER_REPORT")]
+    pub report: Option<PathBuf>,
 }
 
 /// `rollback`

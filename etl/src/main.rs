@@ -8,9 +8,9 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use atelier_etl::cli::{self, Cli, Command};
-use atelier_etl::options::{Database, Input};
+use atelier_etl::options::{Database, Input, Verify};
 use atelier_etl::report::{Report, grouped};
-use atelier_etl::{generate, load, rollback, scan, status};
+use atelier_etl::{generate, load, rollback, scan, status, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -36,6 +36,7 @@ fn run(command: Command) -> Result<()> {
                 say(&status::status(&Database::resolve(&typed.database)?).await?);
                 Ok(())
             }
+            Command::Verify(typed) => verify_catalogue(&typed).await,
             Command::Rollback(typed) => {
                 say(&rollback::rollback(&Database::resolve(&typed.database)?, interrupt()).await?);
                 Ok(())
@@ -79,6 +80,21 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
     written
 }
 
+async fn verify_catalogue(typed: &cli::Verify) -> Result<()> {
+    let mut options = Verify::resolve(typed)?;
+    let (report, verdict) = verify::verify(&options, interrupt()).await?;
+    say(&report.summary());
+    let written = options.report.as_mut().map_or(Ok(()), |output| output.write(&report));
+    verdict?;
+    say(&format!(
+        "what is published is what load {} loaded; {:.1} s, peak memory {} MB\n",
+        report.load_id,
+        report.seconds,
+        report.peak_rss_bytes / 1_000_000
+    ));
+    written
+}
+
 fn check_files(typed: &cli::Check) -> Result<()> {
     let mut input = Input::resolve(&typed.input)?;
     let (report, verdict) = scan::check(&input)?;
@@ -110,7 +126,7 @@ fn show(input: &mut Input, report: &Report) -> Result<()> {
 }
 
 fn write(input: &mut Input, report: &Report) -> Result<()> {
-    input.report.as_mut().map_or(Ok(()), |output| report.write(output))
+    input.report.as_mut().map_or(Ok(()), |output| output.write(report))
 }
 
 /// Runs work that blocks, and gives up on it when the user does: it holds nothing that has to be put away.

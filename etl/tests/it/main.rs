@@ -15,3 +15,4 @@ mod rollback;
 mod run;
 mod schema;
 mod unchanged;
+mod verify;
