@@ -23,7 +23,7 @@ Exit codes: 0 done, 2 usage, 3 the input was not accepted, 4 the database failed
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Load the six files and publish them at once; the published catalogue is served until then
+    /// Load the six files and publish them at once, unless they are what is published; that is served until then
     Load(Load),
     /// Read and check the six files; needs no database
     Check(Check),
@@ -31,6 +31,10 @@ pub enum Command {
     Generate(Generate),
     /// Show what is published: load id, when, rows, sizes
     Status(Status),
+    /// Read the published tables back and compare their content with what was loaded
+    Verify(Verify),
+    /// Publish the kept previous load again; the one published now is kept in its place
+    Rollback(Rollback),
 }
 
 /// Where the files are and how they are read.
@@ -76,9 +80,12 @@ pub struct Load {
     /// Database.
     #[command(flatten)]
     pub database: Database,
-    /// Keep the catalogue published so far as the schema atelier_previous
+    /// Keep the catalogue published so far as the schema atelier_previous, for rollback
     #[arg(long, env = "ATELIER_KEEP_PREVIOUS")]
     pub keep_previous: bool,
+    /// Load even if these very files are what is published
+    #[arg(long, env = "ATELIER_FORCE")]
+    pub force: bool,
 }
 
 /// `check`
@@ -109,6 +116,28 @@ pub struct Generate {
 /// `status`
 #[derive(Args, Debug)]
 pub struct Status {
+    /// Database.
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// `verify`
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// Database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Tables read at a time, each on a connection of its own [default: the number of cores]
+    #[arg(long, value_name = "N", env = "ATELIER_JOBS")]
+    pub jobs: Option<usize>,
+    /// Write what was found to FILE as JSON
+    #[arg(long, value_name = "FILE", env = "ATELIER_REPORT")]
+    pub report: Option<PathBuf>,
+}
+
+/// `rollback`
+#[derive(Args, Debug)]
+pub struct Rollback {
     /// Database.
     #[command(flatten)]
     pub database: Database,

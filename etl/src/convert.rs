@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::check::{Checker, Row};
 use crate::defect::{Code, Counts, Fault, Mended, Reject, Repair};
+use crate::digest::ContentDigest;
 use crate::encode;
 use crate::excerpt::{excerpt, excerpt_of_end};
 use crate::parse::{Lines, Record, Records};
@@ -41,8 +41,8 @@ pub struct Converted {
     pub repaired: Counts,
     /// The first of them.
     pub mended: Vec<Mended>,
-    /// Sum of the XXH3 digests (128 bits) of the encoded rows: the same in whatever order they stand.
-    pub digest: u128,
+    /// Of the accepted rows as they are encoded.
+    pub digest: ContentDigest,
     /// An accepted id has no position: the file is not the one that was scanned.
     pub unknown_id: Option<u32>,
     chunk: Chunk,
@@ -90,7 +90,7 @@ impl Converter {
             rejects: Vec::new(),
             repaired: Counts::default(),
             mended: Vec::new(),
-            digest: 0,
+            digest: ContentDigest::default(),
             unknown_id: None,
             rows: Vec::with_capacity(chunk.bytes.len() / 16),
             chunk: Chunk { bytes: Vec::new(), ..chunk },
@@ -134,7 +134,7 @@ impl Converter {
             if encode {
                 let start = out.encoded.len();
                 encode::row(&row.values[..columns], position, &mut out.encoded);
-                out.digest = out.digest.wrapping_add(xxh3_128(&out.encoded[start..]));
+                out.digest.add(&out.encoded[start..]);
             }
             if row.repairs != [false; 3] {
                 count_repairs(&mut out, &row, &record, lines.line_of(record.at));
@@ -191,7 +191,7 @@ impl Converted {
                 rows.push(RowKey { end: encoded.len() as u32, ..*row });
                 continue;
             }
-            self.digest = self.digest.wrapping_sub(xxh3_128(bytes));
+            self.digest.remove(bytes);
             let line = lines.line_of(row.at as usize);
             for &repair in Repair::ALL.iter().filter(|repair| row.repairs[repair.number()]) {
                 self.repaired.remove(repair);

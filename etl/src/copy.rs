@@ -142,7 +142,5 @@ impl Taker for Queue {
 }
 
 fn copy_statement(table: &Table) -> String {
-    let columns = table.columns.iter().map(|column| column.name).chain(table.ranked.then_some("position"));
-    let columns: Vec<&str> = columns.collect();
-    format!("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)", table.name, columns.join(", "))
+    format!("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)", table.name, table.encoded_columns())
 }

@@ -21,8 +21,8 @@ use crate::schema;
 use crate::session::Session;
 use crate::tables::{TABLES, Table, TableId};
 
-/// The order in which tables are copied: those that take longest first, so that the lanes end together.
-const LONGEST_FIRST: [TableId; 6] =
+/// The order in which tables are copied and read back: those that take longest first, so that the lanes end together.
+pub(crate) const LONGEST_FIRST: [TableId; 6] =
     [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
 
 /// Memory for sorting an index's entries: with less, large indexes are sorted on the disk.

@@ -8,7 +8,9 @@ pub mod tables;
 
 pub mod check;
 pub mod convert;
+pub mod decode;
 pub mod defect;
+pub mod digest;
 pub mod encode;
 pub mod excerpt;
 pub mod header;
@@ -25,9 +27,13 @@ pub mod copy;
 mod lanes;
 pub mod load;
 pub mod publish;
+pub mod rollback;
 pub mod schema;
 pub mod session;
+pub mod signature;
 pub mod status;
+pub mod unchanged;
+pub mod verify;
 
 pub mod progress;
 pub mod report;

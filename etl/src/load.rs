@@ -1,6 +1,7 @@
 //! A load from the first look to publishing. The first failure cancels everything; whatever happens, the published
 //! catalogue is touched by nothing but the one transaction that publishes.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -18,13 +19,12 @@ use crate::rejects::{self, RejectFile};
 use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
 use crate::scan::{self, Scanned};
 use crate::session::{Canceller, Session};
+use crate::signature::Signature;
 use crate::tables::TABLES;
+use crate::unchanged;
 
 /// How often the database is asked how far its indexes are.
 const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How often an interrupted publishing is asked to stop.
-const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often the clean-up tries to drop what is staged.
 const CLEAN_UP_TRIES: usize = 3;
@@ -35,6 +35,9 @@ pub struct Options {
     pub keep_previous: bool,
 }
 
+/// What a load comes to: its report, and beside it the error if files are not accepted.
+pub type Loaded = (Report, Result<()>);
+
 /// Loads and publishes. Ends early with [`Error::interrupted`] when `interrupt` is ready. Files that are not
 /// accepted come as an error beside the report, which says what was found in them.
 pub async fn load(
@@ -42,7 +45,42 @@ pub async fn load(
     database: &Database,
     options: &Options,
     interrupt: impl Future<Output = ()>,
-) -> Result<(Report, Result<()>)> {
+) -> Result<Loaded> {
+    run(input, database, options, When::Always, interrupt).await
+}
+
+/// The same, unless the files are those of the load that is published: then nothing is loaded, and nothing is touched
+/// but what a load that died left behind. The report says so.
+pub async fn load_if_changed(
+    input: &mut Input,
+    database: &Database,
+    options: &Options,
+    interrupt: impl Future<Output = ()>,
+) -> Result<Loaded> {
+    run(input, database, options, When::Changed, interrupt).await
+}
+
+/// Whether files are loaded that are published already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Always,
+    Changed,
+}
+
+/// What is found before the first row.
+enum Prepared {
+    Ready(Session, Vec<RejectFile>),
+    /// These files are published.
+    Unchanged(Signature),
+}
+
+async fn run(
+    input: &mut Input,
+    database: &Database,
+    options: &Options,
+    when: When,
+    interrupt: impl Future<Output = ()>,
+) -> Result<Loaded> {
     let begin = Instant::now();
     let mut interrupt = pin!(interrupt);
     let prepare = async {
@@ -50,13 +88,23 @@ pub async fn load(
             Session::connect_within(&database.target, publish::CONTROL_SESSION, database.patience).await?;
         publish::check_rights(&control).await?;
         publish::lock(&control).await?;
+        if when == When::Changed
+            && let Some(published) = unchanged::published_already(&control, input).await?
+        {
+            publish::clear(&control).await?;
+            return Ok(Prepared::Unchanged(published));
+        }
         // Not before the lock is ours: another load may be writing them.
         let rejects = rejects::create(&input.rejects)?;
-        Ok::<_, Error>((control, rejects))
+        Ok::<_, Error>(Prepared::Ready(control, rejects))
     };
-    let (control, rejects) = tokio::select! {
+    let prepared = tokio::select! {
         prepared = prepare => prepared?,
         () = &mut interrupt => return Err(Error::interrupted()),
+    };
+    let (control, rejects) = match prepared {
+        Prepared::Ready(control, rejects) => (control, rejects),
+        Prepared::Unchanged(published) => return Ok((nothing_loaded(published, begin), Ok(()))),
     };
 
     let load = Load {
@@ -82,6 +130,21 @@ pub async fn load(
     published
 }
 
+fn nothing_loaded(published: Signature, begin: Instant) -> Report {
+    Report {
+        command: "load",
+        version: env!("CARGO_PKG_VERSION"),
+        load_id: Some(published.load_id),
+        unchanged: true,
+        seconds: begin.elapsed().as_secs_f64(),
+        stages: Stages::default(),
+        bottleneck: scan::bottleneck(std::iter::empty()),
+        peak_rss_bytes: peak_rss_bytes(),
+        tables: BTreeMap::new(),
+        warnings: Vec::new(),
+    }
+}
+
 /// A load under way.
 pub(crate) struct Load<'a> {
     pub(crate) input: &'a Input,
@@ -95,7 +158,7 @@ pub(crate) struct Load<'a> {
 
 impl Load<'_> {
     /// Makes the whole catalogue but publishes nothing. With files that are not accepted, nothing is signed.
-    async fn stage(&self, rejects: Vec<RejectFile>) -> Result<(Report, Result<()>)> {
+    async fn stage(&self, rejects: Vec<RejectFile>) -> Result<Loaded> {
         let begin = Instant::now();
         let mut stages = Stages::default();
         publish::stage(self.control).await?;
@@ -118,6 +181,7 @@ impl Load<'_> {
             command: "load",
             version: env!("CARGO_PKG_VERSION"),
             load_id: verdict.is_ok().then(|| uuid::Uuid::now_v7().to_string()),
+            unchanged: false,
             seconds: self.begin.elapsed().as_secs_f64(),
             stages,
             bottleneck: scan::bottleneck(done.values().map(|done| done.copied.outcome.waits)),
@@ -181,8 +245,6 @@ impl Load<'_> {
         }
     }
 
-    /// Publishing waits for the locks of others, and so can be interrupted. Whether the load is published then is for
-    /// the database to say.
     async fn publish(
         &self,
         mut report: Report,
@@ -190,25 +252,14 @@ impl Load<'_> {
         interrupt: impl Future<Output = ()>,
     ) -> Result<Report> {
         let begin = Instant::now();
-        let mut publishing = pin!(async {
+        let publishing = async {
             let mut warnings = Vec::from_iter(publish::publish(self.control).await?);
             if !options.keep_previous {
                 warnings.extend(publish::drop_previous(self.control).await);
             }
             Ok(warnings)
-        });
-        let warnings = tokio::select! {
-            warnings = &mut publishing => warnings?,
-            () = interrupt => loop {
-                // Again and again: a request that comes between two statements cancels nothing.
-                self.control.canceller().cancel().await;
-                if let Ok(published) = timeout(CANCEL_INTERVAL, &mut publishing).await {
-                    // On a lost connection it is for the database to say what has happened: its error says so.
-                    let lost = self.control.client.is_closed();
-                    break published.map_err(|error| if lost { error } else { Error::interrupted() })?;
-                }
-            },
         };
+        let warnings = publish::interruptible(self.control, publishing, interrupt).await?;
         report.warnings.extend(warnings);
         report.stages.publish = begin.elapsed().as_secs_f64();
         report.seconds = self.begin.elapsed().as_secs_f64();

@@ -8,9 +8,9 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use atelier_etl::cli::{self, Cli, Command};
-use atelier_etl::options::{Database, Input};
+use atelier_etl::options::{Database, Input, Verify};
 use atelier_etl::report::{Report, grouped};
-use atelier_etl::{generate, load, scan, status};
+use atelier_etl::{generate, load, rollback, scan, status, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -36,6 +36,11 @@ fn run(command: Command) -> Result<()> {
                 say(&status::status(&Database::resolve(&typed.database)?).await?);
                 Ok(())
             }
+            Command::Verify(typed) => verify_catalogue(&typed).await,
+            Command::Rollback(typed) => {
+                say(&rollback::rollback(&Database::resolve(&typed.database)?, interrupt()).await?);
+                Ok(())
+            }
         }
     });
     // Threads that still read a file for a load that has failed are not waited for.
@@ -47,7 +52,17 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
     let database = Database::resolve(&typed.database)?;
     let mut input = Input::resolve(&typed.input)?;
     let options = load::Options { keep_previous: typed.keep_previous };
-    let (report, verdict) = load::load(&mut input, &database, &options, interrupt()).await?;
+    let (report, verdict) = match typed.force {
+        true => load::load(&mut input, &database, &options, interrupt()).await?,
+        false => load::load_if_changed(&mut input, &database, &options, interrupt()).await?,
+    };
+    if report.unchanged {
+        say(&format!(
+            "nothing to load: the files are those of load {}, which is published; --force loads them again\n",
+            report.load_id.as_deref().unwrap_or_default()
+        ));
+        return write(&mut input, &report);
+    }
     let written = show(&mut input, &report);
     verdict?;
     let stages = &report.stages;
@@ -61,6 +76,21 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
         stages.publish,
         report.bottleneck,
         report.peak_rss_bytes / 1_000_000,
+    ));
+    written
+}
+
+async fn verify_catalogue(typed: &cli::Verify) -> Result<()> {
+    let mut options = Verify::resolve(typed)?;
+    let (report, verdict) = verify::verify(&options, interrupt()).await?;
+    say(&report.summary());
+    let written = options.report.as_mut().map_or(Ok(()), |output| output.write(&report));
+    verdict?;
+    say(&format!(
+        "what is published is what load {} loaded; {:.1} s, peak memory {} MB\n",
+        report.load_id,
+        report.seconds,
+        report.peak_rss_bytes / 1_000_000
     ));
     written
 }
@@ -92,7 +122,11 @@ fn generate_files(typed: &cli::Generate) -> Result<()> {
 /// what has been done.
 fn show(input: &mut Input, report: &Report) -> Result<()> {
     say(&report.summary());
-    input.report.as_mut().map_or(Ok(()), |output| report.write(output))
+    write(input, report)
+}
+
+fn write(input: &mut Input, report: &Report) -> Result<()> {
+    input.report.as_mut().map_or(Ok(()), |output| output.write(report))
 }
 
 /// Runs work that blocks, and gives up on it when the user does: it holds nothing that has to be put away.

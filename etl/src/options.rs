@@ -1,7 +1,7 @@
 //! What the command line comes to: values that cannot be wrong any more.
 
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use serde::Serialize;
 
 use crate::cli;
 use crate::pipeline::{self, Outcome};
@@ -43,13 +44,7 @@ pub struct Input {
 impl Input {
     /// Looks at everything that can be wrong before the first row is read: flags, files, headers, outputs.
     pub fn resolve(typed: &cli::Input) -> Result<Input> {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let jobs = typed.jobs.unwrap_or(cores.min(MAX_JOBS));
-        if jobs == 0 || jobs > MAX_JOBS {
-            return Err(
-                Error::usage(format!("--jobs is {jobs}")).hint(format!("give a number from 1 to {MAX_JOBS}"))
-            );
-        }
+        let jobs = jobs(typed.jobs)?;
         let max_rejects = Limit::parse(&typed.max_rejects)?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(jobs)
@@ -76,6 +71,17 @@ impl Input {
         }
         let report = typed.report.as_deref().map(Output::create).transpose()?;
         Ok(Input { sources, jobs, pool, max_rejects, rejects: typed.rejects.clone(), report, show })
+    }
+}
+
+/// The number of jobs that was typed, or one a core.
+fn jobs(typed: Option<usize>) -> Result<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    match typed.unwrap_or(cores.min(MAX_JOBS)) {
+        jobs @ 1..=MAX_JOBS => Ok(jobs),
+        jobs => {
+            Err(Error::usage(format!("--jobs is {jobs}")).hint(format!("give a number from 1 to {MAX_JOBS}")))
+        }
     }
 }
 
@@ -112,9 +118,26 @@ impl Output {
         })?;
         Ok(Output { path: path.to_owned(), file })
     }
+
+    /// Writes a report as JSON.
+    pub fn write(&mut self, report: &impl Serialize) -> Result<()> {
+        // Not everything that can be written to can be cut short: a pipe cannot, and need not be.
+        let _ = self.file.set_len(0);
+        let text = serde_json::to_vec_pretty(report).map_err(std::io::Error::from);
+        let written = text.and_then(|text| {
+            self.file.write_all(&text)?;
+            self.file.write_all(b"\n")
+        });
+        written.map_err(|error| {
+            Error::usage(format!("cannot write the report to {}", self.path.display()))
+                .cause(error)
+                .hint("make room there or name another file with --report")
+        })
+    }
 }
 
 /// A database to work on.
+#[derive(Clone)]
 pub struct Database {
     /// Where it is.
     pub target: Target,
@@ -130,6 +153,25 @@ impl Database {
                 .hint("give --database-url postgresql://user@host/database, or set DATABASE_URL")
         })?;
         Ok(Database { target: Target::parse(url)?, patience: Duration::from_secs(typed.wait) })
+    }
+}
+
+/// What `verify` works on, and how.
+pub struct Verify {
+    /// The database.
+    pub database: Database,
+    /// Tables at a time.
+    pub jobs: usize,
+    /// Where the report goes.
+    pub report: Option<Output>,
+}
+
+impl Verify {
+    /// Looks at everything that can be wrong before the database is asked.
+    pub fn resolve(typed: &cli::Verify) -> Result<Verify> {
+        let (jobs, database) = (jobs(typed.jobs)?, Database::resolve(&typed.database)?);
+        let report = typed.report.as_deref().map(Output::create).transpose()?;
+        Ok(Verify { database, jobs, report })
     }
 }
 
@@ -162,10 +204,14 @@ impl Limit {
 
     /// Whether a file with this outcome has more rejects than allowed.
     pub fn exceeded_by(self, outcome: &Outcome) -> bool {
-        let rejected = outcome.rejected.total();
+        self.is_exceeded(outcome.read, outcome.rejected.total())
+    }
+
+    /// Whether a file with so many rows has more rejects than allowed.
+    pub fn is_exceeded(self, read: u64, rejected: u64) -> bool {
         match self {
             Limit::Rows(most) => rejected > most,
-            Limit::Share(share) => rejected as f64 > outcome.read as f64 * share,
+            Limit::Share(share) => rejected as f64 > read as f64 * share,
         }
     }
 }

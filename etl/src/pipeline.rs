@@ -16,6 +16,7 @@ use roaring::RoaringBitmap;
 use crate::check::Checker;
 use crate::convert::{Converted, Converter, EXAMPLES, Wanted};
 use crate::defect::{Counts, Mended, Reject, Repair};
+use crate::digest::ContentDigest;
 use crate::header::layout;
 use crate::record::MAX_RECORD_BYTES;
 use crate::source::{Reader, Source};
@@ -89,8 +90,8 @@ pub struct Outcome {
     pub mended: Vec<Mended>,
     /// The first rejected rows, one of each code at the most.
     pub first_rejects: Vec<Reject>,
-    /// Digest of the rows handed on, independent of their order.
-    pub content_digest: u128,
+    /// Of the rows handed on.
+    pub content_digest: ContentDigest,
     /// Digest of the file as it stands on the disk.
     pub file_digest: u128,
     /// Size of the file on the disk in bytes.
@@ -231,7 +232,7 @@ impl Outcome {
             rejected: Counts::default(),
             mended: Vec::new(),
             first_rejects: Vec::new(),
-            content_digest: 0,
+            content_digest: ContentDigest::default(),
             file_digest: 0,
             file_bytes,
             unknown_columns: Vec::new(),
@@ -242,7 +243,7 @@ impl Outcome {
     fn add(&mut self, converted: &mut Converted) {
         self.read += converted.read;
         self.loaded += converted.loaded();
-        self.content_digest = self.content_digest.wrapping_add(converted.digest);
+        self.content_digest.merge(converted.digest);
         self.repaired.merge(&converted.repaired);
         for mended in converted.mended.drain(..) {
             if self.mended.iter().filter(|known| known.repair == mended.repair).count() < EXAMPLES {

@@ -1,9 +1,12 @@
 //! The three schemas, and how one becomes another. `atelier` is what clients read and is never written to;
-//! everything is made in `atelier_staging`; publishing renames.
+//! everything is made in `atelier_staging`; publishing and rolling back rename.
 
+use std::future::Future;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use atelier_base::error::{Error, Result};
+use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
@@ -18,15 +21,17 @@ pub const PUBLISHED: &str = "atelier";
 pub const STAGING: &str = "atelier_staging";
 /// What was published before, until it is dropped or as long as it is kept.
 pub const PREVIOUS: &str = "atelier_previous";
+/// What will be published, within the transaction that publishes and nowhere else.
+const NEXT: &str = "atelier_next";
 /// May read what is published, and nothing else.
 const READER: &str = "atelier_reader";
 
-/// `application_name` of a load's own session, the one that holds the lock.
+/// `application_name` of the session that holds the lock, of a load or a rollback.
 pub const CONTROL_SESSION: &str = "atelier-etl";
 /// `application_name` of the sessions that copy and index.
 pub const LANE_SESSION: &str = "atelier-etl lane";
 
-/// Advisory lock that a load holds: "atelier" in ASCII.
+/// Advisory lock that a load or a rollback holds: "atelier" in ASCII.
 const LOCK: i64 = 0x61_7465_6c69_6572;
 
 /// How long what a dead load left behind is waited for, if somebody still reads it.
@@ -40,9 +45,12 @@ const READERS_TURN: &str = "100ms";
 const READERS_PATIENCE: Duration = Duration::from_secs(5);
 const BETWEEN_TURNS: Duration = Duration::from_millis(50);
 
+/// How often an interrupted publishing is asked to stop.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What to do when the connection was lost while publishing.
 const UNANSWERED: &str = "look into PostgreSQL's log, see that it runs, and ask atelier-etl status what is published: \
-                          the catalogue as it was, or all of the new one";
+                          the catalogue as it was, or all of the other one";
 
 /// How long the previous catalogue's last readers are waited for.
 const DROP_LOCK_TIMEOUT: &str = "10s";
@@ -112,7 +120,7 @@ pub async fn check_rights(session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// Takes the lock that only one load of a database has at a time. It is held until the session ends.
+/// Takes the lock that only one load or rollback of a database has at a time. It is held until the session ends.
 pub async fn lock(session: &Session) -> Result<()> {
     let row =
         one(session, &format!("SELECT pg_try_advisory_lock({LOCK})"), "take the lock of a load").await?;
@@ -131,8 +139,8 @@ pub async fn lock(session: &Session) -> Result<()> {
         let (pid, host, since): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
         format!(", from {host}, since {since} (backend {pid})")
     });
-    Err(Error::database(format!("another load of this database is running{who}"))
-        .hint("wait until it has ended, then load again"))
+    Err(Error::database(format!("another load or rollback of this database is running{who}"))
+        .hint(format!("wait until it has ended, then {}", session.again())))
 }
 
 /// Takes the lock for a load whose session was lost. The database says that a session ends before it lets go of the
@@ -144,20 +152,28 @@ pub async fn lock_again(session: &Session) -> Result<()> {
     run(session, &lock, "take the lock of a load").await
 }
 
-/// Makes an empty staging schema; whatever a load that died left behind goes. Call it with the lock held.
-pub async fn stage(session: &Session) -> Result<()> {
+/// Ends and drops whatever a load that died left behind. Call it with the lock held.
+pub async fn clear(session: &Session) -> Result<()> {
     // A lane of a killed loader may still build an index: nobody else has lanes while we hold the lock.
     let orphans = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND usename = current_user AND application_name = '{LANE_SESSION}'"
     );
     run(session, &orphans, "end the sessions of a load that died").await?;
+    let drop = format!(
+        "BEGIN; SET LOCAL lock_timeout = '{STAGE_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {STAGING} CASCADE; COMMIT"
+    );
+    let dropped = transaction(session, &drop).await;
+    dropped.map_err(|error| session.failed("cannot drop the schema atelier_staging", &error))
+}
+
+/// Makes an empty staging schema. Call it with the lock held.
+pub async fn stage(session: &Session) -> Result<()> {
+    clear(session).await?;
     let load = schema::load_table();
     // One transaction: a staging schema always has the table that tells it from somebody else's.
     let make = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{STAGE_LOCK_TIMEOUT}';
-         DROP SCHEMA IF EXISTS {STAGING} CASCADE; CREATE SCHEMA {STAGING};
-         SET LOCAL search_path TO {STAGING}; {}; {}; COMMIT",
+        "BEGIN; CREATE SCHEMA {STAGING}; SET LOCAL search_path TO {STAGING}; {}; {}; COMMIT",
         load.create,
         load.after.join(";")
     );
@@ -208,23 +224,25 @@ pub async fn grant_to_reader(session: &Session) -> Result<()> {
 }
 
 /// Publishes what is staged: one transaction renames. Gives a warning if some reader may have seen both catalogues.
+pub async fn publish(session: &Session) -> Result<Option<String>> {
+    let what = "cannot publish the load";
+    let make_room = format!(
+        "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; COMMIT"
+    );
+    transaction(session, &make_room).await.map_err(|error| failed(session, what, &error))?;
+    replace(session, STAGING, what).await
+}
+
+/// Makes the schema `by` the published one and the published one the previous, in one transaction. Gives a warning if
+/// some reader may have seen both catalogues.
 ///
 /// Renaming a schema waits for nobody, and PostgreSQL looks tables up one by one: a statement that begins at the wrong
 /// moment could find one table of the old catalogue and the next of the new. So the old tables are locked first, which
 /// waits for the statements that read them. It waits in short turns, shorter than `deadlock_timeout`, so that no reader
 /// is ever held up for long or cancelled; and not for ever, so that one endless transaction, a dump say, cannot keep a
 /// load from being published.
-pub async fn publish(session: &Session) -> Result<Option<String>> {
-    let failed = |error: &tokio_postgres::Error| {
-        let failed = session.failed("cannot publish the load", error);
-        // A refusal says that nothing has happened. Without an answer, the database alone knows.
-        if error.code().is_some() { failed } else { failed.hint(UNANSWERED) }
-    };
-    let make_room = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; COMMIT"
-    );
-    transaction(session, &make_room).await.map_err(|error| failed(&error))?;
-
+pub(crate) async fn replace(session: &Session, by: &str, what: &str) -> Result<Option<String>> {
+    let failed = |error: &tokio_postgres::Error| failed(session, what, error);
     let tables = format!(
         "SELECT string_agg(format('{PUBLISHED}.%I', relname), ', '
                            ORDER BY relname <> 'load', array_position($1, relname::text))
@@ -233,11 +251,15 @@ pub async fn publish(session: &Session) -> Result<Option<String>> {
     // Parents first, as queries name them.
     let order: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
     let row = session.client.query_one(&tables, &[&order]).await.map_err(|error| failed(&error))?;
-    let rename = format!("ALTER SCHEMA {STAGING} RENAME TO {PUBLISHED}");
     let Some(tables) = row.get::<_, Option<String>>(0) else {
+        let rename = format!("ALTER SCHEMA {by} RENAME TO {PUBLISHED}");
         return transaction(session, &rename).await.map(|()| None).map_err(|error| failed(&error));
     };
-    let renames = format!("ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS}; {rename}; COMMIT");
+    // `by` may be the previous one, whose name must be free for the published one.
+    let renames = format!(
+        "ALTER SCHEMA {by} RENAME TO {NEXT}; ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS};
+         ALTER SCHEMA {NEXT} RENAME TO {PUBLISHED}; COMMIT"
+    );
     let alone = format!(
         "BEGIN; SET LOCAL lock_timeout = '{READERS_TURN}'; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE; {renames}"
     );
@@ -257,6 +279,35 @@ pub async fn publish(session: &Session) -> Result<Option<String>> {
          it may see tables of both catalogues",
         READERS_PATIENCE.as_secs()
     )))
+}
+
+/// Runs what publishes. It waits for the locks of others, and so can be interrupted; whether it has happened then is for
+/// the database to say.
+pub async fn interruptible<T>(
+    session: &Session,
+    publishing: impl Future<Output = Result<T>>,
+    interrupt: impl Future<Output = ()>,
+) -> Result<T> {
+    let mut publishing = pin!(publishing);
+    tokio::select! {
+        published = &mut publishing => published,
+        () = interrupt => loop {
+            // Again and again: a request that comes between two statements cancels nothing.
+            session.canceller().cancel().await;
+            if let Ok(published) = timeout(CANCEL_INTERVAL, &mut publishing).await {
+                // On a lost connection it is for the database to say what has happened: its error says so.
+                let lost = session.client.is_closed();
+                break published.map_err(|error| if lost { error } else { Error::interrupted() });
+            }
+        },
+    }
+}
+
+/// What publishes has failed.
+fn failed(session: &Session, what: &str, error: &tokio_postgres::Error) -> Error {
+    let failed = session.failed(what, error);
+    // A refusal says that nothing has happened. Without an answer, the database alone knows.
+    if error.code().is_some() { failed } else { failed.hint(UNANSWERED) }
 }
 
 /// Runs statements that begin and end a transaction; if one fails, none has happened.

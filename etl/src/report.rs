@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
-use atelier_base::error::{Error, Result};
 use serde::Serialize;
 
 use crate::defect::{Code, Fault, Repair};
-use crate::options::Output;
 use crate::pipeline::Outcome;
 use crate::source::Source;
 use crate::tables::{TABLES, Table};
@@ -22,6 +19,8 @@ pub struct Report {
     pub version: &'static str,
     /// Id of the load that is published now; null if none was.
     pub load_id: Option<String>,
+    /// The files are those of the load that is published: nothing was loaded, and `tables` is empty.
+    pub unchanged: bool,
     /// From start to end.
     pub seconds: f64,
     /// How long each stage took, in their order.
@@ -124,7 +123,7 @@ impl TableReport {
             loaded: outcome.loaded,
             repaired: outcome.repaired.by_code::<Repair>(),
             rejected: outcome.rejected.by_code::<Fault>(),
-            content_digest: format!("{:032x}", outcome.content_digest),
+            content_digest: outcome.content_digest.to_string(),
             seconds,
             index_seconds: None,
             rejects_file,
@@ -134,22 +133,6 @@ impl TableReport {
 }
 
 impl Report {
-    /// Writes the JSON to its file.
-    pub fn write(&self, output: &mut Output) -> Result<()> {
-        // Not everything that can be written to can be cut short: a pipe cannot, and need not be.
-        let _ = output.file.set_len(0);
-        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from);
-        let written = text.and_then(|text| {
-            output.file.write_all(&text)?;
-            output.file.write_all(b"\n")
-        });
-        written.map_err(|error| {
-            Error::usage(format!("cannot write the report to {}", output.path.display()))
-                .cause(error)
-                .hint("make room there or name another file with --report")
-        })
-    }
-
     fn table(&self, table: &Table) -> Option<&TableReport> {
         self.tables.get(table.name)
     }

@@ -157,6 +157,7 @@ fn report(input: &Input, checked: BTreeMap<TableId, Checked>, begin: Instant) ->
         command: "check",
         version: env!("CARGO_PKG_VERSION"),
         load_id: None,
+        unchanged: false,
         bottleneck: bottleneck(waits),
         stages: Stages::default(),
         peak_rss_bytes: peak_rss_bytes(),

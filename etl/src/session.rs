@@ -24,6 +24,7 @@ pub struct Session {
     pub client: Client,
     tls: Tls,
     ended: watch::Receiver<Option<Arc<str>>>,
+    again: &'static str,
 }
 
 impl Session {
@@ -62,7 +63,17 @@ impl Session {
             end.send_replace(Some(why.into()));
         });
         target.explain(client.batch_execute(SETTINGS)).await?;
-        Ok(Session { client, tls: target.tls(), ended })
+        Ok(Session { client, tls: target.tls(), ended, again: "load again" })
+    }
+
+    /// Says what a person does to try again, `load again` if this is not called.
+    pub fn to_try_again(self, again: &'static str) -> Session {
+        Session { again, ..self }
+    }
+
+    /// What a person does to try again.
+    pub fn again(&self) -> &'static str {
+        self.again
     }
 
     /// Waits until the connection has ended, and says why.
@@ -72,7 +83,9 @@ impl Session {
             Ok(why) => why.clone().unwrap_or_default(),
             Err(_) => "the connection was closed".into(),
         };
-        Error::database("the connection to the database was lost").cause(why.to_string()).hint(LOST)
+        Error::database("the connection to the database was lost")
+            .cause(why.to_string())
+            .hint(lost(self.again))
     }
 
     /// A statement failed; `what` says what was being done.
@@ -80,7 +93,7 @@ impl Session {
         // A closed connection says why in the connection's own error, if it is there already.
         let ended = error.is_closed().then(|| self.ended.borrow().clone()).flatten();
         let cause = ended.map_or_else(|| describe(error), |why| why.to_string());
-        Error::database(what).cause(cause).hint(hint(error))
+        Error::database(what).cause(cause).hint(hint(error, self.again))
     }
 
     /// To cancel whatever this connection is doing.
@@ -102,28 +115,28 @@ impl Canceller {
     }
 }
 
-const LOST: &str =
-    "look into PostgreSQL's log, see that it runs, and load again; the published catalogue is as it was";
+fn lost(again: &str) -> String {
+    format!("look into PostgreSQL's log, see that it runs, and {again}; {AS_IT_WAS}")
+}
+
+const AS_IT_WAS: &str = "the published catalogue is as it was";
 
 /// What to do about a statement that failed.
-fn hint(error: &tokio_postgres::Error) -> &'static str {
-    let Some(code) = error.code() else { return LOST };
+fn hint(error: &tokio_postgres::Error, again: &str) -> String {
+    let Some(code) = error.code() else { return lost(again) };
     match *code {
-        SqlState::DISK_FULL => {
-            "make room on the database's disk (a load needs about the size of the published catalogue again) and load again; the published catalogue is as it was"
-        }
+        SqlState::DISK_FULL => format!(
+            "make room on the database's disk (a load needs about the size of the published catalogue again) and {again}; {AS_IT_WAS}"
+        ),
         SqlState::INSUFFICIENT_PRIVILEGE => {
             "grant the rights to this user (GRANT CREATE ON DATABASE …) or use the owner of the catalogue"
+                .into()
         }
         SqlState::LOCK_NOT_AVAILABLE => {
-            "another session holds a lock there (see pg_locks): end it and load again; the published catalogue is as it was"
+            format!("another session holds a lock there (see pg_locks): end it and {again}; {AS_IT_WAS}")
         }
-        SqlState::OUT_OF_MEMORY => "give PostgreSQL more memory or lower its settings, and load again",
-        SqlState::QUERY_CANCELED => {
-            "somebody or a time-out cancelled it: load again; the published catalogue is as it was"
-        }
-        _ => {
-            "look into PostgreSQL's log, mend the cause, and load again; the published catalogue is as it was"
-        }
+        SqlState::OUT_OF_MEMORY => format!("give PostgreSQL more memory or lower its settings, and {again}"),
+        SqlState::QUERY_CANCELED => format!("somebody or a time-out cancelled it: {again}; {AS_IT_WAS}"),
+        _ => format!("look into PostgreSQL's log, mend the cause, and {again}; {AS_IT_WAS}"),
     }
 }

@@ -32,6 +32,9 @@ pub struct Source {
     compression: Compression,
 }
 
+/// Bytes read at a time for a digest alone.
+const DIGEST_BUFFER_BYTES: usize = 1 << 20;
+
 impl Source {
     /// Finds the file of `table` in `directory`: one of its names, plain or compressed, exactly once.
     pub fn find(directory: &Path, table: &Table) -> Result<Source> {
@@ -62,11 +65,29 @@ impl Source {
         })
     }
 
+    /// Whether a file of this name would be unpacked as this one is.
+    pub fn is_compressed_as(&self, name: &str) -> bool {
+        let of_name = EXTENSIONS.iter().find(|(extension, _)| name.ends_with(&format!(".{extension}")));
+        of_name.is_some_and(|(_, compression)| *compression == self.compression)
+    }
+
+    /// XXH3 (128 bits) of the file as it stands on the disk: what [`Reader::digest`] gives, without unpacking.
+    pub fn digest(&self) -> Result<u128> {
+        let mut raw = self.open_raw(Arc::default())?;
+        let mut buffer = vec![0; DIGEST_BUFFER_BYTES];
+        while raw.read(&mut buffer).map_err(|error| unreadable(&self.path, error))? > 0 {}
+        Ok(raw.digest.digest128())
+    }
+
+    fn open_raw(&self, read: Arc<AtomicU64>) -> Result<Digesting> {
+        let file = File::open(&self.path).map_err(|error| unreadable(&self.path, error))?;
+        Ok(Digesting { file, digest: Xxh3::new(), read })
+    }
+
     /// Opens the file for reading its uncompressed bytes.
     pub fn open(&self) -> Result<Reader> {
-        let file = File::open(&self.path).map_err(|error| unreadable(&self.path, error))?;
         let meter = Arc::new(AtomicU64::new(0));
-        let raw = Digesting { file, digest: Xxh3::new(), read: Arc::clone(&meter) };
+        let raw = self.open_raw(Arc::clone(&meter))?;
         let wrap = |error| unreadable(&self.path, error);
         let inner = match self.compression {
             Compression::None => Inner::Plain(Box::new(raw)),

@@ -8,43 +8,31 @@ use crate::options::Database;
 use crate::publish::{PREVIOUS, PUBLISHED, STAGING};
 use crate::report::grouped;
 use crate::session::Session;
+use crate::signature::Signature;
 use crate::tables::TABLES;
 
 /// Describes the published catalogue for people.
 pub async fn status(database: &Database) -> Result<String> {
     let session = Session::connect_within(&database.target, "atelier-etl status", database.patience).await?;
+    let session = session.to_try_again("ask again");
     let query = async |sql: &str| {
         let rows = session.client.query(sql, &[]).await;
         rows.map_err(|error| session.failed("cannot read what is published", &error))
     };
-    let schemas = format!(
-        "SELECT nspname::text FROM pg_namespace WHERE nspname IN ('{PUBLISHED}', '{PREVIOUS}', '{STAGING}')"
-    );
+    let schemas =
+        format!("SELECT nspname::text FROM pg_namespace WHERE nspname IN ('{PREVIOUS}', '{STAGING}')");
     let schemas: Vec<String> = query(&schemas).await?.iter().map(|row| row.get(0)).collect();
     let there = |schema: &str| schemas.iter().any(|found| found == schema);
 
     let mut text = String::new();
-    let load = match there(PUBLISHED) {
-        true => query(&format!(
-            "SELECT load_id::text, to_char(finished_at, 'YYYY-MM-DD HH24:MI:SS TZ'), version,
-                    round(extract(epoch FROM finished_at - started_at), 1)::text, tables::text
-             FROM {PUBLISHED}.load"
-        ))
-        .await?
-        .into_iter()
-        .next(),
-        false => None,
-    };
     // Writing into a String cannot fail.
-    match load {
+    match Signature::read(&session, PUBLISHED).await? {
         None => {
             let _ = writeln!(text, "no load is published in {}", database.target.describe());
         }
-        Some(row) => {
-            let get = |index| row.get::<_, String>(index);
-            let _ = writeln!(text, "load      {}", get(0));
-            let _ = writeln!(text, "finished  {}, after {} s, by atelier-etl {}", get(1), get(3), get(2));
-            let reports: serde_json::Value = serde_json::from_str(&get(4)).unwrap_or_default();
+        Some(Signature { load_id, finished, seconds, version, tables: reports }) => {
+            let _ = writeln!(text, "load      {load_id}");
+            let _ = writeln!(text, "finished  {finished}, after {seconds} s, by atelier-etl {version}");
             let sizes = query(&format!(
                 "SELECT c.relname::text, pg_table_size(c.oid), pg_indexes_size(c.oid)
                  FROM pg_class c WHERE c.relnamespace = '{PUBLISHED}'::regnamespace AND c.relkind = 'r'"

@@ -176,6 +176,12 @@ impl TableId {
 }
 
 impl Table {
+    /// The names of the columns in the order they are encoded in, as COPY takes them.
+    pub fn encoded_columns(&self) -> String {
+        let names = self.columns.iter().map(|column| column.name).chain(self.ranked.then_some("position"));
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     /// The tables this one points at, once a column.
     pub fn parents(&self) -> impl Iterator<Item = TableId> {
         self.columns.iter().filter_map(|column| match column.kind {

@@ -6,6 +6,7 @@ mod disk;
 mod gate;
 mod input;
 mod middle;
+mod rollback;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ fn load(url: &str, data: &Path) -> Etl {
         .arg(data)
         // As defaults, which a test may change.
         .env("ATELIER_MAX_REJECTS", "50%")
+        .env("ATELIER_FORCE", "true")
         .env("ATELIER_JOBS", "2")
         .env("ATELIER_PROGRESS", "none")
 }

@@ -138,7 +138,7 @@ fn every_defect_is_found_whatever_the_number_of_jobs() {
         manifest.tables.values().map(|table| table.repaired.len() + table.rejected.len()).sum();
     assert!(all_codes > 30, "{all_codes} pairs of table and code is not heavy");
 
-    let eight = load(&database, catalogue.path(), &[&accepting[..], &["8"]].concat()).succeeded();
+    let eight = load(&database, catalogue.path(), &[&accepting[..], &["8", "--force"]].concat()).succeeded();
     let checked = check(catalogue.path(), &[&accepting[..], &["8"]].concat()).succeeded();
     expect_manifest(&checked, &manifest);
     assert_eq!(stable(&one.report), stable(&eight.report));

@@ -11,5 +11,8 @@ mod failures;
 mod loads;
 mod published;
 mod records;
+mod rollback;
 mod run;
 mod schema;
+mod unchanged;
+mod verify;

@@ -12,14 +12,14 @@ use tokio_postgres::{Client, NoTls};
 use crate::catalogue::{Done, example, generated, load};
 use crate::run::etl;
 
-fn one(database: &Database<'_>, sql: &str) -> String {
+pub(crate) fn one(database: &Database<'_>, sql: &str) -> String {
     database.query(sql)[0][0].clone().unwrap_or("∅".into())
 }
 
 /// What a reader must see together: the load's id and how many products and photos it has.
-type Seen = (String, i64, i64);
+pub(crate) type Seen = (String, i64, i64);
 
-fn seen(done: &Done) -> Seen {
+pub(crate) fn seen(done: &Done) -> Seen {
     let loaded = |table: &str| done.report["tables"][table]["loaded"].as_i64().unwrap();
     (done.report["load_id"].as_str().unwrap().to_owned(), loaded("product"), loaded("photos"))
 }
@@ -65,24 +65,23 @@ async fn in_one_transaction(client: &Client) -> Seen {
     (load.get(0), products.get(0), photos.get(0))
 }
 
-#[test]
-fn readers_see_one_load_or_the_next_and_never_a_mixture() {
-    let (small, _) = generated(50, Defects::None);
-    let (large, _) = generated(70, Defects::None);
-    let database = Server::shared().database();
-    let mut published = vec![seen(&load(&database, small.path(), &[]).succeeded())];
+/// Publishes with readers beside it. `publish` gives what was published, one after the other, `first` before it. No
+/// reader may have seen a mixture or an order of its own.
+pub(crate) fn readers_see_no_mixture(
+    database: &Database<'_>,
+    first: Seen,
+    publish: impl FnOnce() -> Vec<Seen>,
+) {
     let stop = AtomicBool::new(false);
     let url = database.url();
-    let read = thread::scope(|scope| {
+    let (published, read) = thread::scope(|scope| {
         let readers = [
             scope.spawn(|| read_on(&url, &stop, in_one_statement)),
             scope.spawn(|| read_on(&url, &stop, in_one_transaction)),
         ];
-        for catalogue in [&large, &small, &large, &small] {
-            published.push(seen(&load(&database, catalogue.path(), &[]).succeeded()));
-        }
+        let published = [vec![first], publish()].concat();
         stop.store(true, Ordering::SeqCst);
-        readers.map(|reader| reader.join().unwrap())
+        (published, readers.map(|reader| reader.join().unwrap()))
     });
     for seen in read {
         // A slow reader may miss a load, but never goes back, and ends with the last.
@@ -90,6 +89,18 @@ fn readers_see_one_load_or_the_next_and_never_a_mixture() {
         assert!(seen.iter().all(|now| later.any(|load| load == now)), "{seen:?} of {published:?}");
         assert!(seen.len() > 1 && seen.last() == published.last(), "{seen:?} of {published:?}");
     }
+}
+
+#[test]
+fn readers_see_one_load_or_the_next_and_never_a_mixture() {
+    let (small, _) = generated(50, Defects::None);
+    let (large, _) = generated(70, Defects::None);
+    let database = Server::shared().database();
+    let first = seen(&load(&database, small.path(), &[]).succeeded());
+    readers_see_no_mixture(&database, first, || {
+        let catalogues = [&large, &small, &large, &small];
+        catalogues.map(|catalogue| seen(&load(&database, catalogue.path(), &[]).succeeded())).into()
+    });
 }
 
 #[test]
@@ -112,10 +123,11 @@ fn the_previous_load_is_kept_on_demand_and_dropped_by_the_next() {
 
     let first = load(&database, catalogue.path(), &["--keep-previous"]).succeeded();
     assert_eq!(schemas(), "atelier");
-    let second = load(&database, catalogue.path(), &["--keep-previous"]).succeeded();
+    let again = ["--keep-previous", "--force"];
+    let second = load(&database, catalogue.path(), &again).succeeded();
     assert_eq!((schemas(), kept()), ("atelier atelier_previous".into(), seen(&first).0));
     assert!(status().contains("previous  kept, as the schema atelier_previous\n"), "{}", status());
-    let third = load(&database, catalogue.path(), &["--keep-previous"]).succeeded();
+    let third = load(&database, catalogue.path(), &again).succeeded();
     assert_eq!((schemas(), kept()), ("atelier atelier_previous".into(), seen(&second).0));
 
     let fourth = load(&database, &example(), &["--max-rejects", "50%"]).succeeded();

@@ -250,7 +250,11 @@ fn a_second_load_is_refused_and_the_first_goes_on() {
     let second = shop.load(&example()).run();
     second.failed(
         4,
-        &["another load of this database is running, from this host, since 20", "(backend ", "wait until"],
+        &[
+            "another load or rollback of this database is running, from this host, since 20",
+            "(backend ",
+            "wait until",
+        ],
     );
     assert_fast(begin);
     shop.is_served_as_before();

@@ -1,0 +1,57 @@
+//! `rollback`: publishes the kept previous catalogue again. The one that was published takes its place, so that a
+//! rollback can be rolled back.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::pin;
+
+use atelier_base::error::{Error, Result};
+
+use crate::options::Database;
+use crate::publish::{self, PREVIOUS, PUBLISHED};
+use crate::session::Session;
+use crate::signature::Signature;
+
+/// Exchanges the published catalogue and the previous one, and says for people what is published now. Ends early with
+/// [`Error::interrupted`] when `interrupt` is ready.
+pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) -> Result<String> {
+    let mut interrupt = pin!(interrupt);
+    let prepare = async {
+        let session =
+            Session::connect_within(&database.target, publish::CONTROL_SESSION, database.patience).await?;
+        let session = session.to_try_again("roll back again");
+        publish::check_rights(&session).await?;
+        publish::lock(&session).await?;
+        let Some(back) = Signature::read(&session, PREVIOUS).await? else {
+            return Err(Error::database(format!(
+                "no previous load is kept in {}",
+                database.target.describe()
+            ))
+            .hint(
+                "load the files that are wanted; load --keep-previous keeps what was published before it",
+            ));
+        };
+        let replaced = Signature::read(&session, PUBLISHED).await?;
+        Ok((session, back, replaced))
+    };
+    let (session, back, replaced) = tokio::select! {
+        prepared = prepare => prepared?,
+        () = &mut interrupt => return Err(Error::interrupted()),
+    };
+    let exchange = publish::replace(&session, PREVIOUS, "cannot roll back");
+    let warning = publish::interruptible(&session, exchange, interrupt).await?;
+
+    // Writing into a String cannot fail.
+    let mut text = format!("load {} is published again; it was finished {}\n", back.load_id, back.finished);
+    if let Some(replaced) = replaced {
+        let _ = writeln!(
+            text,
+            "load {}, finished {}, is kept as the schema {PREVIOUS}: roll back again to return to it",
+            replaced.load_id, replaced.finished
+        );
+    }
+    if let Some(warning) = warning {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    Ok(text)
+}

@@ -1,0 +1,254 @@
+//! Reading back what is published: one changed character among all rows is found, and nothing else is.
+
+use std::fs;
+use std::process::Command;
+
+use atelier_base::testing::{Database, Server, until};
+use atelier_etl::generate::Defects;
+use atelier_etl::tables::TABLES;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client, NoTls};
+
+use crate::catalogue::{example, generated, load};
+use crate::published::{one, seen};
+use crate::run::{Etl, Run, Running, etl};
+
+/// A run of `verify` and its report; null if there is none.
+fn verify(url: &str, more: &[&str]) -> (Run, Value) {
+    let place = tempfile::tempdir().unwrap();
+    let report = place.path().join("report.json");
+    let fixed = ["verify", "--database-url", url, "--report", report.to_str().unwrap()];
+    let run = etl(fixed.iter().chain(more));
+    let report = fs::read(report).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    (run, report.unwrap_or_default())
+}
+
+#[track_caller]
+fn expect_equal(database: &Database<'_>) {
+    let (run, report) = verify(&database.url(), &[]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    assert_eq!(report["equal"], true);
+}
+
+#[test]
+fn what_is_loaded_is_what_is_published() {
+    let database = Server::shared().database();
+    let (heavy, _) = generated(2_000, Defects::Heavy);
+    // Rows of every kind: nulls, prices from 0 to the largest, quotes, no rows at all.
+    for (data, jobs) in [(example(), "1"), (heavy.path().to_owned(), "2"), (example(), "6")] {
+        let loaded = load(&database, &data, &["--max-rejects", "50%"]).succeeded();
+        let (run, report) = verify(&database.url(), &["--jobs", jobs]);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+        let id = seen(&loaded).0;
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        assert_eq!(lines.len(), 9, "{}", run.stdout);
+        assert!(
+            lines[8].starts_with(&format!("what is published is what load {id} loaded; ")),
+            "{}",
+            lines[8]
+        );
+        assert_eq!(run.stdout.matches(" equal ").count(), 7, "{}", run.stdout);
+        assert_eq!(report["command"], "verify");
+        assert_eq!((&report["load_id"], &report["equal"]), (&Value::from(id), &Value::from(true)));
+        for (table, digest) in TABLES.iter().zip(loaded.of_tables("content_digest")) {
+            let (found, name) = (&report["tables"][table.name], table.name);
+            assert_eq!((&found["content_digest"], &found["published_digest"]), (&digest, &digest), "{name}");
+            let rows = &loaded.report["tables"][name]["loaded"];
+            assert_eq!((&found["loaded"], &found["published"]), (rows, rows), "{name}");
+            assert_eq!(found["equal"], true, "{name}");
+        }
+    }
+}
+
+#[test]
+fn one_change_among_all_rows_is_found() {
+    let (catalogue, _) = generated(1_000, Defects::None);
+    let database = Server::shared().database();
+    load(&database, catalogue.path(), &[]).succeeded();
+    expect_equal(&database);
+    // Statement, the tables it changes, and what is said of them.
+    let same_number = "rows published are not those that were loaded";
+    let changes = [
+        ("UPDATE atelier.photos SET url = overlay(url placing '~' from 30 for 1) WHERE id = 2500", vec!["photos"], same_number),
+        ("UPDATE atelier.product SET description = description || ' ' WHERE id = 999", vec!["product"], same_number),
+        ("UPDATE atelier.product SET default_price = default_price + 0.01 WHERE id = 7", vec!["product"], same_number),
+        ("UPDATE atelier.product SET position = 1 WHERE position = 0; UPDATE atelier.product SET position = 1001 WHERE position = 500", vec!["product"], same_number),
+        ("UPDATE atelier.features SET value = '' WHERE ctid = (SELECT ctid FROM atelier.features WHERE value IS NULL LIMIT 1)", vec!["features"], same_number),
+        ("UPDATE atelier.styles SET default_style = NOT default_style WHERE id = 11", vec!["styles"], same_number),
+        ("DELETE FROM atelier.skus WHERE id = 100", vec!["skus"], "are published"),
+        ("ALTER TABLE atelier.related DROP CONSTRAINT related_pkey; INSERT INTO atelier.related SELECT * FROM atelier.related WHERE id = 50", vec!["related"], "are published"),
+        // Every value is still there, but two have changed places.
+        ("UPDATE atelier.skus a SET quantity = b.quantity FROM atelier.skus b
+          WHERE (a.id, b.id) IN (SELECT * FROM (VALUES (20, 21), (21, 20)) v) AND a.quantity <> b.quantity", vec!["skus"], same_number),
+        // As many rows, one instead of another.
+        ("ALTER TABLE atelier.features DROP CONSTRAINT features_pkey; DELETE FROM atelier.features WHERE id = 30;
+          INSERT INTO atelier.features SELECT * FROM atelier.features WHERE id = 31", vec!["features"], same_number),
+        ("DELETE FROM atelier.photos WHERE id = 9; TRUNCATE atelier.related", vec!["photos", "related"], "are published"),
+    ];
+    for (change, tables, telling) in changes {
+        load(&database, catalogue.path(), &["--force"]).succeeded();
+        // With the same quantity, nothing would be exchanged.
+        if change.contains("(20, 21)") {
+            assert_eq!(
+                one(&database, "SELECT count(DISTINCT quantity) FROM atelier.skus WHERE id IN (20, 21)"),
+                "2"
+            );
+        }
+        database.execute(change);
+        let (run, report) = verify(&database.url(), &[]);
+        assert_eq!(run.code, 5, "{change}: {run:?}");
+        assert_eq!(report["equal"], false, "{change}");
+        for table in TABLES.iter().map(|table| table.name) {
+            let differs = tables.contains(&table);
+            assert_eq!(report["tables"][table]["equal"], !differs, "{change}: {table}");
+            assert_eq!(run.stderr.contains(&format!("{table}: ")), differs, "{change}: {}", run.stderr);
+        }
+        assert!(
+            run.stderr.contains(telling) && run.stderr.contains("\n  to do: "),
+            "{change}: {}",
+            run.stderr
+        );
+        assert_eq!(run.stdout.matches("DIFFERS").count(), tables.len() + 1, "{}", run.stdout);
+        assert!(!run.stdout.contains("what is published is"), "{}", run.stdout);
+    }
+}
+
+/// Where a row stands in its table is not what is in it.
+#[test]
+fn rewriting_a_table_changes_nothing() {
+    let (catalogue, _) = generated(300, Defects::None);
+    let database = Server::shared().database();
+    load(&database, catalogue.path(), &[]).succeeded();
+    database.execute("CLUSTER atelier.skus USING skus_pkey");
+    database.execute("UPDATE atelier.product SET name = name");
+    database.execute("VACUUM FULL atelier.product");
+    expect_equal(&database);
+}
+
+/// A restored dump is the same catalogue, in a database that takes no writes too.
+#[test]
+fn a_restored_dump_is_what_was_loaded() {
+    let server = Server::shared();
+    let (database, restored) = (server.database(), server.database());
+    let (heavy, _) = generated(500, Defects::Heavy);
+    load(&database, heavy.path(), &["--max-rejects", "50%"]).succeeded();
+    let program = |name: &str, database: &Database<'_>| {
+        let mut command = Command::new(server.bin().join(name));
+        command.arg("-d").arg(database.url());
+        command
+    };
+    let dump = program("pg_dump", &database).args(["-n", "atelier"]).output().unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, dump.stdout).unwrap();
+    let psql = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"];
+    let restore = program("psql", &restored).args(psql).arg(file.path()).output().unwrap();
+    assert!(restore.status.success(), "{}", String::from_utf8_lossy(&restore.stderr));
+    restored.execute(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", restored.name()));
+    expect_equal(&restored);
+}
+
+/// The catalogue that comes back is the one that was loaded.
+#[test]
+fn what_is_rolled_back_to_is_verified_too() {
+    let (catalogue, _) = generated(50, Defects::None);
+    let database = Server::shared().database();
+    let first = load(&database, catalogue.path(), &[]).succeeded();
+    load(&database, &example(), &["--max-rejects", "50%", "--keep-previous"]).succeeded();
+    assert_eq!(etl(["rollback", "--database-url", &database.url()]).code, 0);
+    let (run, report) = verify(&database.url(), &[]);
+    assert_eq!((run.code, &report["load_id"]), (0, &first.report["load_id"]), "{run:?}");
+}
+
+/// A reader's rights are enough.
+#[test]
+fn the_reader_may_verify() {
+    let server = Server::shared();
+    let database = server.database();
+    load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
+    server.create_role("verify_reader", "s3cret");
+    let (run, _) = verify(&database.url_of("verify_reader", "s3cret"), &[]);
+    assert_eq!(run.code, 4, "{run:?}");
+    database.execute("GRANT atelier_reader TO verify_reader");
+    let (run, _) = verify(&database.url_of("verify_reader", "s3cret"), &[]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+}
+
+#[test]
+fn what_cannot_be_verified_says_why() {
+    let database = Server::shared().database();
+    let failed = |code: i32, telling: &[&str]| {
+        let (run, _) = verify(&database.url(), &[]);
+        assert_eq!(run.code, code, "{run:?}");
+        assert!(telling.iter().all(|text| run.stderr.contains(text)), "{telling:?}: {}", run.stderr);
+    };
+    failed(4, &["no load is published in database", "load a catalogue with atelier-etl load"]);
+    load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
+    database.execute("UPDATE atelier.load SET tables = tables #- '{skus,content_digest}'");
+    failed(4, &["does not say what it loaded into skus", "content_digest", "load the files again"]);
+    load(&database, &example(), &["--max-rejects", "50%", "--force"]).succeeded();
+    database.execute("ALTER TABLE atelier.skus RENAME COLUMN size TO sizes");
+    failed(5, &["skus: not the table that was loaded", "size"]);
+    database.execute("DROP TABLE atelier.skus");
+    failed(5, &["skus: not the table that was loaded", "does not exist"]);
+    let run = etl(["verify", "--database-url", &database.url(), "--jobs", "0"]);
+    assert!(run.code == 2 && run.stderr.contains("--jobs is 0"), "{run:?}");
+}
+
+/// A session that holds a table against every reader until it commits, and what polls it.
+fn hold(database: &Database<'_>, table: &str) -> (Runtime, Client) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let client = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let lock = format!("BEGIN; LOCK TABLE atelier.{table} IN ACCESS EXCLUSIVE MODE");
+        client.batch_execute(&lock).await.unwrap();
+        client
+    });
+    (runtime, client)
+}
+
+/// A verification that has begun to wait for `table`.
+fn waiting_for(database: &Database<'_>, table: &str) -> Running {
+    let verify = Etl::new(["verify", "--database-url", &database.url()]).spawn();
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+         AND query LIKE 'COPY atelier.{table} %' AND wait_event_type = 'Lock'"
+    );
+    until("verify waits for the table", || one(database, &waiting) == "1");
+    verify
+}
+
+#[test]
+fn it_can_be_interrupted() {
+    let database = Server::shared().database();
+    load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
+    let _held = hold(&database, "photos");
+    let verify = waiting_for(&database, "photos");
+    verify.signal(Signal::SIGINT);
+    let run = verify.finish();
+    assert_eq!((run.code, run.stderr.as_str()), (130, "atelier-etl: interrupted\n"), "{run:?}");
+}
+
+/// Another load comes while the tables are read: what was read is of two loads, and nothing can be said of it.
+#[test]
+fn a_load_that_is_published_meanwhile_is_noticed() {
+    let (catalogue, _) = generated(50, Defects::None);
+    let database = Server::shared().database();
+    let first = seen(&load(&database, catalogue.path(), &[]).succeeded()).0;
+    let second = load(&database, &example(), &["--max-rejects", "50%", "--keep-previous"]).succeeded();
+    let second = seen(&second).0;
+    // Holds the last table back until the other load is published.
+    let (runtime, holder) = hold(&database, "styles");
+    let verify = waiting_for(&database, "styles");
+    let exchange = "ALTER SCHEMA atelier RENAME TO atelier_next;
+                    ALTER SCHEMA atelier_previous RENAME TO atelier;
+                    ALTER SCHEMA atelier_next RENAME TO atelier_previous; COMMIT";
+    runtime.block_on(holder.batch_execute(exchange)).unwrap();
+    let run = verify.finish();
+    assert_eq!(run.code, 4, "{run:?}");
+    let what = format!("load {first} was published while load {second} was read back");
+    assert!(run.stderr.contains(&what) && run.stderr.contains("to do: verify again"), "{}", run.stderr);
+}
