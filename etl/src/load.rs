@@ -92,6 +92,7 @@ async fn run(
             && let Some(published) = unchanged::published_already(&control, input).await?
         {
             publish::clear(&control).await?;
+            publish::unlock(&control).await;
             return Ok(Prepared::Unchanged(published));
         }
         // Not before the lock is ours: another load may be writing them.
@@ -124,7 +125,9 @@ async fn run(
         Ok((report, Ok(()))) => load.publish(report, options, interrupt).await.map(|report| (report, Ok(()))),
         refused_or_failed => refused_or_failed,
     };
-    if !matches!(published, Ok((_, Ok(())))) {
+    if matches!(published, Ok((_, Ok(())))) {
+        publish::unlock(&control).await;
+    } else {
         load.clean_up().await;
     }
     published

@@ -17,7 +17,8 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("atelier-etl: {error}");
+            // Where nobody can read it, the exit code still says it.
+            let _ = writeln!(std::io::stderr(), "atelier-etl: {error}");
             ExitCode::from(&error)
         }
     }

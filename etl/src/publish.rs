@@ -143,6 +143,12 @@ pub async fn lock(session: &Session) -> Result<()> {
         .hint(format!("wait until it has ended, then {}", session.again())))
 }
 
+/// Lets go of the lock, so that another load can begin as soon as this one has ended. A session that ends without it
+/// lets go a moment later.
+pub async fn unlock(session: &Session) {
+    let _ = session.client.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).await;
+}
+
 /// Takes the lock for a load whose session was lost. The database says that a session ends before it lets go of the
 /// session's locks, so this waits a little; if another load was faster, what is staged is for that one to drop.
 pub async fn lock_again(session: &Session) -> Result<()> {

@@ -40,6 +40,7 @@ pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) 
     };
     let exchange = publish::replace(&session, PREVIOUS, "cannot roll back");
     let warning = publish::interruptible(&session, exchange, interrupt).await?;
+    publish::unlock(&session).await;
 
     // Writing into a String cannot fail.
     let mut text = format!("load {} is published again; it was finished {}\n", back.load_id, back.finished);

@@ -21,8 +21,8 @@ const ENTRY_BYTES: u64 = 256;
 /// To size the table of entries, which grows if they are smaller.
 const USUAL_BODY_BYTES: u64 = 4 * 1024;
 
-/// For bodies that are in no cache, yet or any more: thousands of usual ones, or a dozen of the largest page.
-const IN_FLIGHT_BYTES: usize = 16 << 20;
+/// For bodies that are in no cache, yet or any more: ten thousands of usual ones, or some 150 of the largest page.
+const IN_FLIGHT_BYTES: usize = 64 << 20;
 
 /// What an answer depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -124,6 +124,13 @@ impl Cache {
         match entries.get_value_or_guard_async(key).await {
             Ok(entry) => Lookup::Hit(entry),
             Err(guard) => Lookup::Miss(Some(Guard(guard))),
+        }
+    }
+
+    /// Puts an entry there that nobody has the right to make.
+    pub fn put(&self, key: Key, entry: Entry) {
+        if let Some(entries) = &self.entries {
+            entries.insert(key, entry);
         }
     }
 

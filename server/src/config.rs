@@ -10,8 +10,11 @@ use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 
-/// What the server needs besides its clients' connections: the database's, listeners, logs.
-const OTHER_FILES: u64 = 128;
+/// Files that the server needs besides its clients' connections: listeners, logs, connections to the admin port.
+const OTHER_FILES: usize = 64;
+
+/// Files that a thread needs besides its connections to the database.
+const FILES_A_THREAD: usize = 8;
 
 /// Connections at most, unless the user says or the process may not open as many files.
 const DEFAULT_CONNECTIONS: u64 = 16_384;
@@ -35,9 +38,9 @@ pub struct Typed {
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Threads that answer requests [default: the number of cores]
-    #[arg(long, value_name = "N", env = "ATELIER_THREADS")]
-    pub threads: Option<NonZeroUsize>,
-    /// Connections to the database, at least one for each thread [default: one for each]
+    #[arg(long, value_name = "N", env = "ATELIER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Connections to the database, the same number for each thread; one more looks which load is published [default: one for each]
     #[arg(long, value_name = "N", env = "ATELIER_DB_CONNECTIONS")]
     pub db_connections: Option<NonZeroUsize>,
     /// Memory for finished answers, as 256MiB or 1GB; 0 for no cache
@@ -116,7 +119,7 @@ impl Config {
             Error::usage("no database is named").hint("set DATABASE_URL or pass --database-url")
         })?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = typed.threads.map_or(cores, NonZeroUsize::get);
+        let threads = typed.threads.map_or(cores, usize::from);
         let db_connections = match typed.db_connections.map(NonZeroUsize::get) {
             None => DATABASE_CONNECTIONS_A_THREAD,
             Some(connections) if connections < threads => {
@@ -134,7 +137,10 @@ impl Config {
             threads,
             db_connections,
             cache_bytes: typed.cache_bytes.as_u64(),
-            max_connections: max_connections(typed.max_connections)?,
+            max_connections: max_connections(
+                typed.max_connections,
+                threads * (db_connections + FILES_A_THREAD),
+            )?,
             request_timeout: typed.request_timeout,
             client_timeout: typed.client_timeout,
             idle_timeout: typed.idle_timeout,
@@ -146,10 +152,11 @@ impl Config {
 }
 
 /// Raises the limit on open files as far as this process may, and fits the number of connections to it.
-fn max_connections(wanted: Option<u64>) -> Result<usize> {
-    let need = wanted.unwrap_or(DEFAULT_CONNECTIONS) + OTHER_FILES;
+fn max_connections(wanted: Option<u64>, of_threads: usize) -> Result<usize> {
+    let other = (OTHER_FILES + of_threads) as u64;
+    let need = wanted.unwrap_or(DEFAULT_CONNECTIONS) + other;
     let files = rlimit::increase_nofile_limit(need).unwrap_or(1024);
-    let possible = files.saturating_sub(OTHER_FILES).max(1);
+    let possible = files.saturating_sub(other).max(1);
     match wanted {
         Some(wanted) if wanted > possible => Err(Error::usage(format!(
             "--max-connections {wanted} needs {need} open files, and this process may open {files}"

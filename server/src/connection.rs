@@ -113,9 +113,13 @@ async fn converse(worker: &Rc<Worker>, socket: Socket) -> Option<Socket> {
             Verdict::Idle => {
                 let parts = connection.into_parts();
                 let mut socket = parts.io.into_inner();
-                // A part of a request, come together with the one before it. hyper has read all that was unread. An
-                // empty rest would keep its buffer alive.
-                socket.unread = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
+                // Requests, or a part of one, that have come with those before them: what hyper has taken, and what it
+                // has not yet. An empty rest must not keep a buffer alive.
+                socket.unread = match (parts.read_buf.is_empty(), socket.unread.is_empty()) {
+                    (true, _) => socket.unread,
+                    (false, true) => parts.read_buf,
+                    (false, false) => [parts.read_buf, socket.unread].concat().into(),
+                };
                 return Some(socket);
             }
         }

@@ -9,27 +9,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use atelier_base::connect::{Connection, describe};
-use atelier_base::error::Error;
+use atelier_base::connect::describe;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::config::Config;
 use crate::load::LoadId;
 use crate::problem::Problem;
 use crate::queries::{self, Failure, Found, Statements};
 use crate::route::Resource;
+use crate::session::{Unopened, open};
 use crate::worker::Shared;
-
-/// How connections show up in `pg_stat_activity`.
-pub const SESSION: &str = "atelier-server";
 
 /// Jobs on one connection at a time: with two, PostgreSQL finds the next one when it has finished the first.
 const JOBS_A_CONNECTION: usize = 2;
@@ -37,7 +32,7 @@ const JOBS_A_CONNECTION: usize = 2;
 /// Products that one statement answers for at most: bounds how long a request waits for the others of its statement.
 const PRODUCTS_A_JOB: usize = 32;
 
-/// Requests of one worker that may wait for a connection: a tenth of a second's work.
+/// Products that requests of one worker may wait for: a tenth of a second's work.
 const MAX_WAITING: usize = 1024;
 
 /// How long requests wait when the last connection is lost.
@@ -49,9 +44,6 @@ const MAX_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// PostgreSQL ends a statement at the request time-out. A connection on which nothing has come this much later is dead.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// A new connection that has not prepared its statements by then is given up.
-const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The same trouble is logged once in this time.
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(1);
@@ -101,7 +93,9 @@ pub struct Answer {
 struct Ask {
     resource: Resource,
     answer: oneshot::Sender<Result<Answer, Unavailable>>,
-    /// How many connections broke under it.
+    /// When its client is told that it took too long.
+    deadline: Instant,
+    /// How many times it was under way when its connection broke.
     broken: usize,
 }
 
@@ -114,6 +108,22 @@ struct Session {
     dead: Notify,
 }
 
+/// A job's place on a connection, free again however the job ends.
+struct Place(Rc<Session>);
+
+impl Place {
+    fn take(session: Rc<Session>) -> Place {
+        session.jobs.set(session.jobs.get() + 1);
+        Place(session)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.jobs.set(self.0.jobs.get() - 1);
+    }
+}
+
 /// One worker's database. Lives on one thread.
 pub struct Database {
     shared: &'static Shared,
@@ -122,66 +132,6 @@ pub struct Database {
     /// Since when there is no connection.
     lost: Cell<Option<Instant>>,
     logged: Cell<Option<Instant>>,
-}
-
-/// Why no connection could be opened.
-pub enum Unopened {
-    /// Nobody listens there, or it is still starting: it may come.
-    NotYet(Error),
-    /// It refuses, or holds no catalogue: trying again changes nothing.
-    Never(Error),
-}
-
-/// Opens a connection and prepares every statement on it: whatever is missing shows now, not at a request.
-pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), Unopened> {
-    let opened = config.database.open(SESSION).await;
-    let (client, mut connection) = opened.map_err(|refused| {
-        if refused.may_come { Unopened::NotYet(refused.error) } else { Unopened::Never(refused.error) }
-    })?;
-    let settings = queries::settings(config.request_timeout);
-    let prepare = async {
-        client.batch_execute(&settings).await?;
-        Statements::prepare(&client).await
-    };
-    let prepared = timeout(PREPARE_TIMEOUT, async {
-        tokio::pin!(prepare);
-        tokio::select! {
-            prepared = &mut prepare => return prepared,
-            // The connection does nothing unless it is polled.
-            ended = &mut connection => ended?,
-        }
-        prepare.await // fails, since the connection has ended
-    });
-    let failed = |error| explain(&error, &config.database.describe());
-    match prepared.await {
-        Ok(statements) => Ok((client, statements.map_err(failed)?, connection)),
-        Err(_) => Err(Unopened::NotYet(Error::database(format!(
-            "{} takes too long to prepare statements",
-            config.database.describe()
-        )))),
-    }
-}
-
-/// What it means that statements cannot be prepared.
-fn explain(error: &tokio_postgres::Error, database: &str) -> Unopened {
-    let code = error.code().map_or("", SqlState::code);
-    let (what, hint) = match code {
-        "42P01" | "3F000" => ("there is no catalogue in", "load one: atelier-etl load --database-url …"),
-        "42501" => {
-            ("this user may not read the catalogue in", "GRANT atelier_reader TO the user in --database-url")
-        }
-        "42703" | "42883" => (
-            "this is no catalogue of this version's in",
-            "load it again with the atelier-etl of this version",
-        ),
-        // Without SQLSTATE it is the connection's; 57 and 53 are a database that stops, starts or is full.
-        code if code.is_empty() || code.starts_with("57") || code.starts_with("53") => {
-            let what = format!("cannot prepare statements in {database}");
-            return Unopened::NotYet(Error::database(what).cause(describe(error)));
-        }
-        _ => ("cannot prepare statements in", "look into PostgreSQL's log"),
-    };
-    Unopened::Never(Error::database(format!("{what} {database}")).cause(describe(error)).hint(hint))
 }
 
 impl Database {
@@ -197,6 +147,7 @@ impl Database {
         for _ in 0..shared.config.db_connections {
             tokio::task::spawn_local(Rc::clone(&database).keep_connected());
         }
+        tokio::task::spawn_local(Rc::clone(&database).lose_patience());
         database
     }
 
@@ -205,11 +156,12 @@ impl Database {
         if self.lost.get().is_some_and(|since| since.elapsed() > PATIENCE) {
             return Err(Unavailable::Away);
         }
-        if self.waiting.borrow().len() >= MAX_WAITING {
+        if self.waiting.borrow().iter().map(|ask| products(&ask.resource)).sum::<usize>() >= MAX_WAITING {
             return Err(Unavailable::Full);
         }
         let (answer, answered) = oneshot::channel();
-        self.waiting.borrow_mut().push_back(Ask { resource, answer, broken: 0 });
+        let deadline = Instant::now() + self.shared.config.request_timeout;
+        self.waiting.borrow_mut().push_back(Ask { resource, answer, deadline, broken: 0 });
         self.send_jobs();
         answered.await.unwrap_or(Err(Unavailable::Failed))
     }
@@ -225,12 +177,15 @@ impl Database {
                         self.shared.metrics.reconnects.inc();
                     }
                     (pause, before) = (RETRY_PAUSE, true);
+                    let opened = Instant::now();
                     let session =
                         Rc::new(Session { client, statements, jobs: Cell::new(0), dead: Notify::new() });
                     self.sessions.borrow_mut().push(Rc::clone(&session));
-                    self.lost.set(None);
+                    if self.lost.take().is_some() {
+                        self.shared.worker_is_connected(true);
+                    }
                     self.send_jobs();
-                    let mut connection = pin!(connection);
+                    let mut connection = Box::pin(connection);
                     let why = tokio::select! {
                         ended = connection.as_mut() => {
                             ended.err().map_or("it was closed".to_owned(), |error| describe(&error))
@@ -239,7 +194,11 @@ impl Database {
                     };
                     self.lose(&session);
                     self.log(|| tracing::warn!(why, "a connection to the database was lost"));
-                    // Statements in flight fail when the connection is dropped here.
+                    // Statements in flight fail when the connection is dropped. One that lived is replaced at once.
+                    drop(connection);
+                    if opened.elapsed() < MAX_RETRY_PAUSE {
+                        sleep(RETRY_PAUSE).await;
+                    }
                 }
                 Err(Unopened::NotYet(error) | Unopened::Never(error)) => {
                     self.log(|| tracing::warn!("{}", error.to_string().replace('\n', ";")));
@@ -257,6 +216,7 @@ impl Database {
         sessions.retain(|other| !std::ptr::eq(&raw const **other, session));
         if sessions.is_empty() && before > 0 {
             self.lost.set(Some(Instant::now()));
+            self.shared.worker_is_connected(false);
             tokio::task::spawn_local(Rc::clone(self).lose_patience());
         }
     }
@@ -282,11 +242,11 @@ impl Database {
             if job.is_empty() {
                 return;
             }
-            session.jobs.set(session.jobs.get() + 1);
             let database = Rc::clone(self);
+            let place = Place::take(session);
             tokio::task::spawn_local(async move {
-                database.run(&session, job).await;
-                session.jobs.set(session.jobs.get() - 1);
+                database.run(&place.0, job).await;
+                drop(place);
                 database.send_jobs();
             });
         }
@@ -297,9 +257,18 @@ impl Database {
         let mut waiting = self.waiting.borrow_mut();
         let mut job: Vec<Ask> = Vec::new();
         let mut at = 0;
+        let now = Instant::now();
         while at < waiting.len() && job.len() < PRODUCTS_A_JOB {
-            if waiting[at].answer.is_closed() {
-                waiting.remove(at); // its client's time is over
+            let refused = if waiting[at].deadline <= now {
+                Some(Unavailable::TimedOut)
+            } else {
+                (!self.shared.cache.has_room()).then_some(Unavailable::Full)
+            };
+            if let Some(why) = refused {
+                // Nobody waits for it any more, or there is no room for its answer.
+                if let Some(ask) = waiting.remove(at) {
+                    let _ = ask.answer.send(Err(why)); // whoever asked may have gone
+                }
             } else if job.first().is_none_or(|first| share(&first.resource, &waiting[at].resource)) {
                 job.extend(waiting.remove(at));
             } else {
@@ -312,16 +281,19 @@ impl Database {
     async fn run(self: &Rc<Self>, session: &Session, mut job: Vec<Ask>) {
         let metrics = &self.shared.metrics;
         metrics.round_trips.inc();
-        metrics.shared.inc_by(job.len() as u64);
+        metrics.shared.inc_by(job.iter().filter(|ask| ask.broken == 0).count() as u64);
         let begin = Instant::now();
         let limit = self.shared.config.request_timeout + SILENCE;
         let why = match timeout(limit, find(session, &job)).await {
             Ok(Ok(found)) => return self.answer(job, &found, begin.elapsed()),
             Ok(Err(Failure::NotPublished)) => Unavailable::NotPublished,
-            Ok(Err(Failure::Database(error))) if is_lost(&error) => {
+            Ok(Err(Failure::Database(error))) if may_be_repeated(&error) => {
                 metrics.database_errors.inc();
-                // Whoever fails first knows it first: what is repeated goes to another connection.
-                self.lose(session);
+                if error.code() != Some(&SqlState::T_R_SERIALIZATION_FAILURE) {
+                    // Whoever fails first knows it first: what is repeated goes to another connection.
+                    self.lose(session);
+                    session.dead.notify_one();
+                }
                 // Reading is harmless to repeat. Were all connections cut, as many attempts fail, and the next one
                 // is on a new connection.
                 let connections = self.shared.config.db_connections;
@@ -381,6 +353,15 @@ impl Database {
     }
 }
 
+/// Products that a request is for, at most: what its answer costs. Those of a page cost a tenth of one with its styles.
+fn products(resource: &Resource) -> usize {
+    match resource {
+        Resource::Document(..) => 1,
+        Resource::Page(page) => 1 + page.count as usize / 10,
+        Resource::Products(ids) => 1 + ids.len() / 10,
+    }
+}
+
 /// Whether one statement can answer for both.
 fn share(one: &Resource, other: &Resource) -> bool {
     matches!((one, other), (Resource::Document(one, _), Resource::Document(other, _)) if one == other)
@@ -400,9 +381,18 @@ async fn find(session: &Session, job: &[Ask]) -> Result<Found, Failure> {
     }
 }
 
-/// Whether a failure is the connection's, not the statement's: closed, or the database is stopping.
-fn is_lost(error: &tokio_postgres::Error) -> bool {
-    error.code().is_none_or(|code| {
-        [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code)
-    })
+/// Whether a failure is not the statement's own: its connection was closed, the database is stopping, or a standby has
+/// ended the statement for what it had to replay.
+fn may_be_repeated(error: &tokio_postgres::Error) -> bool {
+    error.is_closed()
+        || error.code().is_some_and(|code| {
+            [
+                SqlState::ADMIN_SHUTDOWN,
+                SqlState::CRASH_SHUTDOWN,
+                SqlState::CANNOT_CONNECT_NOW,
+                SqlState::IDLE_SESSION_TIMEOUT,
+                SqlState::T_R_SERIALIZATION_FAILURE,
+            ]
+            .contains(code)
+        })
 }

@@ -22,5 +22,6 @@ pub mod problem;
 pub mod queries;
 pub mod respond;
 pub mod route;
+pub mod session;
 pub mod watch;
 pub mod worker;

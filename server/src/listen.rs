@@ -35,6 +35,9 @@ const BACKLOG: i32 = 4096;
 /// closed at once, a request that is on its way would be lost. It stays this long, or half the grace time.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long the start waits for the workers' connections, where the database is known to be there.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// When no connection can be accepted, for want of open files say.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,6 +66,9 @@ async fn serve(config: Config) -> Result<()> {
         watch = Watch::begin(shared) => watch?,
         () = signals.caught() => return Ok(()),
     };
+    if shared.has_database() {
+        let _ = timeout(CONNECT_PATIENCE, shared.workers_are_connected()).await;
+    }
     let accepting = spawn_local(accept(shared, public, Rc::clone(&workers)));
     tracing::info!(%address, admin = %admin_address, threads = shared.config.threads, "listening");
     tokio::select! {

@@ -22,17 +22,16 @@ impl LoadId {
         HeaderValue::try_from(format!("W/\"{self}\"")).unwrap_or_else(|_| HeaderValue::from_static("W/\"\""))
     }
 
-    /// Whether `If-None-Match` names this load: compared weakly, as RFC 9110, section 13.1.2 says.
+    /// Whether `If-None-Match` names this load: compared weakly, as RFC 9110, section 13.1.2 says. `*` names none: it
+    /// asks whether there is such a resource.
     pub fn matches(self, if_none_match: &HeaderValue) -> bool {
         let Ok(tags) = if_none_match.to_str() else { return false };
         // Our tags hold no commas, so a tag that is split by one is not ours.
         let mut tags = tags.split(',').map(str::trim);
         tags.any(|tag| {
-            tag == "*" || {
-                let opaque = tag.strip_prefix("W/").unwrap_or(tag);
-                let opaque = opaque.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-                opaque.and_then(LoadId::parse) == Some(self)
-            }
+            let opaque = tag.strip_prefix("W/").unwrap_or(tag);
+            let opaque = opaque.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            opaque.and_then(LoadId::parse) == Some(self)
         })
     }
 }
@@ -72,11 +71,10 @@ mod tests {
             format!("\"{ID}\""),
             format!("{other}, W/\"{ID}\""),
             format!("\"a,b\" ,W/\"{ID}\" , {other}"),
-            "*".to_owned(),
         ] {
             assert!(matches(&value), "{value}");
         }
-        for value in ["", "W/", "\"", "\"\"", other, ID, "w/\"01a203b5-40f4-70cd-9b33-f881d2ef1c77\""] {
+        for value in ["", "*", "W/", "\"", "\"\"", other, ID, "w/\"01a203b5-40f4-70cd-9b33-f881d2ef1c77\""] {
             assert!(!matches(value), "{value}");
         }
     }

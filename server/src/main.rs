@@ -1,6 +1,6 @@
 //! `atelier-server`: parses the command line, serves until it is told to stop, and gives the exit code.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use atelier_base::error::Error;
@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("atelier-server: {error}");
+            // Where nobody can read it, the exit code still says it.
+            let _ = writeln!(std::io::stderr(), "atelier-server: {error}");
             ExitCode::from(&error)
         }
     }

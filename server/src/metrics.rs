@@ -31,8 +31,8 @@ const STATUSES: [StatusCode; 9] = [
 ];
 
 /// Upper bounds in seconds: from an answer out of the cache to the usual request time-out.
-const LATENCY_SECONDS: [f64; 14] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+const LATENCY_SECONDS: [f64; 15] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -136,6 +136,11 @@ impl Metrics {
     pub fn serve(&self, load: LoadId) {
         self.load.clear();
         self.load.get_or_create_owned(&vec![("load_id", load.to_string())]).set(1);
+    }
+
+    /// No load is published any more.
+    pub fn serve_nothing(&self) {
+        self.load.clear();
     }
 
     /// The text of `/metrics`.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use tokio::time::timeout;
 
-use crate::cache::{Entry, Key, Lookup};
+use crate::cache::{Entry, Guard, Key, Lookup};
 use crate::database::{Answer, Unavailable};
 use crate::docs;
 use crate::encoding::{self, Encoding};
@@ -18,7 +18,7 @@ use crate::load::LoadId;
 use crate::metrics::Counted;
 use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS};
 use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, route};
-use crate::worker::{Load, Shared, Worker};
+use crate::worker::{Shared, Worker};
 
 /// Most bytes of headers. Browsers and proxies stay far below.
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -77,6 +77,10 @@ fn look<B>(request: &Request<B>) -> Result<Route, Problem> {
     if request.headers().iter().map(size).sum::<usize>() > MAX_HEADER_BYTES {
         return Err(Problem::headers_too_large(MAX_HEADER_BYTES));
     }
+    // RFC 9112, section 3.2: without it, or with two, nobody knows whom it was for.
+    if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
+        return Err(Problem::bad_request("a request of HTTP/1.1 has one header Host"));
+    }
     route(request.method(), uri.path(), uri.query())
 }
 
@@ -103,92 +107,132 @@ async fn answer_resource(
     // Before anything is asked of the database: an old body never gets a new label.
     let nothing = || if shared.has_database() { Unavailable::NotPublished } else { Unavailable::Away };
     let load = shared.load().ok_or_else(nothing)?;
-    if headers.get_all(header::IF_NONE_MATCH).iter().any(|tags| load.id.matches(tags)) {
+    let if_none_match = || headers.get_all(header::IF_NONE_MATCH).iter();
+    if if_none_match().any(|tags| load.id.matches(tags)) {
         return Ok(not_modified(shared, load.etag));
     }
-    let (entry, from, timing) = fetch(worker, &load, &resource).await?;
+    let wanted = Encoding::negotiate(headers);
+    let found = find(worker, load.id, &resource, wanted).await?;
     let product = resource.product().unwrap_or_default();
-    let body = entry.body.ok_or_else(|| Problem::no_such_product(product))?;
-    let etag = if from == load.id { load.etag } else { from.etag() };
+    let body = found.entry.body.ok_or_else(|| Problem::no_such_product(product))?;
+    let etag = if found.load == load.id { load.etag } else { found.load.etag() };
+    if if_none_match().any(|tags| tags == "*") {
+        return Ok(not_modified(shared, etag));
+    }
 
-    let wanted =
-        if body.len() < encoding::MIN_BYTES { Encoding::Identity } else { Encoding::negotiate(headers) };
-    let (body, encoding) =
-        encode(shared, Key { load: from, resource: resource.clone(), encoding: wanted }, body).await;
     let mut response = Response::new(Full::new(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, JSON);
-    if let Some(encoding) = encoding.header() {
+    if let Some(encoding) = found.encoding.header() {
         headers.insert(header::CONTENT_ENCODING, encoding);
     }
     describe(headers, shared, etag);
-    if let (Resource::Page(page), Some(total)) = (&resource, entry.total) {
+    if let (Resource::Page(page), Some(total)) = (&resource, found.entry.total) {
         headers.insert(TOTAL_COUNT, HeaderValue::from(total));
         headers.insert(header::LINK, links(*page, total));
     }
-    headers.insert(SERVER_TIMING, timing.header());
+    headers.insert(SERVER_TIMING, found.timing.header());
     Ok(response)
 }
 
-/// The answer, the load that it is from, and where it came from.
-async fn fetch(
+/// An answer, the load that it is from, how it is coded, and where it came from.
+struct Found {
+    entry: Entry,
+    load: LoadId,
+    encoding: Encoding,
+    timing: Timing,
+}
+
+/// Finds the answer as the client wants it: ready, or as it is and then encoded.
+async fn find(
     worker: &Rc<Worker>,
-    load: &Load,
+    load: LoadId,
     resource: &Resource,
-) -> Result<(Entry, LoadId, Timing), Unavailable> {
+    wanted: Encoding,
+) -> Result<Found, Unavailable> {
     let shared = worker.shared;
-    let key = Key { load: load.id, resource: resource.clone(), encoding: Encoding::Identity };
+    let key = |load, encoding| Key { load, resource: resource.clone(), encoding };
+    if wanted != Encoding::Identity
+        && let Some(entry) = shared.cache.peek(&key(load, wanted))
+    {
+        shared.metrics.cache_hits.inc();
+        return Ok(Found { entry, load, encoding: wanted, timing: Timing::Hit });
+    }
+    let (entry, load, timing) = fetch(worker, key(load, Encoding::Identity)).await?;
+    let (entry, encoding) = match &entry.body {
+        Some(body) if wanted != Encoding::Identity && body.len() >= encoding::MIN_BYTES => {
+            encode(shared, key(load, wanted), entry).await
+        }
+        _ => (entry, Encoding::Identity),
+    };
+    Ok(Found { entry, load, encoding, timing })
+}
+
+/// The answer as it is, the load that it is from, and where it came from.
+async fn fetch(worker: &Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing), Unavailable> {
+    let shared = worker.shared;
     if let Some(entry) = shared.cache.peek(&key) {
         shared.metrics.cache_hits.inc();
-        return Ok((entry, load.id, Timing::Hit));
+        return Ok((entry, key.load, Timing::Hit));
     }
-    shared.metrics.cache_misses.inc();
     if !shared.cache.has_room() {
         return Err(Unavailable::Full);
     }
-    // A task of its own: a client that goes away cancels nothing that others wait for too.
-    let made = tokio::task::spawn_local(make(Rc::clone(worker), key));
-    match timeout(shared.config.request_timeout, made).await {
-        Ok(made) => made.unwrap_or(Err(Unavailable::Failed)),
-        Err(_) => Err(Unavailable::TimedOut),
-    }
+    let waited_for = async {
+        let begin = Instant::now();
+        let guard = match shared.cache.get(&key).await {
+            Lookup::Hit(entry) => {
+                shared.metrics.cache_hits.inc();
+                let timing = Timing::Miss { database: begin.elapsed(), render: Duration::ZERO };
+                return Ok((entry, key.load, timing));
+            }
+            Lookup::Miss(guard) => guard,
+        };
+        if let Some(load) = shared.other()
+            && let Some(entry) = shared.cache.peek(&Key { load, ..key.clone() })
+        {
+            shared.metrics.cache_hits.inc();
+            return Ok((entry, load, Timing::Hit));
+        }
+        shared.metrics.cache_misses.inc();
+        // A task of its own: a client that goes away cancels nothing that others wait for too.
+        let made = tokio::task::spawn_local(make(Rc::clone(worker), key, guard));
+        made.await.unwrap_or(Err(Unavailable::Failed))
+    };
+    timeout(shared.config.request_timeout, waited_for).await.unwrap_or(Err(Unavailable::TimedOut))
 }
 
-/// Makes an entry of the cache, or waits for whoever is making it.
-async fn make(worker: Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing), Unavailable> {
-    let shared = worker.shared;
-    let begin = Instant::now();
-    let guard = match shared.cache.get(&key).await {
-        Lookup::Hit(entry) => {
-            let timing = Timing::Miss { database: begin.elapsed(), render: Duration::ZERO };
-            return Ok((entry, key.load, timing));
-        }
-        Lookup::Miss(guard) => guard,
-    };
-    let Answer { load, body, total, database, render } = worker.database.ask(key.resource).await?;
+/// Makes an entry of the cache.
+async fn make(
+    worker: Rc<Worker>,
+    key: Key,
+    guard: Option<Guard<'static>>,
+) -> Result<(Entry, LoadId, Timing), Unavailable> {
+    let Answer { load, body, total, database, render } = worker.database.ask(key.resource.clone()).await?;
     let entry = Entry { body, total };
-    if load != key.load {
-        // Published a moment ago. It is answered under its own name; the cache waits for all to know it.
-        shared.look.notify_one();
-    } else if let Some(guard) = guard {
-        guard.fill(entry.clone());
+    if load == key.load {
+        if let Some(guard) = guard {
+            guard.fill(entry.clone());
+        }
+    } else {
+        // Published a moment ago, or on a standby that is ahead or behind: it is answered, and kept, under its own name.
+        worker.shared.cache.put(Key { load, ..key }, entry.clone());
+        worker.shared.meet(load);
     }
     Ok((entry, load, Timing::Miss { database, render }))
 }
 
-/// The body as the client wants it, kept for the next one who does. As it is, if that fails.
-async fn encode(shared: &'static Shared, key: Key, body: Bytes) -> (Bytes, Encoding) {
+/// The answer as the client wants it, kept for the next one who does. As it is, if that fails, or if so many are being
+/// encoded already that others would wait for it.
+async fn encode(shared: &'static Shared, key: Key, plain: Entry) -> (Entry, Encoding) {
     let encoding = key.encoding;
-    if encoding == Encoding::Identity {
-        return (body, encoding);
-    }
+    let Some(body) = plain.body.clone() else { return (plain, Encoding::Identity) };
     let guard = match shared.cache.get(&key).await {
-        Lookup::Hit(Entry { body: Some(encoded), .. }) => return (encoded, encoding),
-        Lookup::Hit(_) => None,
+        Lookup::Hit(encoded) => return (encoded, encoding),
         Lookup::Miss(guard) => guard,
     };
     let encoded = if body.len() > LARGE_BYTES {
-        let body = body.clone();
+        let Ok(_place) = shared.encoders.try_acquire() else { return (plain, Encoding::Identity) };
         let encoded = tokio::task::spawn_blocking(move || encoding.encode(&body)).await;
         encoded.unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
     } else {
@@ -196,15 +240,15 @@ async fn encode(shared: &'static Shared, key: Key, body: Bytes) -> (Bytes, Encod
     };
     match encoded {
         Ok(encoded) => {
-            let encoded = shared.cache.body(encoded);
+            let entry = Entry { body: Some(shared.cache.body(encoded)), total: plain.total };
             if let Some(guard) = guard {
-                guard.fill(Entry { body: Some(encoded.clone()), total: None });
+                guard.fill(entry.clone());
             }
-            (encoded, encoding)
+            (entry, encoding)
         }
         Err(error) => {
             tracing::error!(%error, ?encoding, "cannot encode a body");
-            (body, Encoding::Identity)
+            (plain, Encoding::Identity)
         }
     }
 }

@@ -8,8 +8,8 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
-use crate::database::{Unopened, open};
 use crate::queries::{self, Failure, Statements};
+use crate::session::{Unopened, open};
 use crate::worker::Shared;
 
 /// Between two looks.

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use http::HeaderValue;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::cache::Cache;
 use crate::config::Config;
@@ -35,8 +35,14 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Somebody has seen another load than the published one: look at once.
     pub look: Notify,
+    /// Places for large bodies that are being encoded: they take a core for milliseconds.
+    pub encoders: Semaphore,
     phase: watch::Sender<Phase>,
     load: RwLock<Option<Load>>,
+    /// Another load than that, which an answer was from.
+    other: RwLock<Option<LoadId>>,
+    /// Workers that have a connection to the database.
+    connected: watch::Sender<usize>,
     database_answers: AtomicBool,
 }
 
@@ -56,8 +62,11 @@ impl Shared {
             cache: Cache::new(config.cache_bytes),
             metrics: Metrics::new(),
             look: Notify::new(),
+            encoders: Semaphore::new(config.threads),
             phase: watch::Sender::new(Phase::Serving),
             load: RwLock::default(),
+            other: RwLock::default(),
+            connected: watch::Sender::new(0),
             database_answers: AtomicBool::new(false),
             config,
         }))
@@ -65,7 +74,7 @@ impl Shared {
 
     /// The published load; nothing if none is, or none was seen yet.
     pub fn load(&self) -> Option<Load> {
-        self.load.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.load.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The database said which load is published.
@@ -79,9 +88,32 @@ impl Shared {
             self.metrics.serve(id);
         } else {
             tracing::warn!("no load is published");
+            self.metrics.serve_nothing();
         }
         let load = id.map(|id| Load { id, etag: id.etag() });
-        *self.load.write().unwrap_or_else(std::sync::PoisonError::into_inner) = load;
+        *self.load.write().unwrap_or_else(PoisonError::into_inner) = load;
+    }
+
+    /// An answer was from another load: published a moment ago, or on a standby that is ahead or behind.
+    pub fn meet(&self, other: LoadId) {
+        *self.other.write().unwrap_or_else(PoisonError::into_inner) = Some(other);
+        self.look.notify_one();
+    }
+
+    /// The other load that was met last.
+    pub fn other(&self) -> Option<LoadId> {
+        *self.other.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker has its first connection to the database, or has lost its last.
+    pub fn worker_is_connected(&self, connected: bool) {
+        self.connected.send_modify(|workers| if connected { *workers += 1 } else { *workers -= 1 });
+    }
+
+    /// Waits until every worker has a connection to the database.
+    pub async fn workers_are_connected(&self) {
+        let mut connected = self.connected.subscribe();
+        let _ = connected.wait_for(|workers| *workers >= self.config.threads).await; // never closed
     }
 
     /// The database did not say.
@@ -100,6 +132,8 @@ impl Shared {
             Err("stopping")
         } else if !self.has_database() {
             Err("the database does not answer")
+        } else if *self.connected.borrow() < self.config.threads {
+            Err("not all threads are connected to the database")
         } else if self.load().is_none() {
             Err("no load is published")
         } else {

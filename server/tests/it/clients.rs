@@ -323,12 +323,12 @@ fn a_client_that_goes_away_takes_nothing_from_those_who_wait_for_the_same() {
     let server = Server::start(&database.url(), &["--request-timeout", "60s"]);
     let locker = Session::open(&database);
     locker.execute("BEGIN; LOCK TABLE atelier.styles IN ACCESS EXCLUSIVE MODE");
-    let misses = || server.metric("atelier_cache_misses_total");
+    let in_flight = || server.metric("atelier_http_requests_in_flight");
     let ask = || {
-        let before = misses();
+        let before = in_flight();
         let mut connection = Connection::open(server.public);
         connection.send(plain("/products/5/styles").as_bytes()).unwrap();
-        until("it waits", || misses() > before);
+        until("it waits", || in_flight() > before);
         connection
     };
     let gone: Vec<Connection> = (0..20).map(|_| ask()).collect();

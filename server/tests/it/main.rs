@@ -10,6 +10,7 @@ mod contract;
 mod database_trouble;
 mod hammer;
 mod http;
+mod layers;
 mod newload;
 mod openapi;
 mod reference;

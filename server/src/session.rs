@@ -1,0 +1,78 @@
+//! Opening a connection to the database: its settings, its statements, and what it means when they cannot be prepared.
+
+use std::time::Duration;
+
+use atelier_base::connect::{Connection, describe};
+use atelier_base::error::Error;
+use tokio::time::timeout;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::config::Config;
+use crate::queries::{self, Statements};
+
+/// How connections show up in `pg_stat_activity`.
+pub const SESSION: &str = "atelier-server";
+
+/// A new connection that has not prepared its statements by then is given up.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why no connection could be opened.
+pub enum Unopened {
+    /// Nobody listens there, or it is still starting: it may come.
+    NotYet(Error),
+    /// It refuses, or holds no catalogue: trying again changes nothing.
+    Never(Error),
+}
+
+/// Opens a connection and prepares every statement on it: whatever is missing shows now, not at a request.
+pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), Unopened> {
+    let opened = config.database.open(SESSION).await;
+    let (client, mut connection) = opened.map_err(|refused| {
+        if refused.may_come { Unopened::NotYet(refused.error) } else { Unopened::Never(refused.error) }
+    })?;
+    let settings = queries::settings(config.request_timeout);
+    let prepare = async {
+        client.batch_execute(&settings).await?;
+        Statements::prepare(&client).await
+    };
+    let prepared = timeout(PREPARE_TIMEOUT, async {
+        tokio::pin!(prepare);
+        tokio::select! {
+            prepared = &mut prepare => return prepared,
+            // The connection does nothing unless it is polled.
+            ended = &mut connection => ended?,
+        }
+        prepare.await // fails, since the connection has ended
+    });
+    let failed = |error| explain(&error, &config.database.describe());
+    match prepared.await {
+        Ok(statements) => Ok((client, statements.map_err(failed)?, connection)),
+        Err(_) => Err(Unopened::NotYet(Error::database(format!(
+            "{} takes too long to prepare statements",
+            config.database.describe()
+        )))),
+    }
+}
+
+/// What it means that statements cannot be prepared.
+fn explain(error: &tokio_postgres::Error, database: &str) -> Unopened {
+    let code = error.code().map_or("", SqlState::code);
+    let (what, hint) = match code {
+        "42P01" | "3F000" => ("there is no catalogue in", "load one: atelier-etl load --database-url …"),
+        "42501" => {
+            ("this user may not read the catalogue in", "GRANT atelier_reader TO the user in --database-url")
+        }
+        "42703" | "42883" => (
+            "this is no catalogue of this version's in",
+            "load it again with the atelier-etl of this version",
+        ),
+        // Without SQLSTATE it is the connection's; 57 and 53 are a database that stops, starts or is full.
+        code if code.is_empty() || code.starts_with("57") || code.starts_with("53") => {
+            let what = format!("cannot prepare statements in {database}");
+            return Unopened::NotYet(Error::database(what).cause(describe(error)));
+        }
+        _ => ("cannot prepare statements in", "look into PostgreSQL's log"),
+    };
+    Unopened::Never(Error::database(format!("{what} {database}")).cause(describe(error)).hint(hint))
+}
