@@ -187,6 +187,7 @@ impl Database {
                     self.send_jobs();
                     let mut connection = Box::pin(connection);
                     let why = tokio::select! {
+                        biased; // it knows better why
                         ended = connection.as_mut() => {
                             ended.err().map_or("it was closed".to_owned(), |error| describe(&error))
                         }
@@ -224,7 +225,8 @@ impl Database {
     /// Refuses what waits, if there is no connection by then.
     async fn lose_patience(self: Rc<Self>) {
         sleep(PATIENCE).await;
-        if self.sessions.borrow().is_empty() {
+        // Not if there was a connection meanwhile: the loss of that one has its own time.
+        if self.lost.get().is_some_and(|since| since.elapsed() >= PATIENCE) {
             for ask in self.waiting.take() {
                 let _ = ask.answer.send(Err(Unavailable::Away)); // whoever asked may have gone
             }

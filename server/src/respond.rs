@@ -188,7 +188,7 @@ async fn fetch(worker: &Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing),
             }
             Lookup::Miss(guard) => guard,
         };
-        if let Some(load) = shared.other()
+        if let Some(load) = shared.met(key.load)
             && let Some(entry) = shared.cache.peek(&Key { load, ..key.clone() })
         {
             shared.metrics.cache_hits.inc();
@@ -216,8 +216,8 @@ async fn make(
         }
     } else {
         // Published a moment ago, or on a standby that is ahead or behind: it is answered, and kept, under its own name.
+        worker.shared.meet(key.load, load);
         worker.shared.cache.put(Key { load, ..key }, entry.clone());
-        worker.shared.meet(load);
     }
     Ok((entry, load, Timing::Miss { database, render }))
 }

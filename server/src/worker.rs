@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -39,11 +40,23 @@ pub struct Shared {
     pub encoders: Semaphore,
     phase: watch::Sender<Phase>,
     load: RwLock<Option<Load>>,
-    /// Another load than that, which an answer was from.
-    other: RwLock<Option<LoadId>>,
+    /// When last an answer was from another load than the published one.
+    other: RwLock<Option<Other>>,
     /// Workers that have a connection to the database.
     connected: watch::Sender<usize>,
     database_answers: AtomicBool,
+}
+
+/// How long an answer from another load stands for those that are asked for meanwhile: until all have heard of it, or
+/// a standby has caught up.
+const OTHER_LOAD: Duration = Duration::from_millis(500);
+
+/// An answer was from another load than the published one.
+#[derive(Clone, Copy)]
+struct Other {
+    published: LoadId,
+    met: LoadId,
+    at: Instant,
 }
 
 /// The published load, as it was at most a second ago.
@@ -94,15 +107,19 @@ impl Shared {
         *self.load.write().unwrap_or_else(PoisonError::into_inner) = load;
     }
 
-    /// An answer was from another load: published a moment ago, or on a standby that is ahead or behind.
-    pub fn meet(&self, other: LoadId) {
+    /// An answer was from another load than the published one: a newer one, or one of a standby that is ahead or behind.
+    pub fn meet(&self, published: LoadId, met: LoadId) {
+        let other = Other { published, met, at: Instant::now() };
         *self.other.write().unwrap_or_else(PoisonError::into_inner) = Some(other);
         self.look.notify_one();
     }
 
-    /// The other load that was met last.
-    pub fn other(&self) -> Option<LoadId> {
-        *self.other.read().unwrap_or_else(PoisonError::into_inner)
+    /// The load that was met a moment ago in place of the published one.
+    pub fn met(&self, published: LoadId) -> Option<LoadId> {
+        let other = *self.other.read().unwrap_or_else(PoisonError::into_inner);
+        other
+            .filter(|other| other.published == published && other.at.elapsed() < OTHER_LOAD)
+            .map(|other| other.met)
     }
 
     /// A worker has its first connection to the database, or has lost its last.
