@@ -286,7 +286,7 @@ fn whatever_is_sent_the_server_goes_on() {
         ("HTTP/3.0", b"GET /products/1 HTTP/3.0\r\n\r\n".to_vec(), Some(400)),
         ("lines without CR", b"GET /products/1 HTTP/1.1\nHost: test\n\n".to_vec(), Some(200)),
         ("empty lines first", b"\r\n\r\nGET /products/1 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), Some(200)),
-        ("no Host", b"GET /products/1 HTTP/1.1\r\n\r\n".to_vec(), Some(200)),
+        ("no Host", b"GET /products/1 HTTP/1.1\r\n\r\n".to_vec(), Some(400)),
         ("an absolute target", b"GET http://a/products/1 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), Some(200)),
         ("CONNECT", b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), Some(404)),
         ("a target with bytes", b"GET /products/\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), Some(400)),
