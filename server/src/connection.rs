@@ -3,8 +3,10 @@
 //!
 //! Between requests a connection is parked: hyper, with its buffers of 16 KiB, is put away, and only the socket is
 //! kept, so that ten thousand idle clients cost little. A few hundred may rest a moment first, since the next request
-//! comes soon as a rule; where there are more, each is parked as soon as its answer is written. A slow client holds no thread, only its connection, and that
-//! not for long: one timer a connection sees to the times for sending headers and for taking an answer.
+//! comes soon as a rule; where there are more, each is parked as soon as its answer is written.
+//!
+//! A slow client holds no thread, only its connection, and that not for long: one timer a connection sees to the times
+//! for sending headers and for taking an answer.
 
 use std::cell::Cell;
 use std::convert::Infallible;

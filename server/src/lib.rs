@@ -5,7 +5,8 @@
 //! from `cache` or through `database`, where requests that wait at the same time share a statement of `queries`, and
 //! `json` writes the bytes.
 //!
-//! `route`, `json` and `problem` never see tokio. All SQL is in `queries`. No queue is unbounded.
+//! `route`, `json`, `problem`, `encoding` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
+//! queue is unbounded.
 
 pub mod admin;
 pub mod cache;
