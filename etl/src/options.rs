@@ -246,7 +246,8 @@ mod tests {
     fn limits() {
         assert_eq!(Limit::parse("250").unwrap(), Limit::Rows(250));
         assert_eq!(Limit::parse("0.5%").unwrap(), Limit::Share(500_000));
-        for wrong in ["", "-1", "101%", "100.000001%", "%", ".5%", "1.%", "1e1%", "0.0000001%", "1.5", "many"] {
+        for wrong in ["", "-1", "101%", "100.000001%", "%", ".5%", "1.%", "1e1%", "0.0000001%", "1.5", "many"]
+        {
             assert_eq!(Limit::parse(wrong).unwrap_err().class().exit_code(), 2, "{wrong}");
         }
     }

@@ -51,8 +51,7 @@ fn expect_all(done: &Done) {
         let report = &done.report["tables"][table.name];
         let repairs: Vec<&Expected> = of_table().filter(|row| !row.rejected).collect();
         for code in ["unterminated_quote", "price_format", "spacing"] {
-            let lines: Vec<u64> =
-                repairs.iter().filter(|row| row.code == code).map(|row| row.line).collect();
+            let lines: Vec<u64> = repairs.iter().filter(|row| row.code == code).map(|row| row.line).collect();
             let counted = report["repaired"][code].as_u64().unwrap_or_default();
             assert_eq!(counted, lines.len() as u64, "{}, {code}", table.name);
             let examples = report["examples"].as_array().unwrap().iter();

@@ -133,7 +133,7 @@ features: 2 rejected, orphan
 styles: 1 repaired, price_format
   line 10: 9,7,\"\u{1f9f5}\",null,\"$12\",0
 styles: 4 repaired, spacing
-  line 1: id, productId, name, sale_price, origin…
+  line 1: id, productId, name, sale_price, origina…
   line 2: 1, 1, \"Sea Green & Black\", null, 140, 1
   line 3: 2, 1, \"Sand\", 99.95, 140, 0
 styles: 1 rejected, bad_boolean

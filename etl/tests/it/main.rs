@@ -5,6 +5,7 @@
 
 mod catalogue;
 
+mod codes;
 mod damaged;
 mod defects;
 mod encoding;

@@ -189,7 +189,8 @@ fn on_the_first_line_and_on_the_last() {
 #[test]
 fn two_and_three_in_a_row() {
     let mut case = Case::new();
-    for (first, second) in DAMAGES.iter().flat_map(|first| DAMAGES.iter().map(move |second| (first, second))) {
+    for (first, second) in DAMAGES.iter().flat_map(|first| DAMAGES.iter().map(move |second| (first, second)))
+    {
         if (first.0, second.0) == OPPOSITE {
             continue;
         }
@@ -319,5 +320,9 @@ fn in_the_header_nothing_is_loaded() {
     let features = format!("\"id,product_id,feature,value\n{}\n", sound(1));
     let refused = check(catalogue(&features).path(), &["--max-rejects", "100%"]);
     assert_eq!(refused.run.code, 3);
-    assert!(refused.run.stderr.contains("features.csv, line 1: this is not a header"), "{}", refused.run.stderr);
+    assert!(
+        refused.run.stderr.contains("features.csv, line 1: this is not a header"),
+        "{}",
+        refused.run.stderr
+    );
 }

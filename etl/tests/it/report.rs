@@ -21,7 +21,10 @@ fn documented(heading: &str) -> Vec<Vec<String>> {
     let section = text.split("\n## ").find(|section| section.lines().next() == Some(heading)).unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
     let cells = |row: &str| {
-        row.trim_end_matches('|').split('|').map(|cell| cell.trim().trim_end_matches('`').to_owned()).collect()
+        row.trim_end_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().trim_end_matches('`').to_owned())
+            .collect()
     };
     rows.map(cells).collect()
 }
@@ -50,7 +53,9 @@ fn walk(prefix: &str, value: &Value, found: &mut Vec<(String, &'static str)>) {
         found.push((prefix.to_owned(), kind));
     }
     match value {
-        Value::Array(elements) => elements.iter().for_each(|value| walk(&format!("{prefix}[]"), value, found)),
+        Value::Array(elements) => {
+            elements.iter().for_each(|value| walk(&format!("{prefix}[]"), value, found))
+        }
         Value::Object(entries) => {
             for (name, value) in entries {
                 let any = ["tables", "tables.*.repaired", "tables.*.rejected"].contains(&prefix);
@@ -174,7 +179,9 @@ fn without_times(summary: &str, last: usize) -> String {
     let lines: Vec<&str> = summary.lines().collect();
     let lines = lines[..lines.len() - last].iter().enumerate();
     // The head, six tables and the total: the first five columns are about rows.
-    lines.map(|(number, line)| if number < 8 { format!("{}\n", &line[..57]) } else { format!("{line}\n") }).collect()
+    lines
+        .map(|(number, line)| if number < 8 { format!("{}\n", &line[..57]) } else { format!("{line}\n") })
+        .collect()
 }
 
 #[test]
@@ -185,9 +192,11 @@ fn the_number_of_jobs_changes_no_byte_but_those_of_times() {
     let accepting = "--max-rejects=50%";
     let place = Place::new();
     let heading = "`load` and `check`";
-    for (command, more, last_lines) in
-        [("load", vec![accepting, "--force", &url], 2), ("check", vec![accepting], 1), ("check", vec!["--max-rejects=0"], 0)]
-    {
+    for (command, more, last_lines) in [
+        ("load", vec![accepting, "--force", &url], 2),
+        ("check", vec![accepting], 1),
+        ("check", vec!["--max-rejects=0"], 0),
+    ] {
         let code = if last_lines == 0 { 3 } else { 0 };
         let with = |jobs: &str| {
             let etl = Etl::new([command, "--jobs", jobs]);
