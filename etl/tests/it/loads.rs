@@ -180,7 +180,7 @@ fn raw_fields(line: &str) -> Vec<&str> {
 /// A way to write the files of a catalogue: name and text of each, from name and text.
 type Spelling = fn(&str, &str) -> (String, Vec<u8>);
 
-const SPELLINGS: [(&str, Spelling); 9] = [
+const SPELLINGS: [(&str, Spelling); 11] = [
     ("gzip, of two members", |table, text| {
         let (first, second) = text.split_at(text.len() / 3);
         let mut bytes = Vec::new();
@@ -192,6 +192,12 @@ const SPELLINGS: [(&str, Spelling); 9] = [
         (format!("{table}.csv.gz"), bytes)
     }),
     ("zstandard", |table, text| (format!("{table}.csv.zst"), zstd::encode_all(text.as_bytes(), 1).unwrap())),
+    ("zstandard, of two frames and one to be skipped", |table, text| {
+        let (first, second) = text.split_at(text.len() / 3);
+        let frame = |part: &str| zstd::encode_all(part.as_bytes(), 1).unwrap();
+        let skipped = b"\x50\x2a\x4d\x18\x04\0\0\0skip".to_vec();
+        (format!("{table}.csv.zst"), [frame(first), skipped, frame(second)].concat())
+    }),
     ("CRLF", |table, text| (format!("{table}.csv"), text.replace('\n', "\r\n").into_bytes())),
     ("byte order mark", |table, text| (format!("{table}.csv"), format!("\u{feff}{text}").into_bytes())),
     ("final line end", |table, text| (format!("{table}.csv"), format!("{text}\n").into_bytes())),
@@ -202,6 +208,12 @@ const SPELLINGS: [(&str, Spelling); 9] = [
     ("spaces behind every comma", |table, text| {
         let lines: Vec<String> = text.split('\n').map(|line| raw_fields(line).join(", ")).collect();
         (format!("{table}.csv"), lines.join("\n").into_bytes())
+    }),
+    ("spaces around names in quotes, behind a byte order mark, with CRLF", |table, text| {
+        let (header, rows) = text.split_once('\n').unwrap();
+        let names: Vec<String> = header.split(',').map(|name| format!(" \" {name}\" ")).collect();
+        let text = format!("\u{feff}{}\n{rows}", names.join(","));
+        (format!("{table}.csv"), text.replace('\n', "\r\n").into_bytes())
     }),
     ("other header and file names", |table, text| {
         let (header, rows) = text.split_once('\n').unwrap();

@@ -19,5 +19,6 @@ mod report;
 mod rollback;
 mod run;
 mod schema;
+mod shapes;
 mod unchanged;
 mod verify;
