@@ -27,12 +27,15 @@ enum Fate<'a> {
 use Fate::{Rejected, Repaired};
 
 /// Lines without their ids. Each has quotes too many or too few but the first, where a doubled quote stands at the end.
-const DAMAGES: [(&str, Fate<'_>); 10] = [
+const DAMAGES: [(&str, Fate<'_>); 12] = [
     (r#","Cut","6"" wide, 9""""#, Repaired(r#","Cut","6"" wide, 9""""#)),
     // Never closed: at the line's end, behind a doubled quote, before anything stands in it.
     (r#","Cut","Loose"#, Repaired(r#","Cut","Loose""#)),
     (r#","Cut","6"" wide, 9"""#, Repaired(r#","Cut","6"" wide, 9""""#)),
     (r#","Cut",""#, Rejected("value", "missing_value")),
+    // The same where no other field has quotes: two of these in a row could be one record of two lines.
+    (r#",Cut,"Loose"#, Repaired(r#",Cut,"Loose""#)),
+    (r#",Cut,""#, Rejected("value", "missing_value")),
     (r#","Cut,"Loose""#, Rejected("feature", "bad_quote")),
     (r#","Cut,Loose"#, Rejected("", "field_count")),
     // Odd quotes inside text, in quotes and bare.
