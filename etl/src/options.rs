@@ -180,7 +180,7 @@ impl Verify {
 pub enum Limit {
     /// At most this many.
     Rows(u64),
-    /// At most this share, in [`MILLIONTHS`] of a per cent: exact, so that 29 of 100 rows are no more than 29 %.
+    /// At most this share, in millionths of a per cent: exact, so that 29 of 100 rows are no more than 29 %.
     Share(u32),
 }
 
