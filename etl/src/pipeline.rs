@@ -17,6 +17,7 @@ use crate::check::Checker;
 use crate::convert::{Converted, Converter, EXAMPLES, Wanted};
 use crate::defect::{Counts, Mended, Reject, Repair};
 use crate::digest::ContentDigest;
+use crate::excerpt::excerpt;
 use crate::header::layout;
 use crate::record::MAX_RECORD_BYTES;
 use crate::source::{Reader, Source};
@@ -25,7 +26,7 @@ use crate::tables::{Table, TableId};
 
 /// Bytes read at a time: small enough that a chunk and what is made of it may stay in the second-level cache of a core,
 /// with enough rows that handing it over costs nothing. Other sizes were not measured.
-const CHUNK_BYTES: usize = 512 << 10;
+pub const CHUNK_BYTES: usize = 512 << 10;
 
 /// Chunks of a file under way at the most, so that memory does not grow with the number of threads.
 const MOST_CHUNKS: usize = 16;
@@ -82,11 +83,13 @@ pub struct Outcome {
     pub loaded: u64,
     /// Their ids.
     pub ids: RoaringBitmap,
-    /// Mended rows by what was mended.
+    /// Mended rows by what was mended, and the header if it was.
     pub repaired: Counts,
+    /// Mended rows: one with two repairs is one row.
+    pub repaired_rows: u64,
     /// Rejected rows by why.
     pub rejected: Counts,
-    /// The first mended rows.
+    /// The first mended rows, some of each repair.
     pub mended: Vec<Mended>,
     /// The first rejected rows, one of each code at the most.
     pub first_rejects: Vec<Reject>,
@@ -139,6 +142,7 @@ pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<O
     let mut outcome = Outcome::new(job.source.bytes);
     if layout.spaced {
         outcome.repaired.add(Repair::Spacing);
+        outcome.mended.push(Mended { repair: Repair::Spacing, line: 1, excerpt: excerpt(&header.line) });
     }
     outcome.unknown_columns.clone_from(&layout.unknown);
 
@@ -229,6 +233,7 @@ impl Outcome {
             loaded: 0,
             ids: RoaringBitmap::new(),
             repaired: Counts::default(),
+            repaired_rows: 0,
             rejected: Counts::default(),
             mended: Vec::new(),
             first_rejects: Vec::new(),
@@ -245,6 +250,7 @@ impl Outcome {
         self.loaded += converted.loaded();
         self.content_digest.merge(converted.digest);
         self.repaired.merge(&converted.repaired);
+        self.repaired_rows += converted.repaired_rows;
         for mended in converted.mended.drain(..) {
             if self.mended.iter().filter(|known| known.repair == mended.repair).count() < EXAMPLES {
                 self.mended.push(mended);
@@ -290,6 +296,9 @@ fn read_header(reader: &mut Reader, table: &Table, source: &Source) -> Result<He
     let next = (end + 1).min(bytes.len());
     let rest = bytes.split_off(next);
     bytes.truncate(end);
+    if bytes.ends_with(b"\r") {
+        bytes.pop();
+    }
     Ok(Header { line: bytes.split_off(mark), rest, offset: next as u64, complete })
 }
 
