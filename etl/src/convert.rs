@@ -137,7 +137,8 @@ impl Converter {
                 out.digest.add(&out.encoded[start..]);
             }
             if row.repairs != [false; 3] {
-                count_repairs(&mut out, &row, &record, lines.line_of(record.at));
+                let line = lines.line_of(record.at);
+                count_repairs(&mut out.repaired, &mut out.mended, row.repairs, line, || record.raw);
             }
             out.rows.push(RowKey {
                 id: row.id,
@@ -181,6 +182,8 @@ impl Converted {
         let mut lines = Lines::new(&self.chunk);
         let mut encoded = Vec::with_capacity(self.encoded.len());
         let mut rows = Vec::with_capacity(self.rows.len());
+        // Counted again: the examples are the first of the rows that stay.
+        let (mut repaired, mut mended) = (Counts::default(), Vec::new());
         let mut wanted = indices.iter().copied().peekable();
         let mut start = 0;
         for (index, row) in self.rows.iter().enumerate() {
@@ -189,29 +192,29 @@ impl Converted {
             if wanted.next_if_eq(&index).is_none() {
                 encoded.extend_from_slice(bytes);
                 rows.push(RowKey { end: encoded.len() as u32, ..*row });
+                if row.repairs != [false; 3] {
+                    let line = lines.line_of(row.at as usize);
+                    count_repairs(&mut repaired, &mut mended, row.repairs, line, || self.raw(row));
+                }
                 continue;
             }
             self.digest.remove(bytes);
-            let line = lines.line_of(row.at as usize);
-            for &repair in Repair::ALL.iter().filter(|repair| row.repairs[repair.number()]) {
-                self.repaired.remove(repair);
-            }
-            self.mended.retain(|mended| mended.line != line);
             self.rejects.push(Reject {
-                line,
+                line: lines.line_of(row.at as usize),
                 offset: self.chunk.offset + u64::from(row.at),
                 column: "id",
                 fault: Fault::DuplicateId,
                 message: format!("an earlier row has the id {}", row.id),
-                raw: self.raw(row),
+                raw: self.raw(row).to_vec(),
             });
         }
         (self.encoded, self.rows) = (encoded, rows);
+        (self.repaired, self.mended) = (repaired, mended);
         self.rejects.sort_by_key(|reject| reject.offset);
     }
 
     /// The record of an accepted row: up to the next record's beginning, without the line end.
-    fn raw(&self, row: &RowKey) -> Vec<u8> {
+    fn raw(&self, row: &RowKey) -> &[u8] {
         let bytes = &self.chunk.bytes[row.at as usize..];
         // The record was accepted: its first line end outside quotes is its end, unless its quote was mended.
         let line_end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
@@ -220,20 +223,26 @@ impl Converted {
         } else {
             crate::record::scan(bytes, &mut Fields::default())
         };
-        bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]).to_vec()
+        bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end])
     }
 }
 
 #[cold]
-fn count_repairs(out: &mut Converted, row: &Row<'_>, record: &Record<'_>, line: u64) {
-    for &repair in Repair::ALL.iter().filter(|repair| row.repairs[repair.number()]) {
-        out.repaired.add(repair);
-        if out.repaired.get(repair) <= EXAMPLES as u64 {
+fn count_repairs<'a>(
+    repaired: &mut Counts,
+    mended: &mut Vec<Mended>,
+    repairs: [bool; 3],
+    line: u64,
+    raw: impl Fn() -> &'a [u8],
+) {
+    for &repair in Repair::ALL.iter().filter(|repair| repairs[repair.number()]) {
+        repaired.add(repair);
+        if repaired.get(repair) <= EXAMPLES as u64 {
             let excerpt = match repair {
-                Repair::UnterminatedQuote => excerpt_of_end(record.raw),
-                Repair::PriceFormat | Repair::Spacing => excerpt(record.raw),
+                Repair::UnterminatedQuote => excerpt_of_end(raw()),
+                Repair::PriceFormat | Repair::Spacing => excerpt(raw()),
             };
-            out.mended.push(Mended { repair, line, excerpt });
+            mended.push(Mended { repair, line, excerpt });
         }
     }
 }
@@ -315,6 +324,18 @@ mod tests {
                 (5, 56, Fault::DuplicateId, b"7,1,\"L\",3"),
             ]
         );
+    }
+
+    #[test]
+    fn the_first_repairs_of_rows_that_stay_are_the_examples() {
+        let mut seen = RoaringBitmap::from_iter([1, 2, 3]);
+        let mut converted = converter()
+            .convert(chunk("1, 1,S,1\n2, 1,S,1\n3, 1,S,1\n4, 1,S,1\n5,1,S,1\n6, 1,S,1\n7,1,\"S,1\n8, 1,S,1"));
+        converted.reject_duplicates(&mut seen);
+        let examples: Vec<_> =
+            converted.mended.iter().map(|mended| (mended.line, &mended.excerpt[..])).collect();
+        assert_eq!(examples, [(5, "4, 1,S,1"), (7, "6, 1,S,1"), (9, "8, 1,S,1")]);
+        assert_eq!(converted.repaired.total(), 3);
     }
 
     #[test]

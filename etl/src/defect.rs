@@ -81,11 +81,6 @@ impl Counts {
         self.numbers[code.number()] += 1;
     }
 
-    /// One row with `code` fewer.
-    pub fn remove(&mut self, code: impl Code) {
-        self.numbers[code.number()] -= 1;
-    }
-
     /// Adds the counts of another part of the same file.
     pub fn merge(&mut self, other: &Counts) {
         for (mine, theirs) in self.numbers.iter_mut().zip(&other.numbers) {
