@@ -1,4 +1,5 @@
-//! Properties of splitting and parsing, with the `csv` crate as the reference where the input is valid. No database.
+//! Properties of splitting, parsing and converting, with the `csv` crate as the reference where the input is valid, and one
+//! chunk as the reference where it is not. No database.
 
 use atelier_etl::record::{MAX_RECORD_BYTES, Shape};
 use atelier_etl::tables::{Kind, TABLES, Table};
@@ -282,4 +283,13 @@ fn where_a_long_record_is_cut_does_not_matter() {
             assert_eq!(place, None, "case {case}, {fill} bytes at a time: the record that differs");
         }
     }
+}
+
+/// So many records that a chunk may not have them all, although they were read at once.
+#[test]
+fn where_many_short_records_are_cut_does_not_matter() {
+    let (input, shape) = ("1,\n\n2,\"a\r\nb\"\n".repeat(40_000), shape(2));
+    let chunks = testing::chunks(input.as_bytes(), &[usize::MAX], &shape);
+    assert_eq!(chunks.iter().map(|chunk| chunk.records).collect::<Vec<_>>(), [32_768, 32_768, 14_464]);
+    assert!(testing::records(&chunks, &shape) == whole(input.as_bytes(), &shape));
 }
