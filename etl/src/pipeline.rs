@@ -19,9 +19,8 @@ use crate::defect::{Counts, Mended, Reject, Repair};
 use crate::digest::ContentDigest;
 use crate::excerpt::excerpt;
 use crate::header::layout;
-use crate::record::MAX_RECORD_BYTES;
 use crate::source::{Reader, Source};
-use crate::split::{Chunk, Cut, cut};
+use crate::split::{Chunk, Chunks};
 use crate::tables::{Table, TableId};
 
 /// Bytes read at a time: small enough that a chunk and what is made of it may stay in the second-level cache of a core,
@@ -64,7 +63,7 @@ pub struct Meter {
 }
 
 /// Where the time of the thread that hands rows on went. The longest is the bottleneck.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Waits {
     /// For the next chunk: reading and splitting are behind.
     pub reading: Duration,
@@ -75,7 +74,7 @@ pub struct Waits {
 }
 
 /// What was found in a file.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Outcome {
     /// Rows in the file.
     pub read: u64,
@@ -227,7 +226,7 @@ fn expect_accounted(job: &Job<'_>, converted: &Converted) -> Result<()> {
 }
 
 impl Outcome {
-    fn new(file_bytes: u64) -> Outcome {
+    pub(crate) fn new(file_bytes: u64) -> Outcome {
         Outcome {
             read: 0,
             loaded: 0,
@@ -245,7 +244,8 @@ impl Outcome {
         }
     }
 
-    fn add(&mut self, converted: &mut Converted) {
+    /// Adds the next chunk's, once its duplicates are rejected.
+    pub(crate) fn add(&mut self, converted: &mut Converted) {
         self.read += converted.read;
         self.loaded += converted.loaded();
         self.content_digest.merge(converted.digest);
@@ -312,9 +312,6 @@ fn read_chunks(
     queue: &Queue,
     meter: &Meter,
 ) -> Result<Option<u128>> {
-    let shape = converter.shape().clone();
-    let Header { rest: mut buffer, mut offset, mut complete, .. } = header;
-    let mut line = 2;
     let send = |chunk: Chunk| -> bool {
         let (result, pending) = sync_channel(1);
         let converter = Arc::clone(converter);
@@ -324,43 +321,17 @@ fn read_chunks(
         });
         queue.send(pending).is_ok()
     };
-    loop {
+    meter.bytes.store(reader.bytes_on_disk(), Ordering::Relaxed);
+    let fill = |buffer: &mut Vec<u8>| {
+        let complete = reader.fill(buffer, CHUNK_BYTES)?;
         meter.bytes.store(reader.bytes_on_disk(), Ordering::Relaxed);
-        if buffer.is_empty() && complete {
-            return Ok(Some(reader.digest()));
-        }
-        match if buffer.is_empty() { Cut::More } else { cut(&buffer, complete, &shape) } {
-            Cut::At { bytes, lines, records } => {
-                let rest = buffer.split_off(bytes);
-                let chunk = Chunk { bytes: buffer, line, offset, records, oversize: None };
-                (buffer, offset, line) = (rest, offset + bytes as u64, line + lines);
-                if !send(chunk) {
-                    return Ok(None);
-                }
-            }
-            Cut::More => complete = reader.fill(&mut buffer, CHUNK_BYTES)?,
-            Cut::Oversize => {
-                let mut length = 0;
-                let mut head = buffer.clone();
-                head.truncate(MAX_RECORD_BYTES);
-                let rest = loop {
-                    if let Some(end) = memchr(b'\n', &buffer) {
-                        length += end as u64;
-                        break buffer.split_off(end + 1);
-                    }
-                    length += buffer.len() as u64;
-                    buffer.clear();
-                    if complete {
-                        break Vec::new();
-                    }
-                    complete = reader.fill(&mut buffer, CHUNK_BYTES)?;
-                };
-                let chunk = Chunk { bytes: head, line, offset, records: 1, oversize: Some(length) };
-                (buffer, offset, line) = (rest, offset + length + 1, line + 1);
-                if !send(chunk) {
-                    return Ok(None);
-                }
-            }
+        Ok::<_, Error>(complete)
+    };
+    let Header { rest, offset, complete, .. } = header;
+    for chunk in Chunks::new(converter.shape(), offset, rest, complete, fill) {
+        if !send(chunk?) {
+            return Ok(None);
         }
     }
+    Ok(Some(reader.digest()))
 }

@@ -26,3 +26,6 @@ pub mod route;
 pub mod session;
 pub mod watch;
 pub mod worker;
+
+#[cfg(test)]
+mod testing;
