@@ -23,6 +23,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_BY_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// What was sent and is not acknowledged is given up after this long, as a silent connection is. Linux would try for a
+/// quarter of an hour. A URL may say otherwise, as `tcp_user_timeout`.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The same of rows that are sent. Linux counts the time in which a living database takes none, busy with its disk
+/// say, and ends the connection all the same.
+const SILENCE_OF_BULK: Duration = Duration::from_secs(10 * 60);
+
 /// Makes TLS connections; also what [`tokio_postgres::CancelToken::cancel_query`] takes.
 pub type Tls = MakeRustlsConnect;
 
@@ -90,10 +98,27 @@ impl Target {
         if config.get_keepalives_idle() == KEEPALIVE_BY_DEFAULT {
             config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE / 3).keepalives_retries(3);
         }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(SILENCE);
+        }
         // As in libpq, sslmode says nothing about Unix sockets.
         let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         config.ssl_mode(if local { SslMode::Disable } else { tls.mode() });
         Ok(Target { config, tls: tls.connector()? })
+    }
+
+    /// The same for a connection that rows are sent on, as fast as the database takes them.
+    pub fn for_bulk(&self) -> Target {
+        let mut target = self.clone();
+        if self.silence() == SILENCE {
+            target.config.tcp_user_timeout(SILENCE_OF_BULK);
+        }
+        target
+    }
+
+    /// How long the other side may be silent that ought to answer.
+    pub fn silence(&self) -> Duration {
+        self.config.get_tcp_user_timeout().copied().unwrap_or(SILENCE)
     }
 
     /// Tries once to connect, and shows up in `pg_stat_activity` under `name`. Takes at most twice `connect_timeout`
@@ -261,6 +286,17 @@ mod tests {
         ] {
             assert!(Target::parse(text).unwrap().describe().starts_with(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_network_that_was_cut_is_noticed() {
+        let silence = |text: &str| {
+            let target = Target::parse(text).unwrap();
+            [target.silence(), target.for_bulk().silence()].map(|silence| silence.as_secs())
+        };
+        assert_eq!(silence("host=a"), [60, 600]);
+        assert_eq!(silence("host=a tcp_user_timeout=7"), [7, 7]);
+        assert_eq!(silence("postgresql://a/b?tcp_user_timeout=3600"), [3600, 3600]);
     }
 
     #[test]
