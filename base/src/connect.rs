@@ -2,7 +2,9 @@
 //! connect, and what a refusal means. Spawns nothing and tries nothing twice: who polls the connection, and how long
 //! to be patient, is up to the program.
 
+use std::env;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -13,7 +15,7 @@ use tokio_postgres::{Client, Config, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Result};
-use crate::tls;
+use crate::{passfile, tls};
 
 /// A host that does not answer at all is given up after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,8 +66,8 @@ struct Advice {
 }
 
 impl Target {
-    /// Reads a libpq connection string: `postgresql://…` or `host=… dbname=…`. `PGPASSWORD` is used where it
-    /// holds no password.
+    /// Reads a libpq connection string: `postgresql://…` or `host=… dbname=…`. Where it holds no password,
+    /// `PGPASSWORD` is used, or what stands in the file that `PGPASSFILE` names.
     pub fn parse(text: &str) -> Result<Target> {
         let wrong = |cause: Box<dyn std::error::Error + Send + Sync>| {
             Error::usage("the database URL cannot be read").cause(cause).hint(
@@ -87,10 +89,14 @@ impl Target {
             // libpq's own default.
             config.host_path("/var/run/postgresql");
         }
-        if config.get_password().is_none()
-            && let Ok(password) = std::env::var("PGPASSWORD")
-        {
-            config.password(password);
+        if config.get_password().is_none() {
+            if let Ok(password) = env::var("PGPASSWORD") {
+                config.password(password);
+            } else if let Some(path) = env::var_os("PGPASSFILE").filter(|path| !path.is_empty())
+                && let Some(password) = passfile::find(Path::new(&path), &config)?
+            {
+                config.password(password);
+            }
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
@@ -213,7 +219,9 @@ impl Advice {
             Some(&SqlState::CANNOT_CONNECT_NOW) => return Advice::STARTING,
             None if may_come(error) => return Advice::ABSENT,
             Some(&SqlState::TOO_MANY_CONNECTIONS) => return Advice::FULL,
-            Some(&SqlState::INVALID_PASSWORD) => "check the password in --database-url (or PGPASSWORD)",
+            Some(&SqlState::INVALID_PASSWORD) => {
+                "check the password in --database-url (or PGPASSWORD, PGPASSFILE)"
+            }
             Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
                 "check the user in --database-url, and what pg_hba.conf lets in"
             }
@@ -221,7 +229,9 @@ impl Advice {
                 "create the database (createdb) or name another in --database-url"
             }
             None => match describe(error) {
-                why if why.contains("password missing") => "put a password into --database-url or PGPASSWORD",
+                why if why.contains("password missing") => {
+                    "put a password into --database-url or PGPASSWORD, or into a file that PGPASSFILE names"
+                }
                 why if why.contains("TLS") => {
                     "check sslmode in --database-url; sslrootcert=FILE names the authority that signed the server's certificate, which must be for the host as it is written there"
                 }
