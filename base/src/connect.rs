@@ -43,6 +43,8 @@ pub type Connection = tokio_postgres::Connection<Socket, <Tls as MakeTlsConnect<
 #[derive(Clone)]
 pub struct Target {
     config: Config,
+    /// The connection string says how long the other side may be silent: that holds for every connection.
+    silence_is_given: bool,
     tls: Tls,
 }
 
@@ -104,19 +106,20 @@ impl Target {
         if config.get_keepalives_idle() == KEEPALIVE_BY_DEFAULT {
             config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE / 3).keepalives_retries(3);
         }
-        if config.get_tcp_user_timeout().is_none() {
+        let silence_is_given = config.get_tcp_user_timeout().is_some();
+        if !silence_is_given {
             config.tcp_user_timeout(SILENCE);
         }
         // As in libpq, sslmode says nothing about Unix sockets.
         let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         config.ssl_mode(if local { SslMode::Disable } else { tls.mode() });
-        Ok(Target { config, tls: tls.connector()? })
+        Ok(Target { config, silence_is_given, tls: tls.connector()? })
     }
 
     /// The same for a connection that rows are sent on, as fast as the database takes them.
     pub fn for_bulk(&self) -> Target {
         let mut target = self.clone();
-        if self.silence() == SILENCE {
+        if !self.silence_is_given {
             target.config.tcp_user_timeout(SILENCE_OF_BULK);
         }
         target
@@ -306,6 +309,8 @@ mod tests {
         };
         assert_eq!(silence("host=a"), [60, 600]);
         assert_eq!(silence("host=a tcp_user_timeout=7"), [7, 7]);
+        // The same as where none is given, but on purpose.
+        assert_eq!(silence("host=a tcp_user_timeout=60"), [60, 60]);
         assert_eq!(silence("postgresql://a/b?tcp_user_timeout=3600"), [3600, 3600]);
     }
 

@@ -65,9 +65,13 @@ impl Input {
             cli::ProgressMode::Auto | cli::ProgressMode::Plain => Show::Lines,
             cli::ProgressMode::None => Show::Nothing,
         };
-        let rejects = TABLES.iter().map(|table| rejects::path(&typed.rejects, table));
-        for output in rejects.chain(typed.report.clone()) {
-            keep_apart(&output, &sources)?;
+        keep_rejects_apart(&typed.rejects, &typed.data)?;
+        let rejects: Vec<PathBuf> = TABLES.iter().map(|table| rejects::path(&typed.rejects, table)).collect();
+        for output in rejects.iter().chain(&typed.report) {
+            keep_apart(output, &sources)?;
+        }
+        if let Some(report) = &typed.report {
+            keep_report_apart(report, &rejects)?;
         }
         let report = typed.report.as_deref().map(Output::create).transpose()?;
         Ok(Input { sources, jobs, pool, max_rejects, rejects: typed.rejects.clone(), report, show })
@@ -87,17 +91,54 @@ fn jobs(typed: Option<usize>) -> Result<usize> {
 
 /// Refuses an output that is one of the inputs: reject files are named as the tables are.
 fn keep_apart(output: &Path, sources: &[Source]) -> Result<()> {
-    let Ok(there) = output.metadata() else { return Ok(()) };
-    let same = |source: &&Source| {
-        source.path.metadata().is_ok_and(|input| (input.dev(), input.ino()) == (there.dev(), there.ino()))
-    };
-    match sources.iter().find(same) {
+    match sources.iter().find(|source| is_same(&source.path, output)) {
         None => Ok(()),
         Some(source) => {
             Err(Error::usage(format!("{} is an input, and would be overwritten", source.path.display()))
                 .hint("name another directory with --rejects, and another file with --report"))
         }
     }
+}
+
+/// Refuses reject files among the inputs: beside `product.csv.gz`, a `product.csv` would be a second file for the next
+/// load.
+fn keep_rejects_apart(rejects: &Path, data: &Path) -> Result<()> {
+    if !is_same(rejects, data) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{} is where the input files are: rejected rows cannot go there",
+        rejects.display()
+    ))
+    .hint("name another directory with --rejects"))
+}
+
+/// Refuses a report that is a reject file, or will be: what is written last would replace the other.
+fn keep_report_apart(report: &Path, rejects: &[PathBuf]) -> Result<()> {
+    let directory = |path: &Path| match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    // Neither may be there yet. The report's directory is, or the report cannot be made.
+    let becomes = |file: &Path| {
+        is_same(report, file)
+            || report.file_name() == file.file_name() && is_same(&directory(report), &directory(file))
+    };
+    match rejects.iter().find(|file| becomes(file) || becomes(&file.with_extension("csv.partial"))) {
+        None => Ok(()),
+        Some(file) => Err(Error::usage(format!(
+            "{} cannot be the report: rejected rows go to {}",
+            report.display(),
+            file.display()
+        ))
+        .hint("name another file with --report, or another directory with --rejects")),
+    }
+}
+
+/// Whether both are there, and the same file or directory.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    id(one).is_some_and(|one| id(other) == Some(one))
 }
 
 /// A file opened before the work starts, so that an hour's load does not end with a path that cannot be written. What

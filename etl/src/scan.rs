@@ -10,6 +10,7 @@ use rayon::ThreadPool;
 
 use crate::convert::Wanted;
 use crate::defect::Reject;
+use crate::excerpt::excerpt;
 use crate::options::Input;
 use crate::pipeline::{self, Job, Meter, Outcome, Parents, Taker, Waits};
 use crate::progress::{Board, Display, Phase};
@@ -209,8 +210,9 @@ pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
     }
     for column in &outcome.unknown_columns {
         warnings.push(format!(
-            "{}: the column {column:?} is not loaded: no such column in the table",
-            table.name
+            "{}: the column \"{}\" is not loaded: no such column in the table",
+            table.name,
+            excerpt(column.as_bytes())
         ));
     }
     warnings

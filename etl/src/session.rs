@@ -31,6 +31,7 @@ pub struct Session {
     tls: Tls,
     ended: watch::Receiver<Option<Arc<str>>>,
     again: &'static str,
+    rights: &'static str,
 }
 
 impl Session {
@@ -69,12 +70,18 @@ impl Session {
             end.send_replace(Some(why.into()));
         });
         target.explain(client.batch_execute(SETTINGS)).await?;
-        Ok(Session { client, silence: target.silence(), tls: target.tls(), ended, again: "load again" })
+        let (silence, tls) = (target.silence(), target.tls());
+        Ok(Session { client, silence, tls, ended, again: "load again", rights: RIGHTS_TO_LOAD })
     }
 
     /// Says what a person does to try again, `load again` if this is not called.
     pub fn to_try_again(self, again: &'static str) -> Session {
         Session { again, ..self }
+    }
+
+    /// For a command that only reads: a user who may not do that needs no right to make schemas.
+    pub fn to_read(self) -> Session {
+        Session { rights: RIGHTS_TO_READ, ..self }
     }
 
     /// What a person does to try again.
@@ -106,7 +113,27 @@ impl Session {
         // A closed connection says why in the connection's own error, if it is there already.
         let ended = error.is_closed().then(|| self.ended.borrow().clone()).flatten();
         let cause = ended.map_or_else(|| describe(error), |why| why.to_string());
-        Error::database(what).cause(cause).hint(hint(error, self.again))
+        Error::database(what).cause(cause).hint(self.hint(error))
+    }
+
+    /// What to do about a statement that failed.
+    fn hint(&self, error: &tokio_postgres::Error) -> String {
+        let again = self.again;
+        let Some(code) = error.code() else { return lost(again) };
+        match *code {
+            SqlState::DISK_FULL => format!(
+                "make room on the database's disk (a load needs about the size of the published catalogue again) and {again}; {AS_IT_WAS}"
+            ),
+            SqlState::INSUFFICIENT_PRIVILEGE => self.rights.into(),
+            SqlState::LOCK_NOT_AVAILABLE => {
+                format!("another session holds a lock there (see pg_locks): end it and {again}; {AS_IT_WAS}")
+            }
+            SqlState::OUT_OF_MEMORY => {
+                format!("give PostgreSQL more memory or lower its settings, and {again}")
+            }
+            SqlState::QUERY_CANCELED => format!("somebody or a time-out cancelled it: {again}; {AS_IT_WAS}"),
+            _ => format!("look into PostgreSQL's log, mend the cause, and {again}; {AS_IT_WAS}"),
+        }
     }
 
     /// To cancel whatever this connection is doing.
@@ -134,22 +161,8 @@ fn lost(again: &str) -> String {
 
 const AS_IT_WAS: &str = "the published catalogue is as it was";
 
-/// What to do about a statement that failed.
-fn hint(error: &tokio_postgres::Error, again: &str) -> String {
-    let Some(code) = error.code() else { return lost(again) };
-    match *code {
-        SqlState::DISK_FULL => format!(
-            "make room on the database's disk (a load needs about the size of the published catalogue again) and {again}; {AS_IT_WAS}"
-        ),
-        SqlState::INSUFFICIENT_PRIVILEGE => {
-            "grant the rights to this user (GRANT CREATE ON DATABASE …) or use the owner of the catalogue"
-                .into()
-        }
-        SqlState::LOCK_NOT_AVAILABLE => {
-            format!("another session holds a lock there (see pg_locks): end it and {again}; {AS_IT_WAS}")
-        }
-        SqlState::OUT_OF_MEMORY => format!("give PostgreSQL more memory or lower its settings, and {again}"),
-        SqlState::QUERY_CANCELED => format!("somebody or a time-out cancelled it: {again}; {AS_IT_WAS}"),
-        _ => format!("look into PostgreSQL's log, mend the cause, and {again}; {AS_IT_WAS}"),
-    }
-}
+/// What to do about rights that are missing.
+const RIGHTS_TO_LOAD: &str =
+    "grant the rights to this user (GRANT CREATE ON DATABASE …) or use the owner of the catalogue";
+const RIGHTS_TO_READ: &str = "as an administrator: GRANT atelier_reader TO the user in --database-url; \
+                              or use the owner of the catalogue";

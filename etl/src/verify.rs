@@ -97,7 +97,7 @@ pub async fn verify(options: &Verify, interrupt: impl Future<Output = ()>) -> Re
 async fn compare(options: &Verify) -> Result<(Report, Result<()>)> {
     let (begin, database) = (Instant::now(), &options.database);
     let session = Session::connect_within(&database.target, SESSION, database.patience).await?;
-    let session = session.to_try_again(AGAIN);
+    let session = session.to_try_again(AGAIN).to_read();
     let none = || nothing_published(&database.target);
     let published = Signature::read(&session, PUBLISHED).await?.ok_or_else(none)?;
     let mut tables = BTreeMap::new();
@@ -153,7 +153,7 @@ async fn read_back(database: &Database, jobs: usize) -> Result<Vec<Found>> {
 }
 
 async fn lane(database: Database, queue: Arc<Mutex<Vec<TableId>>>) -> Result<Vec<Found>> {
-    let session = Session::connect(&database.target, SESSION).await?.to_try_again(AGAIN);
+    let session = Session::connect(&database.target, SESSION).await?.to_try_again(AGAIN).to_read();
     let mut all = Vec::new();
     loop {
         let Some(table) = lock(&queue).pop() else { return Ok(all) };

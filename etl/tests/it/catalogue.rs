@@ -67,7 +67,7 @@ impl Done {
 
     /// The same, or a panic with what the run said.
     pub(crate) fn succeeded(self) -> Done {
-        let Run { code, stdout, stderr } = &self.run;
+        let Run { code, stdout, stderr, .. } = &self.run;
         assert_eq!(*code, 0, "{stderr}\n{stdout}");
         self
     }

@@ -23,6 +23,7 @@ pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    pub(crate) took: Duration,
 }
 
 /// Runs `atelier-etl` to its end.
@@ -95,14 +96,16 @@ impl Etl {
     pub(crate) fn spawn(mut self) -> Running {
         let outputs = tempfile::tempdir().unwrap();
         let file = |name| File::create(outputs.path().join(name)).unwrap();
+        let begin = Instant::now();
         let child = self.command.stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap();
-        Running { child, outputs, _cwd: self.cwd }
+        Running { child, begin, outputs, _cwd: self.cwd }
     }
 }
 
 /// `atelier-etl`, running. Dropped, it is killed.
 pub(crate) struct Running {
     child: Child,
+    begin: Instant,
     outputs: TempDir,
     _cwd: TempDir,
 }
@@ -124,9 +127,9 @@ impl Running {
             assert!(begin.elapsed() < DEADLINE, "atelier-etl hangs; it said: {}", self.output("stderr"));
             thread::sleep(POLL);
         }
-        let status = self.child.wait().unwrap();
+        let (status, took) = (self.child.wait().unwrap(), self.begin.elapsed());
         let code = status.code().or(status.signal().map(|signal| 128 + signal));
-        Run { code: code.unwrap(), stdout: self.output("stdout"), stderr: self.output("stderr") }
+        Run { code: code.unwrap(), stdout: self.output("stdout"), stderr: self.output("stderr"), took }
     }
 
     fn output(&self, name: &str) -> String {

@@ -115,6 +115,33 @@ fn one_change_among_all_rows_is_found() {
     }
 }
 
+#[test]
+fn one_changed_character_among_millions_of_rows_is_found() {
+    let (catalogue, _) = generated(80_000, Defects::None);
+    let database = Server::shared().database();
+    let loaded = load(&database, catalogue.path(), &[]).succeeded();
+    let rows: u64 = loaded.of_tables("loaded").iter().map(|rows| rows.as_u64().unwrap()).sum();
+    assert!(rows > 2_000_000, "{rows}");
+    // The table with the most rows, and that with the most bytes.
+    for (table, column, id) in [("skus", "size", 654_321), ("photos", "url", 321_098)] {
+        let at = format!("FROM atelier.{table} WHERE id = {id}");
+        let before = one(&database, &format!("SELECT {column} {at}"));
+        let set = |value: &str| {
+            database.execute(&format!("UPDATE atelier.{table} SET {column} = '{value}' WHERE id = {id}"));
+        };
+        let (but_one, last) = before.split_at(before.len() - 1);
+        set(&format!("{but_one}{}", if last == "~" { "-" } else { "~" }));
+        let (run, report) = verify(&database.url(), &[]);
+        assert_eq!(run.code, 5, "{run:?}");
+        for other in TABLES.iter().map(|table| table.name) {
+            assert_eq!(report["tables"][other]["equal"], other != table, "{table}: {other}");
+        }
+        assert!(run.stderr.contains(&format!("{table}: the ")), "{}", run.stderr);
+        set(&before);
+        expect_equal(&database);
+    }
+}
+
 /// Where a row stands in its table is not what is in it.
 #[test]
 fn rewriting_a_table_changes_nothing() {
@@ -169,8 +196,12 @@ fn the_reader_may_verify() {
     let database = server.database();
     load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
     server.create_role("verify_reader", "s3cret");
-    let (run, _) = verify(&database.url_of("verify_reader", "s3cret"), &[]);
-    assert_eq!(run.code, 4, "{run:?}");
+    let url = database.url_of("verify_reader", "s3cret");
+    for run in [verify(&url, &[]).0, etl(["status", "--database-url", &url])] {
+        assert_eq!(run.code, 4, "{run:?}");
+        let to_do = "to do: as an administrator: GRANT atelier_reader TO the user in --database-url";
+        assert!(run.stderr.contains(to_do) && !run.stderr.contains("CREATE"), "{}", run.stderr);
+    }
     database.execute("GRANT atelier_reader TO verify_reader");
     let (run, _) = verify(&database.url_of("verify_reader", "s3cret"), &[]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");

@@ -26,10 +26,6 @@ fn accept(listener: &TcpListener) -> TcpStream {
     accepted.unwrap().0
 }
 
-fn assert_fast(begin: Instant) {
-    assert!(begin.elapsed() < Duration::from_secs(5), "took {:?}", begin.elapsed());
-}
-
 #[test]
 fn urls_that_cannot_be_read() {
     let data = example().display().to_string();
@@ -55,7 +51,6 @@ fn urls_that_cannot_be_read() {
 #[test]
 fn nobody_listens() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let begin = Instant::now();
     let run = load(&format!("postgresql://ann:{SECRET}@127.0.0.1:{free}/shop"), &example()).run();
     let what = format!("cannot connect to database \"shop\" at 127.0.0.1:{free} as ann");
     run.failed(4, &[&what, "Connection refused", "check that PostgreSQL runs there", "--wait"]);
@@ -69,7 +64,6 @@ fn nobody_listens() {
 
     let run = load("postgresql://ann@no-such-host.invalid/shop", &example()).run();
     run.failed(4, &["at no-such-host.invalid:5432 as ann", "check that PostgreSQL runs there"]);
-    assert_fast(begin);
 }
 
 /// Something listens, but never says a word: a stopped server, or a firewall that swallows.
@@ -77,7 +71,6 @@ fn nobody_listens() {
 fn nobody_answers() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
-    let begin = Instant::now();
     let loads = ["disable", "require"].map(|sslmode| {
         let url = format!("postgresql://ann@127.0.0.1:{port}/shop?connect_timeout=1&sslmode={sslmode}");
         load(&url, &example()).spawn()
@@ -86,7 +79,6 @@ fn nobody_answers() {
         let what = format!("cannot connect to database \"shop\" at 127.0.0.1:{port}");
         load.finish().failed(4, &[&what, "no answer within 2 s", "firewall"]);
     }
-    assert_fast(begin);
 }
 
 #[test]
@@ -270,7 +262,6 @@ fn a_second_load_is_refused_and_the_first_goes_on() {
     let gate = Gate::close(&shop.database, Place::Index);
     let first = shop.load(data.path()).spawn();
     gate.wait();
-    let begin = Instant::now();
     let second = shop.load(&example()).run();
     second.failed(
         4,
@@ -280,7 +271,6 @@ fn a_second_load_is_refused_and_the_first_goes_on() {
             "wait until",
         ],
     );
-    assert_fast(begin);
     shop.is_served_as_before();
     drop(gate);
     let first = first.finish();
@@ -307,11 +297,9 @@ fn a_database_that_is_still_to_come_is_waited_for() {
     assert_ne!(super::published(&shop.database), shop.published);
     shop.loads();
 
-    // A refusal is not waited out.
-    let begin = Instant::now();
+    // A refusal is not waited out: no run may take that long.
     let url = shop.database.url_of("postgres", "wr0ng");
-    super::load(&url, &example()).arg("--wait=60").run().failed(4, &["password authentication failed"]);
-    assert_fast(begin);
+    super::load(&url, &example()).arg("--wait=3600").run().failed(4, &["password authentication failed"]);
 }
 
 #[test]
@@ -329,7 +317,6 @@ fn waiting_ends_in_time_and_can_be_interrupted() {
     let begin = Instant::now();
     load(&url, &example()).arg("--wait=1").run().failed(4, &["cannot connect to", "Connection refused"]);
     assert!(begin.elapsed() >= Duration::from_secs(1), "it waited {:?}", begin.elapsed());
-    assert_fast(begin);
 }
 
 #[test]

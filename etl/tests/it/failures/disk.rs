@@ -11,7 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
 
-use super::{Shop, copy_of_example, generated};
+use super::{Shop, copy_of_example, generated, skipped};
 
 /// A file system in memory. Making one needs root, and a container may not let even root.
 pub(super) struct SmallDisk(TempDir);
@@ -23,7 +23,7 @@ impl SmallDisk {
         match mount(Some("tmpfs"), place.path(), Some("tmpfs"), MsFlags::empty(), Some(options.as_str())) {
             Ok(()) => Some(SmallDisk(place)),
             Err(Errno::EPERM) => {
-                eprintln!("skipped: mounting a small file system takes root");
+                skipped("mounting a small file system takes root");
                 None
             }
             Err(error) => panic!("cannot mount a tmpfs: {error}"),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
@@ -262,16 +262,72 @@ fn outputs_that_are_inputs_are_refused_before_anything_is_overwritten() {
     let data = copy_of_example();
     let size = |name: &str| data.path().join(name).metadata().unwrap().len();
     let before = [size("product.csv"), size("skus.csv")];
-    for (flag, path) in [("--rejects", data.path().to_owned()), ("--report", data.path().join("skus.csv"))] {
+    let elsewhere = tempfile::tempdir().unwrap();
+    symlink(data.path().join("product.csv"), elsewhere.path().join("product.csv")).unwrap();
+    for (flag, path, telling) in [
+        ("--rejects", data.path().to_owned(), "is where the input files are"),
+        ("--rejects", elsewhere.path().to_owned(), "is an input"),
+        ("--report", data.path().join("skus.csv"), "is an input"),
+    ] {
         for command in ["load", "check"] {
             let etl = if command == "load" {
                 shop.load(data.path())
             } else {
                 Etl::new(["check", "--data"]).arg(data.path())
             };
-            etl.arg(flag).arg(&path).run().failed(2, &["is an input", "--rejects", "--report"]);
+            etl.arg(flag).arg(&path).run().failed(2, &[telling, "another", flag]);
             assert_eq!([size("product.csv"), size("skus.csv")], before, "{command} {flag}");
         }
+    }
+}
+
+/// Beside a compressed input, a reject file would be a second input for the next run.
+#[test]
+fn rejects_among_compressed_inputs_are_refused() {
+    let data = copy_of_example();
+    let plain = data.path().join("product.csv");
+    write(&data.path().join("product.csv.gz"), gzip(&fs::read(&plain).unwrap()));
+    fs::remove_file(&plain).unwrap();
+    let link = tempfile::tempdir().unwrap();
+    symlink(data.path(), link.path().join("rejects")).unwrap();
+    for rejects in [data.path().to_owned(), link.path().join("rejects")] {
+        let check = || Etl::new(["check", "--max-rejects=50%", "--data"]).arg(data.path());
+        let what = format!("{} is where the input files are", rejects.display());
+        let run = check().arg("--rejects").arg(&rejects).run();
+        run.failed(2, &[&what, "name another directory with --rejects"]);
+        assert_eq!(check().run().code, 0, "the data is as it was");
+    }
+}
+
+/// The one that is written last would replace the other, whether or not either is there yet.
+#[test]
+fn a_report_that_is_a_reject_file_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let check = |report: &str| {
+        let mut etl = Etl::new(["check", "--max-rejects=50%", "--rejects=rejects", "--report", report]);
+        etl.command().arg("--data").arg(example()).current_dir(place.path());
+        etl.run()
+    };
+    let refused = |report: &str| {
+        let what = format!("{report} cannot be the report: rejected rows go to rejects/");
+        check(report).failed(2, &[&what, "name another file with --report"]);
+    };
+    let rejects = place.path().join("rejects");
+    fs::create_dir(&rejects).unwrap();
+    refused("rejects/product.csv");
+    refused("./rejects/../rejects/skus.csv.partial");
+    assert_eq!(fs::read_dir(&rejects).unwrap().count(), 0, "nothing is written");
+
+    write(&rejects.join("features.csv"), "of the last run");
+    symlink("rejects/features.csv", place.path().join("link.json")).unwrap();
+    refused("rejects/features.csv");
+    refused("link.json");
+    assert_eq!(fs::read_to_string(rejects.join("features.csv")).unwrap(), "of the last run");
+
+    // Beside them, and elsewhere under the same name, there is room for it.
+    for report in ["rejects/report.json", "product.csv"] {
+        assert_eq!(check(report).code, 0);
+        assert!(fs::read_to_string(place.path().join(report)).unwrap().starts_with('{'), "{report}");
     }
 }
 

@@ -4,18 +4,11 @@
 use atelier_base::testing::Server;
 
 use super::super::gate::PLACES;
-use super::{How, Random, Shelf, kill_process, moments};
-use crate::run::{Run, Running};
+use super::{How, Random, Shelf, judge, kill_process, moments};
+use crate::run::Running;
 
 /// Each strike takes a recovery.
 const STRIKES: u32 = 5;
-
-/// It ended with one clear message, unless it was too fast.
-fn judge(run: &Run) {
-    if run.code != 0 {
-        run.failed(4, &[]);
-    }
-}
 
 #[test]
 fn a_backend_is_killed_at_any_moment() {
@@ -28,7 +21,7 @@ fn a_backend_is_killed_at_any_moment() {
         shelf.watch = None;
     };
     let duration = shelf.measure();
-    for (n, moment) in moments(STRIKES, duration).into_iter().enumerate() {
+    for (n, moment) in moments(&mut Random::seeded(), STRIKES, duration).into_iter().enumerate() {
         judge(&shelf.strike(moment, How::nth(n), &mut kill));
     }
     println!("{:?}", shelf.tally);
@@ -49,7 +42,7 @@ fn the_server_is_killed_at_any_moment() {
             server.start_again();
         };
         let duration = shelf.measure();
-        for (n, moment) in moments(STRIKES, duration).into_iter().enumerate() {
+        for (n, moment) in moments(&mut Random::seeded(), STRIKES, duration).into_iter().enumerate() {
             judge(&shelf.strike(moment, How::nth(n), &mut kill));
         }
         println!("{wal_level}: {:?}", shelf.tally);

@@ -12,8 +12,9 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::super::gate::{Gate, PLACES};
-use super::{How, Shelf, moments};
-use crate::run::{Run, Running};
+use super::super::skipped;
+use super::{How, Random, Shelf, judge, moments};
+use crate::run::Running;
 
 /// Between the loader and PostgreSQL.
 struct Proxy {
@@ -65,13 +66,6 @@ async fn pass(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp:
     {}
 }
 
-/// It ended with one clear message, unless it was too fast.
-fn judge(run: &Run) {
-    if run.code != 0 {
-        run.failed(4, &[]);
-    }
-}
-
 #[test]
 fn all_connections_are_reset_at_any_moment() {
     let server = Server::shared();
@@ -81,7 +75,7 @@ fn all_connections_are_reset_at_any_moment() {
     shelf.url = database.tcp_url().replace(&server.port().to_string(), &proxy.address.port().to_string());
     let cut = |_: &mut Shelf<'_>, _: &Running, _: &[i32]| proxy.cut();
     let duration = shelf.measure();
-    for (n, moment) in moments(8, duration).into_iter().enumerate() {
+    for (n, moment) in moments(&mut Random::seeded(), 8, duration).into_iter().enumerate() {
         judge(&shelf.strike(moment, How::nth(n), cut));
     }
     println!("{:?}", shelf.tally);
@@ -96,14 +90,14 @@ fn all_connections_are_reset_at_any_moment() {
 fn the_network_falls_silent() {
     // Of this thread and what it starts.
     if unshare(CloneFlags::CLONE_NEWNET).is_err() || !link("up") {
-        eprintln!("skipped: a network of one's own takes root, and ip");
+        skipped("a network of one's own takes root, and ip");
         return;
     }
     let server = Server::start(&[]);
     let database = server.database();
     let mut shelf = Shelf::new(&database, 2_000);
     for place in PLACES {
-        // What is a minute by default.
+        // What is a minute by default. Only for the load that is cut off.
         let limits = "tcp_user_timeout=2&keepalives_idle=1&keepalives_interval=1&connect_timeout=2";
         shelf.url = format!("{}&{limits}", database.tcp_url());
         let gate = Gate::close(&database, place);
@@ -118,6 +112,7 @@ fn the_network_falls_silent() {
         until("its lock is free", || shelf.sessions("AND application_name = 'atelier-etl'") == "0");
         shelf.survives(new, &run);
         assert!(link("up"));
+        shelf.url = database.tcp_url();
         shelf.loads(new, How::default());
         drop(gate);
     }
