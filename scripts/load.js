@@ -5,10 +5,12 @@
 //   PRODUCTS  ids run from 1 to this
 //   RATE      requests a second (1000), for SECONDS (20)
 //   STAGES    instead of both: "500:10,1000:10" for a ramp, rate:seconds
-//   HOT       share of requests that go to the first 20 products (0)
+//   HOT       share of requests that go to the styles of the first 20 products (0); with it, the rest are for pages of
+//             the catalogue, of which there are more than any cache has seen
 import http from 'k6/http';
 
 const HOT_PRODUCTS = 20;
+const MOST_ON_A_PAGE = 100;
 const { TARGET, PRODUCTS = '20000', RATE = '1000', SECONDS = '20', STAGES = '', HOT = '0' } = __ENV;
 
 // An arrival waits for no answer: as many virtual users as requests may be under way at once.
@@ -36,9 +38,14 @@ export const options = {
   discardResponseBodies: true,
 };
 
+// A random integer from 1 to most.
+const upTo = (most) => 1 + Math.floor(Math.random() * Number(most));
+
 export function styles() {
   const hot = Math.random() < Number(HOT);
-  const id = 1 + Math.floor(Math.random() * (hot ? HOT_PRODUCTS : Number(PRODUCTS)));
+  const path = !hot && Number(HOT) > 0
+    ? `/products?page=${upTo(PRODUCTS / MOST_ON_A_PAGE)}&count=${upTo(MOST_ON_A_PAGE)}`
+    : `/products/${upTo(hot ? HOT_PRODUCTS : PRODUCTS)}/styles`;
   // As a client that gives up would: longer than the servers take to say that they cannot.
-  http.get(`${TARGET}/products/${id}/styles`, { timeout: '10s', tags: { kind: hot ? 'hot' : 'random' } });
+  http.get(`${TARGET}${path}`, { timeout: '10s', tags: { kind: hot ? 'hot' : 'random' } });
 }
