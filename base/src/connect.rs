@@ -2,7 +2,9 @@
 //! connect, and what a refusal means. Spawns nothing and tries nothing twice: who polls the connection, and how long
 //! to be patient, is up to the program.
 
+use std::env;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -13,7 +15,7 @@ use tokio_postgres::{Client, Config, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Result};
-use crate::tls;
+use crate::{passfile, tls};
 
 /// A host that does not answer at all is given up after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,6 +24,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// noticed within a minute, not after the two hours that are usual. A URL may say otherwise.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_BY_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// What was sent and is not acknowledged is given up after this long, as a silent connection is. Linux would try for a
+/// quarter of an hour. A URL may say otherwise, as `tcp_user_timeout`.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The same of rows that are sent. Linux counts the time in which a living database takes none, busy with its disk
+/// say, and ends the connection all the same.
+const SILENCE_OF_BULK: Duration = Duration::from_secs(10 * 60);
 
 /// Makes TLS connections; also what [`tokio_postgres::CancelToken::cancel_query`] takes.
 pub type Tls = MakeRustlsConnect;
@@ -56,8 +66,8 @@ struct Advice {
 }
 
 impl Target {
-    /// Reads a libpq connection string: `postgresql://…` or `host=… dbname=…`. `PGPASSWORD` is used where it
-    /// holds no password.
+    /// Reads a libpq connection string: `postgresql://…` or `host=… dbname=…`. Where it holds no password,
+    /// `PGPASSWORD` is used, or what stands in the file that `PGPASSFILE` names.
     pub fn parse(text: &str) -> Result<Target> {
         let wrong = |cause: Box<dyn std::error::Error + Send + Sync>| {
             Error::usage("the database URL cannot be read").cause(cause).hint(
@@ -79,10 +89,14 @@ impl Target {
             // libpq's own default.
             config.host_path("/var/run/postgresql");
         }
-        if config.get_password().is_none()
-            && let Ok(password) = std::env::var("PGPASSWORD")
-        {
-            config.password(password);
+        if config.get_password().is_none() {
+            if let Ok(password) = env::var("PGPASSWORD") {
+                config.password(password);
+            } else if let Some(path) = env::var_os("PGPASSFILE").filter(|path| !path.is_empty())
+                && let Some(password) = passfile::find(Path::new(&path), &config)?
+            {
+                config.password(password);
+            }
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
@@ -90,10 +104,27 @@ impl Target {
         if config.get_keepalives_idle() == KEEPALIVE_BY_DEFAULT {
             config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE / 3).keepalives_retries(3);
         }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(SILENCE);
+        }
         // As in libpq, sslmode says nothing about Unix sockets.
         let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         config.ssl_mode(if local { SslMode::Disable } else { tls.mode() });
         Ok(Target { config, tls: tls.connector()? })
+    }
+
+    /// The same for a connection that rows are sent on, as fast as the database takes them.
+    pub fn for_bulk(&self) -> Target {
+        let mut target = self.clone();
+        if self.silence() == SILENCE {
+            target.config.tcp_user_timeout(SILENCE_OF_BULK);
+        }
+        target
+    }
+
+    /// How long the other side may be silent that ought to answer.
+    pub fn silence(&self) -> Duration {
+        self.config.get_tcp_user_timeout().copied().unwrap_or(SILENCE)
     }
 
     /// Tries once to connect, and shows up in `pg_stat_activity` under `name`. Takes at most twice `connect_timeout`
@@ -188,7 +219,9 @@ impl Advice {
             Some(&SqlState::CANNOT_CONNECT_NOW) => return Advice::STARTING,
             None if may_come(error) => return Advice::ABSENT,
             Some(&SqlState::TOO_MANY_CONNECTIONS) => return Advice::FULL,
-            Some(&SqlState::INVALID_PASSWORD) => "check the password in --database-url (or PGPASSWORD)",
+            Some(&SqlState::INVALID_PASSWORD) => {
+                "check the password in --database-url (or PGPASSWORD, PGPASSFILE)"
+            }
             Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
                 "check the user in --database-url, and what pg_hba.conf lets in"
             }
@@ -196,7 +229,9 @@ impl Advice {
                 "create the database (createdb) or name another in --database-url"
             }
             None => match describe(error) {
-                why if why.contains("password missing") => "put a password into --database-url or PGPASSWORD",
+                why if why.contains("password missing") => {
+                    "put a password into --database-url or PGPASSWORD, or into a file that PGPASSFILE names"
+                }
                 why if why.contains("TLS") => {
                     "check sslmode in --database-url; sslrootcert=FILE names the authority that signed the server's certificate, which must be for the host as it is written there"
                 }
@@ -261,6 +296,17 @@ mod tests {
         ] {
             assert!(Target::parse(text).unwrap().describe().starts_with(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_network_that_was_cut_is_noticed() {
+        let silence = |text: &str| {
+            let target = Target::parse(text).unwrap();
+            [target.silence(), target.for_bulk().silence()].map(|silence| silence.as_secs())
+        };
+        assert_eq!(silence("host=a"), [60, 600]);
+        assert_eq!(silence("host=a tcp_user_timeout=7"), [7, 7]);
+        assert_eq!(silence("postgresql://a/b?tcp_user_timeout=3600"), [3600, 3600]);
     }
 
     #[test]

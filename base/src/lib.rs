@@ -3,6 +3,7 @@
 
 pub mod connect;
 pub mod error;
+pub mod passfile;
 pub mod tls;
 
 #[cfg(feature = "testing")]

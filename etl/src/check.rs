@@ -91,8 +91,8 @@ impl Checker {
     }
 
     /// Checks the record `raw` with its `fields` and fills `row`. `clean` says that the bytes around it are known
-    /// to be UTF-8 without NUL. The first fault from the left is the one named, faults of the whole record first,
-    /// a missing parent last.
+    /// to be UTF-8 without NUL. One fault is named: a ragged field, the number of fields, the first of the table's columns
+    /// that is at fault, a missing parent, in this order.
     #[inline]
     pub fn check<'a>(
         &self,
@@ -347,6 +347,12 @@ mod tests {
             (Styles, "1,2,\"Red\",null,140,2", "default_style", Fault::BadBoolean),
             (Styles, "1,2,\"Red\",null,null,1", "original_price", Fault::MissingValue),
             (Features, "1,2,\"Fabric\",\"\"", "value", Fault::MissingValue),
+            // Several faults: which one is named.
+            (Skus, "x,10,\"XS\"x", "size", Fault::BadQuote),
+            (Skus, "x,10,\"XS\"", "", Fault::FieldCount),
+            (Skus, "1,10,null,many", "size", Fault::MissingValue),
+            (Skus, "1,10,\"XS\",many", "quantity", Fault::BadInteger),
+            (Related, "1,10,11", "product_id", Fault::Orphan),
         ];
         for (table, line, column, fault) in cases {
             assert_eq!(check(table, line).unwrap_err(), (column, fault), "{line}");

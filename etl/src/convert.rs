@@ -39,7 +39,9 @@ pub struct Converted {
     pub rejects: Vec<Reject>,
     /// Accepted rows by what was mended in them.
     pub repaired: Counts,
-    /// The first of them.
+    /// Accepted rows in which anything was mended: one with two repairs is one row.
+    pub repaired_rows: u64,
+    /// The first ones of each repair.
     pub mended: Vec<Mended>,
     /// Of the accepted rows as they are encoded.
     pub digest: ContentDigest,
@@ -89,6 +91,7 @@ impl Converter {
             read: 0,
             rejects: Vec::new(),
             repaired: Counts::default(),
+            repaired_rows: 0,
             mended: Vec::new(),
             digest: ContentDigest::default(),
             unknown_id: None,
@@ -137,7 +140,7 @@ impl Converter {
                 out.digest.add(&out.encoded[start..]);
             }
             if row.repairs != [false; 3] {
-                count_repairs(&mut out, &row, &record, lines.line_of(record.at));
+                out.count_repairs(row.repairs, record.raw, lines.line_of(record.at));
             }
             out.rows.push(RowKey {
                 id: row.id,
@@ -193,10 +196,6 @@ impl Converted {
             }
             self.digest.remove(bytes);
             let line = lines.line_of(row.at as usize);
-            for &repair in Repair::ALL.iter().filter(|repair| row.repairs[repair.number()]) {
-                self.repaired.remove(repair);
-            }
-            self.mended.retain(|mended| mended.line != line);
             self.rejects.push(Reject {
                 line,
                 offset: self.chunk.offset + u64::from(row.at),
@@ -208,6 +207,34 @@ impl Converted {
         }
         (self.encoded, self.rows) = (encoded, rows);
         self.rejects.sort_by_key(|reject| reject.offset);
+        self.count_repairs_again();
+    }
+
+    #[cold]
+    fn count_repairs(&mut self, repairs: [bool; 3], raw: &[u8], line: u64) {
+        self.repaired_rows += 1;
+        for &repair in Repair::ALL.iter().filter(|repair| repairs[repair.number()]) {
+            self.repaired.add(repair);
+            if self.repaired.get(repair) <= EXAMPLES as u64 {
+                let excerpt = match repair {
+                    Repair::UnterminatedQuote => excerpt_of_end(raw),
+                    Repair::PriceFormat | Repair::Spacing => excerpt(raw),
+                };
+                self.mended.push(Mended { repair, line, excerpt });
+            }
+        }
+    }
+
+    /// After rows were taken out: the first ones of each repair may be others now.
+    fn count_repairs_again(&mut self) {
+        (self.repaired, self.repaired_rows, self.mended) = (Counts::default(), 0, Vec::new());
+        let mut lines = Lines::new(&self.chunk);
+        let rows = self.rows.iter().filter(|row| row.repairs != [false; 3]);
+        let rows: Vec<_> =
+            rows.map(|row| (row.repairs, self.raw(row), lines.line_of(row.at as usize))).collect();
+        for (repairs, raw, line) in rows {
+            self.count_repairs(repairs, &raw, line);
+        }
     }
 
     /// The record of an accepted row: up to the next record's beginning, without the line end.
@@ -221,20 +248,6 @@ impl Converted {
             crate::record::scan(bytes, &mut Fields::default())
         };
         bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]).to_vec()
-    }
-}
-
-#[cold]
-fn count_repairs(out: &mut Converted, row: &Row<'_>, record: &Record<'_>, line: u64) {
-    for &repair in Repair::ALL.iter().filter(|repair| row.repairs[repair.number()]) {
-        out.repaired.add(repair);
-        if out.repaired.get(repair) <= EXAMPLES as u64 {
-            let excerpt = match repair {
-                Repair::UnterminatedQuote => excerpt_of_end(record.raw),
-                Repair::PriceFormat | Repair::Spacing => excerpt(record.raw),
-            };
-            out.mended.push(Mended { repair, line, excerpt });
-        }
     }
 }
 
@@ -315,6 +328,20 @@ mod tests {
                 (5, 56, Fault::DuplicateId, b"7,1,\"L\",3"),
             ]
         );
+    }
+
+    /// Also where the first rows that were mended are duplicates.
+    #[test]
+    fn the_first_mended_rows_are_those_that_stay() {
+        let rows = (1..=6).map(|id| format!("{id},1, \"S\",1\n")).collect::<String>();
+        let mut converted = converter().convert(chunk(&format!("{rows}7,1, \"S,1\n8,1, \"S\", \"1\n")));
+        converted.reject_duplicates(&mut RoaringBitmap::from_iter([1, 2, 4]));
+        let mended: Vec<_> = converted.mended.iter().map(|mended| (mended.repair, mended.line)).collect();
+        let spacing = |line| (Repair::Spacing, line);
+        assert_eq!(mended, [spacing(4), spacing(6), spacing(7), (Repair::UnterminatedQuote, 9)]);
+        assert_eq!(converted.mended[0].excerpt, "3,1, \"S\",1");
+        // One row has two repairs, and one is rejected for its number of fields.
+        assert_eq!((converted.repaired.total(), converted.repaired_rows), (5, 4));
     }
 
     #[test]

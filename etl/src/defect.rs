@@ -81,11 +81,6 @@ impl Counts {
         self.numbers[code.number()] += 1;
     }
 
-    /// One row with `code` fewer.
-    pub fn remove(&mut self, code: impl Code) {
-        self.numbers[code.number()] -= 1;
-    }
-
     /// Adds the counts of another part of the same file.
     pub fn merge(&mut self, other: &Counts) {
         for (mine, theirs) in self.numbers.iter_mut().zip(&other.numbers) {
@@ -126,13 +121,13 @@ pub struct Reject {
     pub raw: Vec<u8>,
 }
 
-/// A row that was mended and loaded.
+/// A row that was mended and loaded, or a header that was mended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mended {
     /// What was mended.
     pub repair: Repair,
     /// Number of its first line, from 1.
     pub line: u64,
-    /// The beginning or end of the record, where the defect shows.
+    /// The beginning of the record, or its end where that is what was mended.
     pub excerpt: String,
 }

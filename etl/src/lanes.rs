@@ -103,7 +103,7 @@ impl<'a> Lanes<'a> {
 
     /// Works through the queue on a connection of its own: copies first, then indexes.
     async fn lane(&self) -> Result<()> {
-        let session = Session::connect(&self.load.database.target, publish::LANE_SESSION).await?;
+        let session = Session::connect(&self.load.database.target.for_bulk(), publish::LANE_SESSION).await?;
         lock(&self.load.cancellers).push(session.canceller());
         let settings = format!(
             "SET search_path TO {}; SET client_connection_check_interval = '5s';

@@ -39,3 +39,6 @@ pub mod progress;
 pub mod report;
 
 pub mod generate;
+
+#[cfg(feature = "testing")]
+pub mod testing;

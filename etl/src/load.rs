@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atelier_base::error::{Error, Result};
+use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -70,8 +71,8 @@ enum When {
 /// What is found before the first row.
 enum Prepared {
     Ready(Session, Vec<RejectFile>),
-    /// These files are published.
-    Unchanged(Signature),
+    /// These files are published. With a warning if what a load that died left behind is there still.
+    Unchanged(Signature, Option<String>),
 }
 
 async fn run(
@@ -91,9 +92,13 @@ async fn run(
         if when == When::Changed
             && let Some(published) = unchanged::published_already(&control, input).await?
         {
-            publish::clear(&control).await?;
+            // What is left behind may have readers still: nothing stands in their way.
+            let warning = publish::clear(&control).await.err();
             publish::unlock(&control).await;
-            return Ok(Prepared::Unchanged(published));
+            return Ok(Prepared::Unchanged(
+                published,
+                warning.map(|error| error.to_string().replace('\n', ";")),
+            ));
         }
         // Not before the lock is ours: another load may be writing them.
         let rejects = rejects::create(&input.rejects)?;
@@ -105,7 +110,9 @@ async fn run(
     };
     let (control, rejects) = match prepared {
         Prepared::Ready(control, rejects) => (control, rejects),
-        Prepared::Unchanged(published) => return Ok((nothing_loaded(published, begin), Ok(()))),
+        Prepared::Unchanged(published, warning) => {
+            return Ok((nothing_loaded(published, warning, begin), Ok(())));
+        }
     };
 
     let load = Load {
@@ -133,7 +140,7 @@ async fn run(
     published
 }
 
-fn nothing_loaded(published: Signature, begin: Instant) -> Report {
+fn nothing_loaded(published: Signature, warning: Option<String>, begin: Instant) -> Report {
     Report {
         command: "load",
         version: env!("CARGO_PKG_VERSION"),
@@ -144,7 +151,7 @@ fn nothing_loaded(published: Signature, begin: Instant) -> Report {
         bottleneck: scan::bottleneck(std::iter::empty()),
         peak_rss_bytes: peak_rss_bytes(),
         tables: BTreeMap::new(),
-        warnings: Vec::new(),
+        warnings: Vec::from_iter(warning),
     }
 }
 
@@ -173,7 +180,7 @@ impl Load<'_> {
         let lanes = Lanes::new(self, rejects, &scanned);
         tokio::select! {
             done = lanes.run() => done?,
-            () = self.watch_indexes() => {}
+            silent = self.watch_indexes() => return Err(silent),
         }
         let (done, copied_at) = lanes.done();
         stages.copy = (copied_at - copying).as_secs_f64();
@@ -228,8 +235,9 @@ impl Load<'_> {
         }
     }
 
-    /// Takes the progress of index builds from the database's own view to the board, for ever.
-    async fn watch_indexes(&self) {
+    /// Takes the progress of index builds from the database's own view to the board, until the database does not answer:
+    /// a lane that waits for it would wait for ever where something in between keeps the connections open.
+    async fn watch_indexes(&self) -> Error {
         let query = "SELECT c.relname::text,
                             greatest(p.blocks_done * 1000 / nullif(p.blocks_total, 0),
                                      p.tuples_done * 1000 / nullif(p.tuples_total, 0), 0)
@@ -237,8 +245,12 @@ impl Load<'_> {
                      WHERE p.datname = current_database()";
         loop {
             tokio::time::sleep(INDEX_PROGRESS_INTERVAL).await;
-            // It is only for show: what is wrong with the connection is found where it matters.
-            let Ok(rows) = self.control.client.query(query, &[]).await else { continue };
+            let Ok(answer) = timeout(self.control.silence, self.control.client.query(query, &[])).await
+            else {
+                return self.control.silent();
+            };
+            // It is only for show: what else is wrong with the connection is found where it matters.
+            let Ok(rows) = answer else { continue };
             for row in rows {
                 let (name, permille): (String, i64) = (row.get(0), row.get(1));
                 if let Some(table) = TABLES.iter().find(|table| table.name == name) {
@@ -256,9 +268,9 @@ impl Load<'_> {
     ) -> Result<Report> {
         let begin = Instant::now();
         let publishing = async {
-            let mut warnings = Vec::from_iter(publish::publish(self.control).await?);
+            let mut warnings = Vec::from_iter(publish::publish(self.control, options.keep_previous).await?);
             if !options.keep_previous {
-                warnings.extend(publish::drop_previous(self.control).await);
+                warnings.extend(publish::drop_replaced(self.control).await);
             }
             Ok(warnings)
         };
@@ -274,9 +286,7 @@ impl Load<'_> {
     async fn clean_up(&self) {
         let cancellers = std::mem::take(&mut *lock(&self.cancellers));
         let clean_up = async {
-            for canceller in cancellers {
-                canceller.cancel().await;
-            }
+            join_all(cancellers.into_iter().map(Canceller::cancel)).await;
             // A cancel request that was meant for publishing may come late and hit this.
             for _ in 0..CLEAN_UP_TRIES {
                 if publish::unstage(self.control).await.is_ok() {
@@ -285,7 +295,7 @@ impl Load<'_> {
             }
             // The session is gone, and with it the lock.
             let control = Session::connect(&self.database.target, publish::CONTROL_SESSION).await?;
-            publish::lock_again(&control).await?;
+            publish::lock(&control).await?;
             publish::unstage(&control).await?;
             Ok::<_, Error>(())
         };

@@ -62,6 +62,7 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
             "nothing to load: the files are those of load {}, which is published; --force loads them again\n",
             report.load_id.as_deref().unwrap_or_default()
         ));
+        report.warnings.iter().for_each(|warning| say(&format!("warning: {warning}\n")));
         return write(&mut input, &report);
     }
     let written = show(&mut input, &report);

@@ -17,15 +17,15 @@ use crate::check::Checker;
 use crate::convert::{Converted, Converter, EXAMPLES, Wanted};
 use crate::defect::{Counts, Mended, Reject, Repair};
 use crate::digest::ContentDigest;
+use crate::excerpt::excerpt;
 use crate::header::layout;
-use crate::record::MAX_RECORD_BYTES;
 use crate::source::{Reader, Source};
-use crate::split::{Chunk, Cut, cut};
+use crate::split::{Chunk, Chunks};
 use crate::tables::{Table, TableId};
 
 /// Bytes read at a time: small enough that a chunk and what is made of it may stay in the second-level cache of a core,
 /// with enough rows that handing it over costs nothing. Other sizes were not measured.
-const CHUNK_BYTES: usize = 512 << 10;
+pub const CHUNK_BYTES: usize = 512 << 10;
 
 /// Chunks of a file under way at the most, so that memory does not grow with the number of threads.
 const MOST_CHUNKS: usize = 16;
@@ -63,7 +63,7 @@ pub struct Meter {
 }
 
 /// Where the time of the thread that hands rows on went. The longest is the bottleneck.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Waits {
     /// For the next chunk: reading and splitting are behind.
     pub reading: Duration,
@@ -74,7 +74,7 @@ pub struct Waits {
 }
 
 /// What was found in a file.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Outcome {
     /// Rows in the file.
     pub read: u64,
@@ -82,11 +82,13 @@ pub struct Outcome {
     pub loaded: u64,
     /// Their ids.
     pub ids: RoaringBitmap,
-    /// Mended rows by what was mended.
+    /// Mended rows by what was mended, and the header if it was.
     pub repaired: Counts,
+    /// Mended rows: one with two repairs is one row.
+    pub repaired_rows: u64,
     /// Rejected rows by why.
     pub rejected: Counts,
-    /// The first mended rows.
+    /// The first mended rows, some of each repair.
     pub mended: Vec<Mended>,
     /// The first rejected rows, one of each code at the most.
     pub first_rejects: Vec<Reject>,
@@ -139,6 +141,7 @@ pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<O
     let mut outcome = Outcome::new(job.source.bytes);
     if layout.spaced {
         outcome.repaired.add(Repair::Spacing);
+        outcome.mended.push(Mended { repair: Repair::Spacing, line: 1, excerpt: excerpt(&header.line) });
     }
     outcome.unknown_columns.clone_from(&layout.unknown);
 
@@ -223,12 +226,13 @@ fn expect_accounted(job: &Job<'_>, converted: &Converted) -> Result<()> {
 }
 
 impl Outcome {
-    fn new(file_bytes: u64) -> Outcome {
+    pub(crate) fn new(file_bytes: u64) -> Outcome {
         Outcome {
             read: 0,
             loaded: 0,
             ids: RoaringBitmap::new(),
             repaired: Counts::default(),
+            repaired_rows: 0,
             rejected: Counts::default(),
             mended: Vec::new(),
             first_rejects: Vec::new(),
@@ -240,11 +244,13 @@ impl Outcome {
         }
     }
 
-    fn add(&mut self, converted: &mut Converted) {
+    /// Adds the next chunk's, once its duplicates are rejected.
+    pub(crate) fn add(&mut self, converted: &mut Converted) {
         self.read += converted.read;
         self.loaded += converted.loaded();
         self.content_digest.merge(converted.digest);
         self.repaired.merge(&converted.repaired);
+        self.repaired_rows += converted.repaired_rows;
         for mended in converted.mended.drain(..) {
             if self.mended.iter().filter(|known| known.repair == mended.repair).count() < EXAMPLES {
                 self.mended.push(mended);
@@ -290,6 +296,9 @@ fn read_header(reader: &mut Reader, table: &Table, source: &Source) -> Result<He
     let next = (end + 1).min(bytes.len());
     let rest = bytes.split_off(next);
     bytes.truncate(end);
+    if bytes.ends_with(b"\r") {
+        bytes.pop();
+    }
     Ok(Header { line: bytes.split_off(mark), rest, offset: next as u64, complete })
 }
 
@@ -303,9 +312,6 @@ fn read_chunks(
     queue: &Queue,
     meter: &Meter,
 ) -> Result<Option<u128>> {
-    let shape = converter.shape().clone();
-    let Header { rest: mut buffer, mut offset, mut complete, .. } = header;
-    let mut line = 2;
     let send = |chunk: Chunk| -> bool {
         let (result, pending) = sync_channel(1);
         let converter = Arc::clone(converter);
@@ -315,43 +321,17 @@ fn read_chunks(
         });
         queue.send(pending).is_ok()
     };
-    loop {
+    meter.bytes.store(reader.bytes_on_disk(), Ordering::Relaxed);
+    let fill = |buffer: &mut Vec<u8>| {
+        let complete = reader.fill(buffer, CHUNK_BYTES)?;
         meter.bytes.store(reader.bytes_on_disk(), Ordering::Relaxed);
-        if buffer.is_empty() && complete {
-            return Ok(Some(reader.digest()));
-        }
-        match if buffer.is_empty() { Cut::More } else { cut(&buffer, complete, &shape) } {
-            Cut::At { bytes, lines, records } => {
-                let rest = buffer.split_off(bytes);
-                let chunk = Chunk { bytes: buffer, line, offset, records, oversize: None };
-                (buffer, offset, line) = (rest, offset + bytes as u64, line + lines);
-                if !send(chunk) {
-                    return Ok(None);
-                }
-            }
-            Cut::More => complete = reader.fill(&mut buffer, CHUNK_BYTES)?,
-            Cut::Oversize => {
-                let mut length = 0;
-                let mut head = buffer.clone();
-                head.truncate(MAX_RECORD_BYTES);
-                let rest = loop {
-                    if let Some(end) = memchr(b'\n', &buffer) {
-                        length += end as u64;
-                        break buffer.split_off(end + 1);
-                    }
-                    length += buffer.len() as u64;
-                    buffer.clear();
-                    if complete {
-                        break Vec::new();
-                    }
-                    complete = reader.fill(&mut buffer, CHUNK_BYTES)?;
-                };
-                let chunk = Chunk { bytes: head, line, offset, records: 1, oversize: Some(length) };
-                (buffer, offset, line) = (rest, offset + length + 1, line + 1);
-                if !send(chunk) {
-                    return Ok(None);
-                }
-            }
+        Ok::<_, Error>(complete)
+    };
+    let Header { rest, offset, complete, .. } = header;
+    for chunk in Chunks::new(converter.shape(), offset, rest, complete, fill) {
+        if !send(chunk?) {
+            return Ok(None);
         }
     }
+    Ok(Some(reader.digest()))
 }

@@ -17,9 +17,9 @@ use crate::tables::TABLES;
 
 /// What clients read.
 pub const PUBLISHED: &str = "atelier";
-/// Where a load is made.
+/// Where a load is made; and where the catalogue is that a load has replaced, until it is dropped.
 pub const STAGING: &str = "atelier_staging";
-/// What was published before, until it is dropped or as long as it is kept.
+/// What was published before, if it is kept.
 pub const PREVIOUS: &str = "atelier_previous";
 /// What will be published, within the transaction that publishes and nowhere else.
 const NEXT: &str = "atelier_next";
@@ -52,11 +52,13 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
 const UNANSWERED: &str = "look into PostgreSQL's log, see that it runs, and ask atelier-etl status what is published: \
                           the catalogue as it was, or all of the other one";
 
-/// How long the previous catalogue's last readers are waited for.
+/// How long the last readers of the catalogue that was replaced are waited for.
 const DROP_LOCK_TIMEOUT: &str = "10s";
 
-/// How long the lock of a session that has just ended is waited for.
+/// How long the lock of a session that has just ended is waited for, and how often a session that holds it looks whether
+/// its loader is still there: a load that was killed does not keep the next from starting.
 const LOST_LOCK_TIMEOUT: &str = "2s";
+const LOADER_CHECK_INTERVAL: &str = "500ms";
 
 /// How long a clean-up may take that nobody waits for gladly.
 pub const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(20);
@@ -120,12 +122,22 @@ pub async fn check_rights(session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// Takes the lock that only one load or rollback of a database has at a time. It is held until the session ends.
+/// Takes the lock that only one load or rollback of a database has at a time. It is held until the session ends, and
+/// the session ends soon after its loader, or the network between them: the database would look after two hours.
 pub async fn lock(session: &Session) -> Result<()> {
-    let row =
-        one(session, &format!("SELECT pg_try_advisory_lock({LOCK})"), "take the lock of a load").await?;
-    if row.get(0) {
-        return Ok(());
+    let silence = session.silence.as_millis();
+    let lock = format!(
+        "SET client_connection_check_interval = '{LOADER_CHECK_INTERVAL}';
+         SET tcp_keepalives_idle = '{idle}s'; SET tcp_keepalives_interval = '{interval}s';
+         SET tcp_keepalives_count = 3; SET tcp_user_timeout = '{silence}ms';
+         SET lock_timeout = '{LOST_LOCK_TIMEOUT}'; SELECT pg_advisory_lock({LOCK}); SET lock_timeout = 0",
+        idle = silence.div_ceil(2_000),
+        interval = silence.div_ceil(6_000)
+    );
+    match session.client.batch_execute(&lock).await {
+        Ok(()) => return Ok(()),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+        Err(error) => return Err(session.failed("cannot take the lock of a load", &error)),
     }
     let query = format!(
         "SELECT a.pid, coalesce(host(a.client_addr), 'this host'), to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')
@@ -147,15 +159,6 @@ pub async fn lock(session: &Session) -> Result<()> {
 /// lets go a moment later.
 pub async fn unlock(session: &Session) {
     let _ = session.client.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).await;
-}
-
-/// Takes the lock for a load whose session was lost. The database says that a session ends before it lets go of the
-/// session's locks, so this waits a little; if another load was faster, what is staged is for that one to drop.
-pub async fn lock_again(session: &Session) -> Result<()> {
-    let lock = format!(
-        "SET lock_timeout = '{LOST_LOCK_TIMEOUT}'; SELECT pg_advisory_lock({LOCK}); RESET lock_timeout"
-    );
-    run(session, &lock, "take the lock of a load").await
 }
 
 /// Ends and drops whatever a load that died left behind. Call it with the lock held.
@@ -229,25 +232,29 @@ pub async fn grant_to_reader(session: &Session) -> Result<()> {
     run(session, &grant, "grant the catalogue to atelier_reader").await
 }
 
-/// Publishes what is staged: one transaction renames. Gives a warning if some reader may have seen both catalogues.
-pub async fn publish(session: &Session) -> Result<Option<String>> {
-    let what = "cannot publish the load";
-    let make_room = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; COMMIT"
-    );
-    transaction(session, &make_room).await.map_err(|error| failed(session, what, &error))?;
-    replace(session, STAGING, what).await
+/// Publishes what is staged: one transaction renames. Gives a warning if some reader may have seen both catalogues. The
+/// one replaced is the previous one if it is kept. If not, it takes the place of what was staged, so that the next load
+/// drops it if this one dies before.
+pub async fn publish(session: &Session, keep_previous: bool) -> Result<Option<String>> {
+    let replaced = if keep_previous { PREVIOUS } else { STAGING };
+    replace(session, STAGING, replaced, "cannot publish the load").await
 }
 
-/// Makes the schema `by` the published one and the published one the previous, in one transaction. Gives a warning if
-/// some reader may have seen both catalogues.
+/// Makes the schema `by` the published one and the published one `replaced`, in one transaction; a previous one that is
+/// neither is dropped in it, and so is there as long as this fails. Gives a warning if some reader may have seen both
+/// catalogues.
 ///
 /// Renaming a schema waits for nobody, and PostgreSQL looks tables up one by one: a statement that begins at the wrong
 /// moment could find one table of the old catalogue and the next of the new. So the old tables are locked first, which
 /// waits for the statements that read them. It waits in short turns, shorter than `deadlock_timeout`, so that no reader
 /// is ever held up for long or cancelled; and not for ever, so that one endless transaction, a dump say, cannot keep a
 /// load from being published.
-pub(crate) async fn replace(session: &Session, by: &str, what: &str) -> Result<Option<String>> {
+pub(crate) async fn replace(
+    session: &Session,
+    by: &str,
+    replaced: &str,
+    what: &str,
+) -> Result<Option<String>> {
     let failed = |error: &tokio_postgres::Error| failed(session, what, error);
     let tables = format!(
         "SELECT string_agg(format('{PUBLISHED}.%I', relname), ', '
@@ -257,17 +264,25 @@ pub(crate) async fn replace(session: &Session, by: &str, what: &str) -> Result<O
     // Parents first, as queries name them.
     let order: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
     let row = session.client.query_one(&tables, &[&order]).await.map_err(|error| failed(&error))?;
+    let make_room = match by {
+        PREVIOUS => String::new(),
+        _ => format!("DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE;"),
+    };
     let Some(tables) = row.get::<_, Option<String>>(0) else {
-        let rename = format!("ALTER SCHEMA {by} RENAME TO {PUBLISHED}");
+        let rename = format!(
+            "BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; {make_room}
+             ALTER SCHEMA {by} RENAME TO {PUBLISHED}; COMMIT"
+        );
         return transaction(session, &rename).await.map(|()| None).map_err(|error| failed(&error));
     };
-    // `by` may be the previous one, whose name must be free for the published one.
+    // The name that `by` has may be the one that the published one gets.
     let renames = format!(
-        "ALTER SCHEMA {by} RENAME TO {NEXT}; ALTER SCHEMA {PUBLISHED} RENAME TO {PREVIOUS};
+        "ALTER SCHEMA {by} RENAME TO {NEXT}; ALTER SCHEMA {PUBLISHED} RENAME TO {replaced};
          ALTER SCHEMA {NEXT} RENAME TO {PUBLISHED}; COMMIT"
     );
     let alone = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{READERS_TURN}'; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE; {renames}"
+        "BEGIN; SET LOCAL lock_timeout = '{READERS_TURN}'; {make_room}
+         LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE; {renames}"
     );
     let deadline = Instant::now() + READERS_PATIENCE;
     loop {
@@ -278,7 +293,7 @@ pub(crate) async fn replace(session: &Session, by: &str, what: &str) -> Result<O
             Err(_) => break,
         }
     }
-    let beside = format!("BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; {renames}");
+    let beside = format!("BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; {make_room} {renames}");
     transaction(session, &beside).await.map_err(|error| failed(&error))?;
     Ok(Some(format!(
         "a transaction read the previous catalogue for over {} s and was not waited for: \
@@ -326,15 +341,15 @@ async fn transaction(session: &Session, statements: &str) -> Result<(), tokio_po
     result
 }
 
-/// Drops the catalogue that was published before. Gives a warning if its readers do not let go of it.
-pub async fn drop_previous(session: &Session) -> Option<String> {
+/// Drops the catalogue that was replaced and is not kept. Gives a warning if its readers do not let go of it.
+pub async fn drop_replaced(session: &Session) -> Option<String> {
     let drop = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{DROP_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE; COMMIT"
+        "BEGIN; SET LOCAL lock_timeout = '{DROP_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {STAGING} CASCADE; COMMIT"
     );
     let error = transaction(session, &drop).await.err()?;
     let why =
         session.failed("the new catalogue is published, but the previous one could not be dropped", &error);
-    Some(format!("{why}; the schema {PREVIOUS} takes room until the next load drops it").replace('\n', ";"))
+    Some(format!("{why}; the schema {STAGING} takes room until the next load drops it").replace('\n', ";"))
 }
 
 async fn one(session: &Session, query: &str, what: &str) -> Result<Row> {

@@ -38,7 +38,7 @@ pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) 
         prepared = prepare => prepared?,
         () = &mut interrupt => return Err(Error::interrupted()),
     };
-    let exchange = publish::replace(&session, PREVIOUS, "cannot roll back");
+    let exchange = publish::replace(&session, PREVIOUS, PREVIOUS, "cannot roll back");
     let warning = publish::interruptible(&session, exchange, interrupt).await?;
     publish::unlock(&session).await;
 

@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 use atelier_base::connect::{Refused, Target, Tls, describe};
 use atelier_base::error::{Error, Result};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client};
 
 /// Between two attempts while waiting for a database.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a request to cancel may take. Whoever waits for it has waited for the statement already.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A database may have limits for its everyday sessions. A load takes the time it takes.
 const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
@@ -22,6 +26,8 @@ const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
 pub struct Session {
     /// To send statements.
     pub client: Client,
+    /// How long the other side may be silent that ought to answer.
+    pub silence: Duration,
     tls: Tls,
     ended: watch::Receiver<Option<Arc<str>>>,
     again: &'static str,
@@ -63,7 +69,7 @@ impl Session {
             end.send_replace(Some(why.into()));
         });
         target.explain(client.batch_execute(SETTINGS)).await?;
-        Ok(Session { client, tls: target.tls(), ended, again: "load again" })
+        Ok(Session { client, silence: target.silence(), tls: target.tls(), ended, again: "load again" })
     }
 
     /// Says what a person does to try again, `load again` if this is not called.
@@ -85,6 +91,13 @@ impl Session {
         };
         Error::database("the connection to the database was lost")
             .cause(why.to_string())
+            .hint(lost(self.again))
+    }
+
+    /// The database has not answered for [`Session::silence`].
+    pub fn silent(&self) -> Error {
+        Error::database("the connection to the database was lost")
+            .cause(format!("no answer within {} s", self.silence.as_secs()))
             .hint(lost(self.again))
     }
 
@@ -111,7 +124,7 @@ pub struct Canceller {
 impl Canceller {
     /// Asks the database to stop the statement. It may have ended by itself, so nothing can go wrong.
     pub async fn cancel(self) {
-        let _ = self.token.cancel_query(self.tls).await;
+        let _ = timeout(CANCEL_PATIENCE, self.token.cancel_query(self.tls)).await;
     }
 }
 

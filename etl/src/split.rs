@@ -1,4 +1,7 @@
-//! Bytes → chunks that end where a record ends. Decides on record ends only; no fields, no values, no I/O.
+//! Bytes → chunks that end where a record ends. Decides on record ends only; no fields, no values, no I/O: who reads
+//! is given.
+
+use memchr::memchr;
 
 use crate::record::{Ending, Fields, MAX_RECORD_BYTES, Shape, ending};
 
@@ -63,6 +66,78 @@ pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
         Cut::Oversize
     } else {
         Cut::More
+    }
+}
+
+/// Cuts the rows of a file into chunks, in their order.
+#[derive(Debug)]
+pub struct Chunks<'a, F> {
+    shape: &'a Shape,
+    /// Read, and not yet in a chunk.
+    buffer: Vec<u8>,
+    /// Nothing follows the buffer.
+    complete: bool,
+    /// Where the buffer's first byte stands.
+    line: u64,
+    offset: u64,
+    fill: F,
+}
+
+impl<'a, E, F: FnMut(&mut Vec<u8>) -> Result<bool, E>> Chunks<'a, F> {
+    /// The rows begin in line 2, behind a header of `offset` bytes, with `read`, the bytes that are read already. For
+    /// more, `fill` appends to the buffer and says whether the file ended; then it is not called again.
+    pub fn new(shape: &'a Shape, offset: u64, read: Vec<u8>, complete: bool, fill: F) -> Chunks<'a, F> {
+        Chunks { shape, buffer: read, complete, line: 2, offset, fill }
+    }
+
+    /// The beginning of a line that is longer than a record may be; the rest of it is passed over.
+    fn oversize(&mut self) -> Result<Chunk, E> {
+        let head = self.buffer[..MAX_RECORD_BYTES].to_vec();
+        let mut length = 0;
+        let rest = loop {
+            if let Some(end) = memchr(b'\n', &self.buffer) {
+                length += end as u64;
+                break self.buffer.split_off(end + 1);
+            }
+            length += self.buffer.len() as u64;
+            self.buffer.clear();
+            if self.complete {
+                break Vec::new();
+            }
+            self.complete = (self.fill)(&mut self.buffer)?;
+        };
+        self.buffer = rest;
+        let (line, offset) = (self.line, self.offset);
+        (self.line, self.offset) = (line + 1, offset + length + 1);
+        Ok(Chunk { bytes: head, line, offset, records: 1, oversize: Some(length) })
+    }
+}
+
+impl<E, F: FnMut(&mut Vec<u8>) -> Result<bool, E>> Iterator for Chunks<'_, F> {
+    type Item = Result<Chunk, E>;
+
+    fn next(&mut self) -> Option<Result<Chunk, E>> {
+        loop {
+            match if self.buffer.is_empty() {
+                Cut::More
+            } else {
+                cut(&self.buffer, self.complete, self.shape)
+            } {
+                Cut::At { bytes, lines, records } => {
+                    let rest = self.buffer.split_off(bytes);
+                    let whole = std::mem::replace(&mut self.buffer, rest);
+                    let (line, offset) = (self.line, self.offset);
+                    (self.line, self.offset) = (line + lines, offset + bytes as u64);
+                    return Some(Ok(Chunk { bytes: whole, line, offset, records, oversize: None }));
+                }
+                Cut::More if self.buffer.is_empty() && self.complete => return None,
+                Cut::More => match (self.fill)(&mut self.buffer) {
+                    Ok(complete) => self.complete = complete,
+                    Err(error) => return Some(Err(error)),
+                },
+                Cut::Oversize => return Some(self.oversize()),
+            }
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod encoding;
 pub mod json;
 pub mod listen;
 pub mod load;
+pub mod manager;
 pub mod metrics;
 pub mod problem;
 pub mod queries;
@@ -26,3 +27,6 @@ pub mod route;
 pub mod session;
 pub mod watch;
 pub mod worker;
+
+#[cfg(test)]
+mod testing;

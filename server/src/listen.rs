@@ -26,7 +26,7 @@ use crate::database::Database;
 use crate::metrics::Counted;
 use crate::watch::Watch;
 use crate::worker::{Phase, Shared, Worker};
-use crate::{admin, connection};
+use crate::{admin, connection, manager};
 
 /// Connections that the kernel holds for us while we accept others.
 const BACKLOG: i32 = 4096;
@@ -71,6 +71,7 @@ async fn serve(config: Config) -> Result<()> {
     }
     let accepting = spawn_local(accept(shared, public, Rc::clone(&workers)));
     tracing::info!(%address, admin = %admin_address, threads = shared.config.threads, "listening");
+    spawn_local(manager::tell_ready(shared));
     tokio::select! {
         failed = watch.run() => failed?,
         () = signals.caught() => {}
@@ -80,6 +81,7 @@ async fn serve(config: Config) -> Result<()> {
     let begin = Instant::now();
     let grace = shared.config.shutdown_grace;
     shared.enter(Phase::Draining);
+    manager::tell_stopping(grace);
     let _ = accepting.await;
     let idle = timeout(LINGER.min(grace / 2), workers.wait_until_idle()).await;
     shared.enter(Phase::Closing);

@@ -51,5 +51,5 @@ async fn a_wrong_password_is_final() {
     let refused = refused(&database.url_of("postgres", "wr0ng")).await;
     assert!(!refused.may_come);
     let error = refused.waits_with("--patience").to_string();
-    assert!(error.ends_with("check the password in --database-url (or PGPASSWORD)"), "{error}");
+    assert!(error.ends_with("check the password in --database-url (or PGPASSWORD, PGPASSFILE)"), "{error}");
 }

@@ -1,6 +1,7 @@
 //! Bad input and failures: each gives one clear message and its exit code, and leaves the published catalogue as
 //! it was.
 
+mod crashes;
 mod database;
 mod disk;
 mod gate;

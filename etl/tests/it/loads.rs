@@ -12,7 +12,7 @@ use atelier_etl::generate::{Defects, Manifest};
 use atelier_etl::tables::{Kind, TABLES, Table};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::catalogue::{Done, check, files, generated, load, records, written};
 
@@ -112,20 +112,6 @@ fn the_defects_of_real_copies_cost_no_row_that_can_be_kept() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), format!("COPY {}", photos.read - 193));
 }
 
-/// The report without what differs from run to run.
-fn stable(report: &Value) -> Value {
-    let mut report = report.clone();
-    for key in ["load_id", "seconds", "stages", "bottleneck", "peak_rss_bytes"] {
-        assert!(report.as_object_mut().unwrap().remove(key).is_some(), "{key}");
-    }
-    for table in report["tables"].as_object_mut().unwrap().values_mut() {
-        for key in ["seconds", "index_seconds", "rejects_file"] {
-            assert!(table.as_object_mut().unwrap().remove(key).is_some(), "{key}");
-        }
-    }
-    report
-}
-
 #[test]
 fn every_defect_is_found_whatever_the_number_of_jobs() {
     let (catalogue, manifest) = generated(3_000, Defects::Heavy);
@@ -141,7 +127,7 @@ fn every_defect_is_found_whatever_the_number_of_jobs() {
     let eight = load(&database, catalogue.path(), &[&accepting[..], &["8", "--force"]].concat()).succeeded();
     let checked = check(catalogue.path(), &[&accepting[..], &["8"]].concat()).succeeded();
     expect_manifest(&checked, &manifest);
-    assert_eq!(stable(&one.report), stable(&eight.report));
+    expect_manifest(&eight, &manifest);
     for table in &TABLES {
         assert!(one.rejects(table.name) == eight.rejects(table.name), "{}", table.name);
         assert!(one.rejects(table.name) == checked.rejects(table.name), "{}", table.name);
@@ -194,7 +180,7 @@ fn raw_fields(line: &str) -> Vec<&str> {
 /// A way to write the files of a catalogue: name and text of each, from name and text.
 type Spelling = fn(&str, &str) -> (String, Vec<u8>);
 
-const SPELLINGS: [(&str, Spelling); 9] = [
+const SPELLINGS: [(&str, Spelling); 11] = [
     ("gzip, of two members", |table, text| {
         let (first, second) = text.split_at(text.len() / 3);
         let mut bytes = Vec::new();
@@ -206,6 +192,12 @@ const SPELLINGS: [(&str, Spelling); 9] = [
         (format!("{table}.csv.gz"), bytes)
     }),
     ("zstandard", |table, text| (format!("{table}.csv.zst"), zstd::encode_all(text.as_bytes(), 1).unwrap())),
+    ("zstandard, of two frames and one to be skipped", |table, text| {
+        let (first, second) = text.split_at(text.len() / 3);
+        let frame = |part: &str| zstd::encode_all(part.as_bytes(), 1).unwrap();
+        let skipped = b"\x50\x2a\x4d\x18\x04\0\0\0skip".to_vec();
+        (format!("{table}.csv.zst"), [frame(first), skipped, frame(second)].concat())
+    }),
     ("CRLF", |table, text| (format!("{table}.csv"), text.replace('\n', "\r\n").into_bytes())),
     ("byte order mark", |table, text| (format!("{table}.csv"), format!("\u{feff}{text}").into_bytes())),
     ("final line end", |table, text| (format!("{table}.csv"), format!("{text}\n").into_bytes())),
@@ -216,6 +208,12 @@ const SPELLINGS: [(&str, Spelling); 9] = [
     ("spaces behind every comma", |table, text| {
         let lines: Vec<String> = text.split('\n').map(|line| raw_fields(line).join(", ")).collect();
         (format!("{table}.csv"), lines.join("\n").into_bytes())
+    }),
+    ("spaces around names in quotes, behind a byte order mark, with CRLF", |table, text| {
+        let (header, rows) = text.split_once('\n').unwrap();
+        let names: Vec<String> = header.split(',').map(|name| format!(" \" {name}\" ")).collect();
+        let text = format!("\u{feff}{}\n{rows}", names.join(","));
+        (format!("{table}.csv"), text.replace('\n', "\r\n").into_bytes())
     }),
     ("other header and file names", |table, text| {
         let (header, rows) = text.split_once('\n').unwrap();

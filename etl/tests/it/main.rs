@@ -4,15 +4,21 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod catalogue;
+
+mod codes;
+mod damaged;
 mod defects;
 mod encoding;
 mod example;
 mod failures;
 mod loads;
 mod published;
+mod quotes;
 mod records;
+mod report;
 mod rollback;
 mod run;
 mod schema;
+mod shapes;
 mod unchanged;
 mod verify;

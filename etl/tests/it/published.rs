@@ -1,5 +1,6 @@
 //! What clients have of a load: published at once, readable, and without dead weight.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -79,8 +80,11 @@ pub(crate) fn readers_see_no_mixture(
             scope.spawn(|| read_on(&url, &stop, in_one_statement)),
             scope.spawn(|| read_on(&url, &stop, in_one_transaction)),
         ];
-        let published = [vec![first], publish()].concat();
+        // The readers end in any case.
+        let published = catch_unwind(AssertUnwindSafe(publish));
         stop.store(true, Ordering::SeqCst);
+        let published = published.unwrap_or_else(|panic| resume_unwind(panic));
+        let published = [vec![first], published].concat();
         (published, readers.map(|reader| reader.join().unwrap()))
     });
     for seen in read {

@@ -1,123 +1,25 @@
-//! Properties of splitting and parsing, with the `csv` crate as the reference where the input is valid. No database.
+//! Properties of splitting, parsing and converting, with the `csv` crate as the reference where the input is valid, and one
+//! chunk as the reference where it is not. No database.
 
-use std::ops::Range;
-
-use atelier_etl::parse::{Lines, Records};
-use atelier_etl::record::{Fields, Form, MAX_RECORD_BYTES, Shape};
-use atelier_etl::split::{Chunk, Cut, cut};
+use atelier_etl::record::{MAX_RECORD_BYTES, Shape};
+use atelier_etl::tables::{Kind, TABLES, Table};
+use atelier_etl::testing::{self, Seen, assert_complete, assert_cutting_changes_nothing};
 use csv::{QuoteStyle, Terminator, WriterBuilder};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// A record as the loader sees it, with its place in the whole input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    line: u64,
-    offset: u64,
-    raw: Vec<u8>,
-    too_long: bool,
-    fields: Vec<(Range<usize>, Form)>,
-    count: usize,
-    flags: [bool; 3],
-}
-
-impl Seen {
-    /// The fields' content, doubled quotes written once.
-    fn texts(&self) -> Vec<String> {
-        let text = |(span, form): &(Range<usize>, Form)| {
-            let text = String::from_utf8_lossy(&self.raw[span.clone()]).into_owned();
-            let escaped = matches!(form, Form::Escaped | Form::Open { escaped: true });
-            if escaped { text.replace("\"\"", "\"") } else { text }
-        };
-        self.fields.iter().map(text).collect()
-    }
-}
-
 fn shape(fields: usize) -> Shape {
     Shape { fields, ids: vec![0] }
 }
 
-fn records(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
-    let (mut records, mut lines, mut fields) =
-        (Records::new(chunk, shape), Lines::new(chunk), Fields::default());
-    let mut seen = Vec::new();
-    while let Some(record) = records.next(&mut fields) {
-        let kept = fields.kept().iter().map(|field| (field.span(), field.form));
-        // What is too long is not read into fields, and rejected with its beginning alone.
-        let (kept, count, flags) = match record.too_long {
-            true => (Vec::new(), 0, [false; 3]),
-            false => (kept.collect(), fields.count(), [fields.spaced, fields.ragged, fields.open]),
-        };
-        seen.push(Seen {
-            line: lines.line_of(record.at),
-            offset: chunk.offset + record.at as u64,
-            raw: record.raw[..record.raw.len().min(MAX_RECORD_BYTES)].to_vec(),
-            too_long: record.too_long,
-            fields: kept,
-            count,
-            flags,
-        });
-    }
-    seen
-}
-
 /// The records of an input that is one chunk.
 fn whole(input: &[u8], shape: &Shape) -> Vec<Seen> {
-    records(&Chunk { bytes: input.to_vec(), line: 1, offset: 0, records: 0, oversize: None }, shape)
-}
-
-/// Cuts the input as the reader of `pipeline.rs` does, but reads `fills` bytes at a time, over and over.
-fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
-    let mut fills = fills.iter().copied().cycle();
-    let mut unread = input;
-    let mut fill = |buffer: &mut Vec<u8>| {
-        let wanted = fills.next().unwrap();
-        let (now, later) = unread.split_at(wanted.min(unread.len()));
-        buffer.extend_from_slice(now);
-        unread = later;
-        now.len() < wanted
-    };
-    let (mut buffer, mut line, mut offset, mut complete) = (Vec::new(), 1, 0, false);
-    let mut chunks = Vec::new();
-    while !(buffer.is_empty() && complete) {
-        match if buffer.is_empty() { Cut::More } else { cut(&buffer, complete, shape) } {
-            Cut::At { bytes, lines, records } => {
-                let rest = buffer.split_off(bytes);
-                chunks.push(Chunk { bytes: buffer, line, offset, records, oversize: None });
-                (buffer, offset, line) = (rest, offset + bytes as u64, line + lines);
-            }
-            Cut::More => {
-                assert!(!complete, "asks for more behind the end: {buffer:?}");
-                complete = fill(&mut buffer);
-            }
-            Cut::Oversize => {
-                let head = buffer[..MAX_RECORD_BYTES].to_vec();
-                let end = loop {
-                    if let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
-                        break end + 1;
-                    }
-                    if complete {
-                        break buffer.len();
-                    }
-                    complete = fill(&mut buffer);
-                };
-                let rest = buffer.split_off(end);
-                chunks.push(Chunk { bytes: head, line, offset, records: 1, oversize: Some(end as u64) });
-                (buffer, offset, line) = (rest, offset + end as u64, line + 1);
-            }
-        }
-    }
-    chunks
+    testing::records(&testing::whole(input, shape), shape)
 }
 
 fn in_chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Seen> {
-    let parsed = |chunk: &Chunk| {
-        let seen = records(chunk, shape);
-        assert_eq!(seen.len() as u64, chunk.records, "the splitter counts what the parser finds");
-        seen
-    };
-    chunks(input, fills, shape).iter().flat_map(parsed).collect()
+    testing::records(&testing::chunks(input, fills, shape), shape)
 }
 
 /// Pieces that CSV is made of, and some that it is not.
@@ -194,22 +96,68 @@ fn write(records: &[Vec<String>], (quotes, terminator, last): (QuoteStyle, Termi
     bytes
 }
 
+/// Where something is put in or in place of a byte, and what.
+type Damage = Vec<(Index, bool, &'static [u8])>;
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let piece = prop_oneof![
+        16 => select(&PIECES[..]).prop_map(str::as_bytes),
+        1 => Just(&b"\0"[..]),
+        1 => Just(&b"\xff"[..]),
+    ];
+    vec((any::<Index>(), any::<bool>(), piece), 0..4)
+}
+
+fn damaged(mut bytes: Vec<u8>, damage: Damage) -> Vec<u8> {
+    for (place, replaced, piece) in damage {
+        let at = place.index(bytes.len());
+        bytes.splice(at..at + usize::from(replaced), piece.iter().copied());
+    }
+    bytes
+}
+
 /// Anything: bytes, pieces of CSV, or valid records with a few bytes changed.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
-    let damage = vec((any::<Index>(), any::<bool>(), select(&PIECES[..])), 0..4);
-    let damaged = (table(true), style(), damage).prop_map(|(records, style, damage)| {
-        let mut bytes = write(&records, style);
-        for (place, replaced, piece) in damage {
-            let at = place.index(bytes.len());
-            bytes.splice(at..at + usize::from(replaced), piece.bytes());
-        }
-        bytes
-    });
+    let records = (table(true), style(), damage())
+        .prop_map(|(records, style, damage)| damaged(write(&records, style), damage));
     prop_oneof![
         1 => vec(any::<u8>(), 0..200),
         3 => vec(select(&PIECES[..]), 0..60).prop_map(|pieces| pieces.concat().into_bytes()),
-        4 => damaged,
+        4 => records,
     ]
+}
+
+/// What may stand in a column: values, forms that are repaired, and faults. Ids are few, so that some stand twice.
+fn field(kind: Kind) -> impl Strategy<Value = &'static str> {
+    let fields: &[&str] = match kind {
+        Kind::Id => &["1", "2", "3", "4", "5", "6", "7", " 8", "009", "\"10\"", "0", "x", ""],
+        Kind::Parent(_) => &["1", "2", "3", "4 ", "\"9\"", "10", "null"],
+        Kind::Integer => &["0", "-3", "140", " 7", "1.5"],
+        Kind::Text { .. } => &[
+            "XS",
+            "\"XS\"",
+            "\"6\"\" nails\"",
+            "\"two\nlines\"",
+            " \"XS\" ",
+            "\"\"",
+            "null",
+            "\"open",
+            "X\"S",
+            "\u{e9}",
+        ],
+        Kind::Price { .. } => &["140", "586.07", "\"$818\"", "$5", "\"default_price\": 49", "null", "1.001"],
+        Kind::Boolean => &["0", "1", "1 ", "2"],
+    };
+    select(fields)
+}
+
+/// Rows of `table`, sound and faulty, with a few bytes changed.
+fn rows(table: &Table) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let fields: Vec<_> = table.columns.iter().map(|column| field(column.kind)).collect();
+    let record =
+        (fields, select(&["\n", "\n", "\r\n", "\n\n"][..])).prop_map(|(fields, end)| fields.join(",") + end);
+    (vec(record, 1..16), damage())
+        .prop_map(|(records, damage)| damaged(records.concat().into_bytes(), damage))
 }
 
 fn config() -> ProptestConfig {
@@ -253,19 +201,17 @@ proptest! {
 
     #[test]
     fn every_byte_is_in_one_record_or_in_an_empty_line(input in anything(), fields in 2usize..6) {
-        let mut end = 0;
-        for record in whole(&input, &shape(fields)) {
-            let start = record.offset as usize;
-            prop_assert!(is_empty_lines(&input[end..start]), "before {:?}", record);
-            prop_assert_eq!(&input[start..start + record.raw.len()], &record.raw[..]);
-            prop_assert_eq!(record.line as usize, 1 + input[..start].iter().filter(|&&byte| byte == b'\n').count());
-            end = start + record.raw.len();
-            let behind = &input[end..];
-            let line_end = ["\r\n", "\n"].iter().find(|line_end| behind.starts_with(line_end.as_bytes()));
-            prop_assert!(line_end.is_some() || matches!(behind, b"" | b"\r"), "behind {:?}", record);
-            end += line_end.map_or(behind.len(), |line_end| line_end.len());
-        }
-        prop_assert!(is_empty_lines(&input[end..]), "at the end");
+        assert_complete(&input, &whole(&input, &shape(fields)));
+    }
+
+    #[test]
+    fn nor_does_it_matter_for_rows_rejects_and_repairs(
+        (table, rows) in (0..TABLES.len()).prop_flat_map(|index| (Just(&TABLES[index]), rows(&TABLES[index]))),
+        fills in vec(1usize..60, 1..6),
+    ) {
+        let header: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
+        assert_cutting_changes_nothing(table.id, &header.join(","), &rows, &fills);
+        assert_cutting_changes_nothing(table.id, &header.join(","), &rows, &[1]);
     }
 
     #[test]
@@ -298,11 +244,6 @@ proptest! {
             }
         }
     }
-}
-
-/// Whether these are line ends only.
-fn is_empty_lines(bytes: &[u8]) -> bool {
-    bytes.split(|&byte| byte == b'\n').all(|line| matches!(line, b"" | b"\r"))
 }
 
 /// The one place where valid CSV is not read as the `csv` crate reads it, by the rule for unterminated quotes.
@@ -342,4 +283,13 @@ fn where_a_long_record_is_cut_does_not_matter() {
             assert_eq!(place, None, "case {case}, {fill} bytes at a time: the record that differs");
         }
     }
+}
+
+/// So many records that a chunk may not have them all, although they were read at once.
+#[test]
+fn where_many_short_records_are_cut_does_not_matter() {
+    let (input, shape) = ("1,\n\n2,\"a\r\nb\"\n".repeat(40_000), shape(2));
+    let chunks = testing::chunks(input.as_bytes(), &[usize::MAX], &shape);
+    assert_eq!(chunks.iter().map(|chunk| chunk.records).collect::<Vec<_>>(), [32_768, 32_768, 14_464]);
+    assert!(testing::records(&chunks, &shape) == whole(input.as_bytes(), &shape));
 }

@@ -11,6 +11,7 @@ mod database_trouble;
 mod hammer;
 mod http;
 mod layers;
+mod manager;
 mod newload;
 mod openapi;
 mod reference;

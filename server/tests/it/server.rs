@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -35,6 +36,7 @@ fn command(database_url: &str, arguments: &[&str]) -> Command {
         let text = name.to_string_lossy();
         if text == "DATABASE_URL"
             || text == "RUST_LOG"
+            || text == "NOTIFY_SOCKET"
             || text.starts_with("PG")
             || text.starts_with("ATELIER_")
         {
@@ -78,7 +80,18 @@ pub(crate) fn refuses(database_url: &str, arguments: &[&str]) -> (i32, String) {
 impl Server {
     /// Starts it and waits until it listens; `arguments` come before what the harness has set.
     pub(crate) fn start(database_url: &str, arguments: &[&str]) -> Server {
-        let mut child = command(database_url, arguments).spawn().unwrap();
+        Server::spawn(command(database_url, arguments))
+    }
+
+    /// The same as systemd does it, which is told how things go through a socket.
+    pub(crate) fn start_notifying(socket: &Path, database_url: &str, arguments: &[&str]) -> Server {
+        let mut command = command(database_url, arguments);
+        command.env("NOTIFY_SOCKET", socket);
+        Server::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Server {
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let lines = follow(&mut child, Arc::clone(&log));
         let listening = loop {

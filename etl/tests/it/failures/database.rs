@@ -1,6 +1,8 @@
 //! Databases that cannot be reached, refuse, or are not fit for a catalogue.
 
+use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use atelier_base::testing::{Server, until};
@@ -143,8 +145,8 @@ fn refusals_name_who_and_where() {
     shop.loads();
 }
 
-/// What a fresh role may do with the one right that the messages ask for, PGPASSWORD instead of a password in the
-/// URL, and that neither shows it.
+/// What a fresh role may do with the one right that the messages ask for, a password that is not in the URL, and that
+/// neither shows it.
 #[test]
 fn a_role_that_may_create_schemas_is_all_it_takes() {
     let server = Server::shared();
@@ -152,12 +154,34 @@ fn a_role_that_may_create_schemas_is_all_it_takes() {
     server.create_role("failures_loader", SECRET);
     database.execute(&format!("GRANT CREATE ON DATABASE {} TO failures_loader", database.name()));
     let url = database.url_of("failures_loader", "").replace(":@", "@");
-    for _ in 0..2 {
-        let run = load(&url, &example()).env("PGPASSWORD", SECRET).run();
+    let directory = tempfile::tempdir().unwrap();
+    let passfile = directory.path().join("pgpass");
+    let line = format!("# the loader's\n127.0.0.1:{}:*:failures_loader:{SECRET}\n", server.port());
+    fs::write(&passfile, line).unwrap();
+    fs::set_permissions(&passfile, Permissions::from_mode(0o600)).unwrap();
+    for (name, value) in [("PGPASSWORD", SECRET), ("PGPASSFILE", passfile.to_str().unwrap())] {
+        let run = load(&url, &example()).env(name, value).run();
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
         assert!(!run.stdout.contains(SECRET), "{}", run.stdout);
     }
     assert_eq!(schemas(&database), "atelier");
+}
+
+#[test]
+fn a_password_file_that_cannot_be_used_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let passfile = directory.path().join("pgpass");
+    let refused = |why: &str| {
+        let run = load("postgresql://ann@127.0.0.1:1/shop", &example())
+            .env("PGPASSFILE", passfile.to_str().unwrap())
+            .run();
+        run.failed(2, &["cannot use the password file", "pgpass", why]);
+        assert!(!run.stderr.contains(SECRET), "{run:?}");
+    };
+    refused("No such file");
+    fs::write(&passfile, format!("*:*:*:*:{SECRET}")).unwrap();
+    fs::set_permissions(&passfile, Permissions::from_mode(0o644)).unwrap();
+    refused("chmod 600 it");
 }
 
 #[test]

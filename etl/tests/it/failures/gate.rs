@@ -14,6 +14,8 @@ pub(super) enum Place {
     Index,
     /// Within the transaction that publishes.
     Publish,
+    /// Published, with the catalogue that was replaced there still.
+    Drop,
 }
 
 pub(super) const PLACES: [Place; 3] = [Place::Copy, Place::Index, Place::Publish];
@@ -43,6 +45,12 @@ const FUNCTIONS: &str = "
         IF current_setting('application_name') LIKE 'atelier-etl%' THEN
             PERFORM pg_advisory_xact_lock_shared(7);
         END IF;
+    END $$;
+    CREATE FUNCTION gate.replaced() RETURNS event_trigger LANGUAGE plpgsql AS
+    $$ BEGIN
+        IF current_query() NOT LIKE '%RENAME%' AND to_regnamespace('atelier_staging') IS NOT NULL THEN
+            PERFORM pg_advisory_xact_lock_shared(7);
+        END IF;
     END $$;";
 
 impl Gate {
@@ -53,6 +61,7 @@ impl Gate {
             Place::Publish => {
                 "ddl_command_start WHEN TAG IN ('ALTER SCHEMA') EXECUTE FUNCTION gate.statement()"
             }
+            Place::Drop => "ddl_command_start WHEN TAG IN ('DROP SCHEMA') EXECUTE FUNCTION gate.replaced()",
         };
         let clear = "DROP EVENT TRIGGER IF EXISTS gate; DROP SCHEMA IF EXISTS gate CASCADE";
         database.execute(&format!("{clear}; {FUNCTIONS} CREATE EVENT TRIGGER gate ON {trigger}"));

@@ -1,0 +1,184 @@
+//! For property tests and fuzz targets: one input read in two ways, as a single chunk by one thread, which is the
+//! reference, and cut into chunks as a load cuts a file. The loader is built without it.
+
+use std::convert::Infallible;
+use std::ops::Range;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use crate::check::Checker;
+use crate::convert::{Converter, Wanted};
+use crate::defect::Reject;
+use crate::header::layout;
+use crate::parse::{Lines, Records};
+use crate::pipeline::Outcome;
+use crate::record::{Fields, Form, MAX_RECORD_BYTES, Shape};
+use crate::split::{Chunk, Chunks};
+use crate::tables::TableId;
+
+/// A record as the loader sees it, with its place in the whole input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Number of its first line; the input's first is 2, as behind a header.
+    pub line: u64,
+    /// Position of its first byte.
+    pub offset: u64,
+    /// Its bytes without the line end, cut at [`MAX_RECORD_BYTES`].
+    pub raw: Vec<u8>,
+    /// Longer than that: none of its fields were read.
+    pub too_long: bool,
+    /// Where in `raw` its fields stand, and how they are written.
+    pub fields: Vec<(Range<usize>, Form)>,
+    /// How many fields it has.
+    pub count: usize,
+    /// Whether it is spaced, ragged, open: see [`Fields`].
+    pub flags: [bool; 3],
+}
+
+impl Seen {
+    /// The fields' content, doubled quotes written once.
+    pub fn texts(&self) -> Vec<String> {
+        let text = |(span, form): &(Range<usize>, Form)| {
+            let text = String::from_utf8_lossy(&self.raw[span.clone()]).into_owned();
+            let escaped = matches!(form, Form::Escaped | Form::Open { escaped: true });
+            if escaped { text.replace("\"\"", "\"") } else { text }
+        };
+        self.fields.iter().map(text).collect()
+    }
+}
+
+/// The reference: the whole input as one chunk.
+pub fn whole(input: &[u8], shape: &Shape) -> Vec<Chunk> {
+    let mut chunk = Chunk { bytes: input.to_vec(), line: 2, offset: 0, records: 0, oversize: None };
+    chunk.records = records_of(&chunk, shape).len() as u64;
+    vec![chunk]
+}
+
+/// The input as a load cuts it, but read `fills` bytes at a time, over and over. None of them may be 0.
+pub fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
+    let mut fills = fills.iter().copied().cycle();
+    let mut unread = Some(input);
+    let fill = |buffer: &mut Vec<u8>| {
+        let bytes = unread.unwrap_or_else(|| panic!("asks for more behind the end: {buffer:?}"));
+        let wanted = fills.next().unwrap_or(usize::MAX);
+        let (now, later) = bytes.split_at(wanted.min(bytes.len()));
+        buffer.extend_from_slice(now);
+        unread = (now.len() == wanted).then_some(later);
+        Ok::<_, Infallible>(unread.is_none())
+    };
+    Chunks::new(shape, 0, Vec::new(), false, fill).map(|Ok(chunk)| chunk).collect()
+}
+
+/// The records of all chunks, in order. Each has as many as the splitter counted.
+pub fn records(chunks: &[Chunk], shape: &Shape) -> Vec<Seen> {
+    let counted = |chunk: &Chunk| {
+        let seen = records_of(chunk, shape);
+        assert_eq!(seen.len() as u64, chunk.records, "the splitter counts what the parser finds");
+        seen
+    };
+    chunks.iter().flat_map(counted).collect()
+}
+
+fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
+    let (mut records, mut lines, mut fields) =
+        (Records::new(chunk, shape), Lines::new(chunk), Fields::default());
+    let mut seen = Vec::new();
+    while let Some(record) = records.next(&mut fields) {
+        let kept = fields.kept().iter().map(|field| (field.span(), field.form));
+        // What is too long is not read into fields, and rejected with its beginning alone.
+        let (kept, count, flags) = match record.too_long {
+            true => (Vec::new(), 0, [false; 3]),
+            false => (kept.collect(), fields.count(), [fields.spaced, fields.ragged, fields.open]),
+        };
+        seen.push(Seen {
+            line: lines.line_of(record.at),
+            offset: chunk.offset + record.at as u64,
+            raw: record.raw[..record.raw.len().min(MAX_RECORD_BYTES)].to_vec(),
+            too_long: record.too_long,
+            fields: kept,
+            count,
+            flags,
+        });
+    }
+    seen
+}
+
+/// Every byte is in one record or in an empty line, and every line number is right: `seen` are the records of `input`,
+/// none of them too long.
+pub fn assert_complete(input: &[u8], seen: &[Seen]) {
+    let mut end = 0;
+    for record in seen {
+        let start = record.offset as usize;
+        assert!(is_empty_lines(&input[end..start]), "before {record:?}");
+        assert_eq!(&input[start..start + record.raw.len()], &record.raw[..]);
+        assert_eq!(record.line as usize, 2 + memchr::memchr_iter(b'\n', &input[..start]).count());
+        end = start + record.raw.len();
+        let behind = &input[end..];
+        let line_end = ["\r\n", "\n"].iter().find(|line_end| behind.starts_with(line_end.as_bytes()));
+        assert!(line_end.is_some() || matches!(behind, b"" | b"\r"), "behind {record:?}");
+        end += line_end.map_or(behind.len(), |line_end| line_end.len());
+    }
+    assert!(is_empty_lines(&input[end..]), "at the end");
+}
+
+/// Whether these are line ends only.
+fn is_empty_lines(bytes: &[u8]) -> bool {
+    bytes.split(|&byte| byte == b'\n').all(|line| matches!(line, b"" | b"\r"))
+}
+
+/// What a file comes to.
+#[derive(Debug, PartialEq)]
+pub struct Found {
+    /// As a load counts it.
+    pub outcome: Outcome,
+    /// The rows handed to COPY.
+    pub encoded: Vec<u8>,
+    /// All rejected rows.
+    pub rejects: Vec<Reject>,
+}
+
+/// The highest id of the parents' rows; the lowest is 1.
+pub const LAST_PARENT: u32 = 9;
+
+/// Reads `rows`, which stand behind `header`, as a load does: once for their ids, and once more for the rows. Both times
+/// cutting must change nothing: not the records, not what is handed to COPY, not a reject, a repair or a line number.
+pub fn assert_cutting_changes_nothing(table: TableId, header: &str, rows: &[u8], fills: &[usize]) -> Found {
+    let read = |wanted: Wanted| {
+        let parents = Arc::new(RoaringBitmap::from_iter(1..=LAST_PARENT));
+        let layout = layout(header.as_bytes(), table.table(), table.table().name)
+            .unwrap_or_else(|error| panic!("{header}: {error}"));
+        let converter = Converter::new(Checker::new(table.table(), layout, |_| Arc::clone(&parents)), wanted);
+        let shape = converter.shape();
+        let (whole, chunks) = (whole(rows, shape), chunks(rows, fills, shape));
+        let seen = records(&whole, shape);
+        assert_complete(rows, &seen);
+        assert_eq!(records(&chunks, shape), seen);
+        let expected = convert(whole, &converter);
+        assert_eq!(convert(chunks, &converter), expected);
+        expected
+    };
+    let ids = read(Wanted::Ids).outcome.ids;
+    let found = read(match table.table().ranked {
+        true => Wanted::RankedRows(Arc::new(ids.clone())),
+        false => Wanted::Rows,
+    });
+    assert_eq!(found.outcome.ids, ids, "the second reading finds what the first one found");
+    found
+}
+
+/// Converts all chunks and takes the results in order.
+fn convert(chunks: Vec<Chunk>, converter: &Converter) -> Found {
+    let mut found = Found { outcome: Outcome::new(0), encoded: Vec::new(), rejects: Vec::new() };
+    for chunk in chunks {
+        let mut converted = converter.convert(chunk);
+        assert_eq!(converted.unknown_id, None);
+        converted.reject_duplicates(&mut found.outcome.ids);
+        assert_eq!(converted.split(), converted.read, "the splitter counts what the converter reads");
+        assert_eq!(converted.read, converted.loaded() + converted.rejects.len() as u64);
+        found.outcome.add(&mut converted);
+        found.encoded.append(&mut converted.encoded);
+        found.rejects.append(&mut converted.rejects);
+    }
+    found
+}

@@ -1,0 +1,60 @@
+//! PostgreSQL is killed: one process of it, and then it ends all sessions and recovers; or all at once, as in a power
+//! cut that spares the disk's cache.
+
+use atelier_base::testing::Server;
+
+use super::super::gate::PLACES;
+use super::{How, Random, Shelf, kill_process, moments};
+use crate::run::{Run, Running};
+
+/// Each strike takes a recovery.
+const STRIKES: u32 = 5;
+
+/// It ended with one clear message, unless it was too fast.
+fn judge(run: &Run) {
+    if run.code != 0 {
+        run.failed(4, &[]);
+    }
+}
+
+#[test]
+fn a_backend_is_killed_at_any_moment() {
+    let server = Server::start(&[]);
+    let database = server.database();
+    let mut shelf = Shelf::new(&database, 2_000);
+    let mut random = Random::seeded();
+    let mut kill = |shelf: &mut Shelf<'_>, _: &Running, sessions: &[i32]| {
+        random.pick(sessions).into_iter().for_each(kill_process);
+        shelf.watch = None;
+    };
+    let duration = shelf.measure();
+    for (n, moment) in moments(STRIKES, duration).into_iter().enumerate() {
+        judge(&shelf.strike(moment, How::nth(n), &mut kill));
+    }
+    println!("{:?}", shelf.tally);
+    for place in PLACES {
+        shelf.strike_at(place, How::default(), &mut kill).failed(4, &[]);
+    }
+}
+
+#[test]
+fn the_server_is_killed_at_any_moment() {
+    for wal_level in ["minimal", "replica"] {
+        let server = Server::start(&[("wal_level", wal_level)]);
+        let database = server.database();
+        let mut shelf = Shelf::new(&database, 2_000);
+        let mut kill = |shelf: &mut Shelf<'_>, _: &Running, _: &[i32]| {
+            server.kill();
+            shelf.watch = None;
+            server.start_again();
+        };
+        let duration = shelf.measure();
+        for (n, moment) in moments(STRIKES, duration).into_iter().enumerate() {
+            judge(&shelf.strike(moment, How::nth(n), &mut kill));
+        }
+        println!("{wal_level}: {:?}", shelf.tally);
+        for place in PLACES {
+            shelf.strike_at(place, How::default(), &mut kill).failed(4, &[]);
+        }
+    }
+}

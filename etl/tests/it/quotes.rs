@@ -1,0 +1,331 @@
+//! One runaway quote costs one line, wherever it stands: the real program on files that it reads in several chunks. That
+//! the other lines are as they were is seen by their content digest, which is that of a file without the bad line, or
+//! with the line as it was meant.
+
+use std::fmt::Write as _;
+
+use atelier_etl::pipeline::CHUNK_BYTES;
+use atelier_etl::record::MAX_RECORD_BYTES;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::catalogue::{Done, check, written};
+
+/// All ids have as many digits, so that a line is as long wherever it stands.
+const FIRST_ID: usize = 1_000_000;
+
+const HEADER: &str = "id,product_id,feature,value\n";
+
+/// What becomes of a damaged line.
+#[derive(Clone, Copy)]
+enum Fate<'a> {
+    /// Loaded as this line.
+    Repaired(&'a str),
+    /// Rejected with this column and code.
+    Rejected(&'static str, &'static str),
+}
+use Fate::{Rejected, Repaired};
+
+/// Lines without their ids. Each has quotes too many or too few but the first, where a doubled quote stands at the end.
+const DAMAGES: [(&str, Fate<'_>); 12] = [
+    (r#","Cut","6"" wide, 9""""#, Repaired(r#","Cut","6"" wide, 9""""#)),
+    // Never closed: at the line's end, behind a doubled quote, before anything stands in it.
+    (r#","Cut","Loose"#, Repaired(r#","Cut","Loose""#)),
+    (r#","Cut","6"" wide, 9"""#, Repaired(r#","Cut","6"" wide, 9""""#)),
+    (r#","Cut",""#, Rejected("value", "missing_value")),
+    // The same where no other field has quotes: two of these in a row could be one record of two lines.
+    (r#",Cut,"Loose"#, Repaired(r#",Cut,"Loose""#)),
+    (r#",Cut,""#, Rejected("value", "missing_value")),
+    (r#","Cut,"Loose""#, Rejected("feature", "bad_quote")),
+    (r#","Cut,Loose"#, Rejected("", "field_count")),
+    // Odd quotes inside text, in quotes and bare.
+    (r#","Cut "n" run","Loose""#, Rejected("feature", "bad_quote")),
+    (r#","Cut","9" wide""#, Rejected("value", "bad_quote")),
+    (r#",Cut",Loose"#, Rejected("feature", "bad_quote")),
+    // Opened in the middle of a field.
+    (r#","Cut",Loo"se"#, Rejected("value", "bad_quote")),
+];
+
+/// The line of the feature `id`. Of product 1, as all are.
+fn line(id: usize, rest: &str) -> String {
+    format!("{id},1{rest}")
+}
+
+fn sound(id: usize) -> String {
+    line(id, &format!(",\"Feature {id}\",\"said \"\"{}\"\", of {id}\"", "so much ".repeat(id % 5)))
+}
+
+/// A catalogue of one product with this file of features.
+fn catalogue(features: &str) -> TempDir {
+    let header = |table: &str| match table {
+        "product" => {
+            "id,name,slogan,description,category,default_price\n1,\"a\",\"b\",\"c\",\"d\",5\n".to_owned()
+        }
+        "features" => features.to_owned(),
+        "styles" => "id,productId,name,sale_price,original_price,default_style".to_owned(),
+        "photos" => "id,styleId,url,thumbnail_url".to_owned(),
+        "skus" => "id,styleId,size,quantity".to_owned(),
+        _ => "id,current_product_id,related_product_id".to_owned(),
+    };
+    let tables = ["product", "features", "styles", "photos", "skus", "related"];
+    written(tables.map(|table| (format!("{table}.csv"), header(table))))
+}
+
+fn checked(features: &str, jobs: &str) -> Done {
+    check(catalogue(features).path(), &["--max-rejects", "100%", "--jobs", jobs]).succeeded()
+}
+
+/// Line, column and code of what is rejected, and the rows as they stand in the file.
+fn rejects(done: &Done) -> Vec<(usize, String, String, String)> {
+    let file = done.rejects("features").unwrap_or_default();
+    let records = csv::Reader::from_reader(&file[..]).into_records().map(Result::unwrap);
+    let reject = |row: csv::StringRecord| {
+        (row[0].parse().unwrap(), row[2].to_owned(), row[3].to_owned(), row[5].to_owned())
+    };
+    records.map(reject).collect()
+}
+
+/// A file of features, and what is to become of it.
+#[derive(Default)]
+struct Case {
+    text: String,
+    /// The file as it is meant, without what is rejected.
+    meant: String,
+    lines: usize,
+    rows: usize,
+    rejected: Vec<(usize, String, String, String)>,
+    repaired: Vec<usize>,
+}
+
+impl Case {
+    fn new() -> Case {
+        Case { text: HEADER.to_owned(), meant: HEADER.to_owned(), lines: 1, ..Case::default() }
+    }
+
+    fn next_id(&self) -> usize {
+        FIRST_ID + self.rows
+    }
+
+    fn sound(&mut self) {
+        self.push_sound(&sound(self.next_id()));
+    }
+
+    fn push_sound(&mut self, row: &str) {
+        self.push(row);
+        let _ = writeln!(self.meant, "{row}");
+    }
+
+    fn push(&mut self, row: &str) {
+        let _ = writeln!(self.text, "{row}");
+        self.rows += 1;
+        self.lines += 1 + row.matches('\n').count();
+    }
+
+    /// Sound lines, so that the next one begins exactly at this byte.
+    fn sound_up_to(&mut self, bytes: usize) {
+        while self.text.len() + 200 < bytes {
+            self.sound();
+        }
+        let shortest = line(FIRST_ID, ",\"Padding\",\"\"\n").len();
+        let padding = "x".repeat(bytes - self.text.len() - shortest);
+        self.push_sound(&line(self.next_id(), &format!(",\"Padding\",\"{padding}\"")));
+        assert_eq!(self.text.len(), bytes);
+    }
+
+    fn damaged(&mut self, (damage, fate): (&str, Fate<'_>)) {
+        let (id, number) = (self.next_id(), self.lines + 1);
+        let row = line(id, damage);
+        match fate {
+            Repaired(meant) => {
+                self.repaired.extend((damage.matches('"').count() % 2 == 1).then_some(number));
+                let _ = writeln!(self.meant, "{}", line(id, meant));
+            }
+            Rejected(column, code) => {
+                let raw = row[..row.len().min(MAX_RECORD_BYTES)].to_owned();
+                self.rejected.push((number, column.to_owned(), code.to_owned(), raw));
+            }
+        }
+        self.push(&row);
+    }
+
+    fn without_last_line_end(mut self) -> Case {
+        self.text.pop();
+        self
+    }
+
+    fn expect(&self, what: &str) {
+        let meant = checked(&self.meant, "1");
+        for jobs in ["1", "8"] {
+            let found = checked(&self.text, jobs);
+            let what = format!("{what}, {jobs} jobs");
+            assert_eq!(rejects(&found), self.rejected, "{what}");
+            let (report, meant) = (&found.report["tables"]["features"], &meant.report["tables"]["features"]);
+            assert_eq!(report["read"], self.rows, "{what}");
+            assert_eq!(report["loaded"], meant["loaded"], "{what}");
+            assert_eq!(report["content_digest"], meant["content_digest"], "{what}");
+            let repaired = report["repaired"]["unterminated_quote"].as_u64().unwrap_or_default();
+            assert_eq!(repaired, self.repaired.len() as u64, "{what}");
+            let examples = report["examples"].as_array().unwrap().iter();
+            let first = examples.filter(|example| example["outcome"] == "repaired");
+            let first: Vec<&Value> = first.map(|example| &example["line"]).collect();
+            assert_eq!(first, self.repaired.iter().take(3).collect::<Vec<_>>(), "{what}");
+            assert_eq!((&meant["repaired"], &meant["rejected"]), (&json!({}), &json!({})), "{what}");
+        }
+    }
+}
+
+#[test]
+fn on_the_first_line_and_on_the_last() {
+    for damage in DAMAGES {
+        let mut both = Case::new();
+        both.damaged(damage);
+        (0..20).for_each(|_| both.sound());
+        both.damaged(damage);
+        both.expect(&format!("first and last, {}", damage.0));
+        both.without_last_line_end().expect(&format!("without a last line end, {}", damage.0));
+        let mut alone = Case::new();
+        alone.damaged(damage);
+        alone.without_last_line_end().expect(&format!("alone, {}", damage.0));
+    }
+}
+
+#[test]
+fn two_and_three_in_a_row() {
+    let mut case = Case::new();
+    for (first, second) in DAMAGES.iter().flat_map(|first| DAMAGES.iter().map(move |second| (first, second)))
+    {
+        if (first.0, second.0) == OPPOSITE {
+            continue;
+        }
+        case.sound();
+        case.damaged(*first);
+        case.damaged(*second);
+    }
+    for damage in DAMAGES {
+        case.sound();
+        (0..3).for_each(|_| case.damaged(damage));
+    }
+    case.sound();
+    case.expect("in a row");
+}
+
+/// What the first opens, the second closes: together they are a record of valid CSV, with a line end in a field.
+const OPPOSITE: (&str, &str) = (r#","Cut,Loose"#, r#",Cut",Loose"#);
+
+#[test]
+fn two_opposite_ones_in_a_row_are_one_record() {
+    let mut case = Case::new();
+    case.sound();
+    let together = format!("{}\n{}", line(case.next_id(), OPPOSITE.0), line(7, OPPOSITE.1));
+    case.push_sound(&together);
+    case.sound();
+    case.expect("opposite");
+}
+
+/// At each multiple of [`CHUNK_BYTES`] a damaged line: what was read so far ends at its beginning, around its last quote,
+/// around its end, and in the line behind it.
+#[test]
+fn at_the_edge_of_a_chunk() {
+    type Place = fn(row: &str) -> usize;
+    let places: [Place; 8] = [
+        |_| 0,
+        |row| row.rfind('"').unwrap() - 1,
+        |row| row.rfind('"').unwrap(),
+        |row| row.rfind('"').unwrap() + 1,
+        |row| row.len() - 1,
+        str::len,
+        |row| row.len() + 1,
+        |row| row.len() + 7,
+    ];
+    for (number, place) in places.iter().enumerate() {
+        for in_a_row in [1, 2] {
+            let mut case = Case::new();
+            for (damage, chunk) in DAMAGES.iter().zip(1..) {
+                case.sound_up_to(chunk * CHUNK_BYTES - place(&line(FIRST_ID, damage.0)));
+                (0..in_a_row).for_each(|_| case.damaged(*damage));
+                case.sound();
+            }
+            case.expect(&format!("place {number}, {in_a_row} in a row"));
+        }
+    }
+}
+
+/// What a line of so many bytes holds behind its id: a field that its last quote closes or not.
+fn long(bytes: usize, quote: &str) -> String {
+    let around = line(FIRST_ID, ",\"Long\",\"").len() + quote.len();
+    format!(",\"Long\",\"{}{quote}", "x".repeat(bytes - around))
+}
+
+#[test]
+fn in_a_field_of_1_mib_and_of_10() {
+    let too_long = Rejected("", "record_too_long");
+    let mut case = Case::new();
+    // In a row, so that none has a neighbour which is sound.
+    for in_a_row in [1, 2] {
+        for (bytes, loaded) in [
+            (MAX_RECORD_BYTES - 1, true),
+            (MAX_RECORD_BYTES, true),
+            (MAX_RECORD_BYTES + 1, false),
+            // The field alone is 1 MiB, and 10.
+            (MAX_RECORD_BYTES + 25, false),
+            (10 * MAX_RECORD_BYTES + 25, false),
+        ] {
+            let (closed, open, odd) = (long(bytes, "\""), long(bytes, ""), long(bytes, "\"x\""));
+            // Without quotes, since another one might make it too long.
+            let meant = open.replacen("\"x", "x", 1);
+            for (row, fate) in [
+                (&closed, Repaired(&closed)),
+                (&open, Repaired(&meant)),
+                (&odd, Rejected("value", "bad_quote")),
+            ] {
+                (0..in_a_row).for_each(|_| case.damaged((row, if loaded { fate } else { too_long })));
+                case.sound();
+            }
+        }
+    }
+    case.expect("long");
+}
+
+/// The behaviour at the limit: up to 1 MiB it is a field with real line ends; beyond, no closing quote is looked for, and
+/// every line is taken by itself.
+#[test]
+fn in_a_field_of_many_lines() {
+    let lines = |bytes: usize| "so much to say\n".repeat(bytes / 15 + 1)[..bytes].to_owned();
+    let around = line(FIRST_ID, ",\"Long\",\"\"").len();
+    let mut case = Case::new();
+    for content in [MAX_RECORD_BYTES - around - 1, MAX_RECORD_BYTES - around] {
+        case.sound();
+        let row = line(case.next_id(), &format!(",\"Long\",\"{}\"", lines(content)));
+        case.push_sound(&row);
+    }
+    case.sound();
+    for content in [MAX_RECORD_BYTES - around + 1, 10 * MAX_RECORD_BYTES] {
+        let text = lines(content);
+        let (first, others) = text.split_once('\n').unwrap();
+        case.damaged((&format!(",\"Long\",\"{first}"), Repaired(&format!(",\"Long\",\"{first}\""))));
+        for line in format!("{others}\"").split('\n') {
+            let (column, code) = match line {
+                "\"" => ("", "field_count"),
+                _ if line.ends_with('"') => ("id", "bad_quote"),
+                _ => ("", "field_count"),
+            };
+            case.rejected.push((case.lines + 1, column.to_owned(), code.to_owned(), line.to_owned()));
+            case.push(line);
+        }
+        case.sound();
+    }
+    case.expect("many lines");
+}
+
+/// Without a header there is nothing to read a line by.
+#[test]
+fn in_the_header_nothing_is_loaded() {
+    let features = format!("\"id,product_id,feature,value\n{}\n", sound(1));
+    let refused = check(catalogue(&features).path(), &["--max-rejects", "100%"]);
+    assert_eq!(refused.run.code, 3);
+    assert!(
+        refused.run.stderr.contains("features.csv, line 1: this is not a header"),
+        "{}",
+        refused.run.stderr
+    );
+}

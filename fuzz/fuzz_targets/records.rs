@@ -1,0 +1,45 @@
+//! A file's rows, read as one chunk and cut into chunks: the same records, rows, rejects, repairs and line numbers. Every
+//! byte is accounted for, and what COPY takes is read back as the same rows.
+//!
+//! The input: a byte for the table (`0` to `5`), one for its header (`0` the usual one), two for how much is read at a
+//! time; then the rows. In the seeds a line end stands between, which counts as an empty line.
+
+#![no_main]
+
+use arbitrary::{Result, Unstructured};
+use atelier_etl::decode::{Content, Decoder};
+use atelier_etl::encode::{HEADER, TRAILER};
+use atelier_etl::tables::{TABLES, Table};
+use atelier_etl::testing::assert_cutting_changes_nothing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    // What is too short to be an input is none.
+    let _ = read(Unstructured::new(input));
+});
+
+fn read(mut input: Unstructured<'_>) -> Result<()> {
+    let table = input.choose(&TABLES)?;
+    let header = header(table, input.arbitrary()?);
+    let fills = input.arbitrary::<[u8; 2]>()?.map(|fill| usize::from(fill) + 1);
+    let found = assert_cutting_changes_nothing(table.id, &header, input.take_rest(), &fills);
+
+    let copy = [HEADER, &found.encoded, TRAILER].concat();
+    let mut decoder = Decoder::default();
+    for piece in copy.chunks(fills[0]) {
+        assert_eq!(decoder.take(piece), Ok(()));
+    }
+    let (rows, digest) = (found.outcome.loaded, found.outcome.content_digest);
+    assert_eq!(decoder.finish(), Ok(Content { rows, digest, bytes: copy.len() as u64 }));
+    Ok(())
+}
+
+/// The usual header, or one with the columns from the last to the first and one that is not loaded before them.
+fn header(table: &Table, unusual: bool) -> String {
+    let mut names: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
+    if unusual {
+        names.push("note");
+        names.reverse();
+    }
+    names.join(",")
+}
