@@ -185,7 +185,7 @@ cluster_up() {
     need openssl openssl
     need_tools
     mkdir -p "$CLUSTER"
-    if [ ! -e target/debian/complete ]; then scripts/package; fi
+    scripts/package >/dev/null
     make_base
     for role in db app lb; do make_layer "$role"; done
     cluster_settings
