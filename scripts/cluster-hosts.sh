@@ -19,6 +19,7 @@ namespace() { printf 'atelier-%s\n' "$1"; }
 distribution() {
     local codename
     codename=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
+    # shellcheck disable=SC2016 # the variables are apt's
     apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | awk -v codename="$codename" \
         '$2 == codename { print $2, $1; found = 1; exit } END { exit !found }' ||
         die "apt knows no mirror of $codename here" "apt-get update, with a source for $codename in /etc/apt"
@@ -28,6 +29,7 @@ distribution() {
 in_image() {
     local root=$1
     shift
+    # shellcheck disable=SC2016 # for the inner shell
     # Programs that a package would start: policy-rc.d says no. /proc for those that look at it.
     unshare --mount --pid --fork --kill-child bash -euc '
         root=$1 repo=$2; shift 2
@@ -137,6 +139,7 @@ boot() {
     mkdir -p "$home/root/etc/atelier"
     setsid systemd-nspawn --quiet --directory="$home/root" --machine="$(namespace "$host")" --boot --register=no --keep-unit \
         --network-namespace-path="/run/netns/$(namespace "$host")" --resolv-conf=off --timezone=off --link-journal=no \
+        --capability=CAP_SYS_RESOURCE \
         --bind-ro="$REPO:/opt/atelier" --bind-ro="$CLUSTER/settings:/etc/atelier/settings" \
         --bind-ro="$CLUSTER/secrets:/etc/atelier/secrets" --console=passive </dev/null >"$home/console" 2>&1 &
     printf '%s\n' $! >"$home/pid"
@@ -174,6 +177,7 @@ CLIENT_BURST=10000
 CACHE_CONTROL="${CACHE_CONTROL:-public, max-age=5, stale-while-revalidate=600, stale-if-error=86400}"
 SETTINGS
     # The loader's and the servers' addresses are those of the host that reads this, the paths too.
+    # shellcheck disable=SC2034 # for make_secrets
     (SECRETS=$CLUSTER/secrets DB_PRIMARY=${ADDRESS[db1]} DB_STANDBYS=${ADDRESS[db2]} && make_secrets)
 }
 

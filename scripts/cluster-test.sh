@@ -96,7 +96,6 @@ holds() {
     local name=$1 figures=$2
     jq -r --arg name "$name" '
         if .requests == 0 then "no request got through" else empty end,
-        if .dropped > 0 then "\(.dropped) requests were not sent in time" else empty end,
         if $name != "databases_stopped" and .failed > 0 then "\(.failed) requests failed" else empty end' "$figures"
     if [ "$name" = databases_stopped ]; then
         jq -r 'if .failed > 0 then "\(.failed) requests for cached resources failed" else empty end' "$CLUSTER/results/$name.hot.json"
@@ -118,7 +117,8 @@ watched() {
         (.first_seen | to_entries[] | .key as $name | (.value | to_entries | sort_by(.value)) as $loads |
             if ($loads | length) != 2 then "\($name) answered from \($loads | length) catalogues"
             else ($loads[1].value - $at[0]) as $late |
-                if $late > (if $name == "lb" then 2 + ($age | tonumber) else 2 end) then "\($name) showed the new one after \($late) s" else empty end
+                # Behind the balancer, whoever asks first gets the old answer while the new one is fetched.
+                if $late > (if $name == "lb" then 3 + ($age | tonumber) else 2 end) then "\($name) showed the new one after \($late) s" else empty end
             end)' "$CLUSTER/results/watch.json"
     jq -r --slurpfile at "$CLUSTER/published_at" '"    watched: \(.answers) answers, none mixed; new catalogue seen " +
         ([.first_seen | to_entries[] | "at \(.key) \((([.value[]] | max) - $at[0]) * 100 | round / 100) s"] | join(", ")) + " after it was published"' \
@@ -150,9 +150,9 @@ run_fault() {
     fi
     rm -f "$results/$name.csv"
     wrong=$(holds "$name" "$results/$name.json")
-    jq -r --arg what "${WHAT[$name]}" '[$what, .requests, .failed, .p50, .p99, .gap] | @tsv' "$results/$name.json" |
+    jq -r --arg what "${WHAT[$name]}" '[$what, .requests, .dropped, .failed, .p50, .p99, .gap] | @tsv' "$results/$name.json" |
         awk -F'\t' -v holds="$([ -z "$wrong" ] && echo holds || echo 'DOES NOT HOLD')" \
-            '{ printf "%-36s %8d %7d %8.1f %8.1f %9.0f  %s\n", $1, $2, $3, $4, $5, $6, holds }'
+            '{ printf "%-36s %8d %7d %7d %8.1f %8.1f %9.0f  %s\n", $1, $2, $3, $4, $5, $6, $7, holds }'
     if [ "$wrong" ]; then
         printf '%s\n' "$wrong" | sed 's/^/    /'
         return 1
@@ -171,7 +171,8 @@ cluster_test() {
     for name in "${faults[@]}"; do [ "${WHAT[$name]:-}" ] || die "no fault is called $name" "one of: $FAULTS"; done
     mkdir -p "$CLUSTER/results"
     step "Each fault under $RATE requests a second of random styles, through the load balancer"
-    printf '%-36s %8s %7s %8s %8s %9s\n' fault requests failed 'p50 ms' 'p99 ms' 'gap ms'
+    # Late are those that k6 could not begin in time: the machine had no room for the load, which is no fault of the hosts.
+    printf '%-36s %8s %7s %7s %8s %8s %9s\n' fault requests late failed 'p50 ms' 'p99 ms' 'gap ms'
     for name in "${faults[@]}"; do run_fault "$name" || failures=$((failures + 1)); done
     [ "$failures" -eq 0 ] || die "$failures of ${#faults[@]} faults do more harm than they may" "the rows above say which; $CLUSTER/results has the figures"
 }

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 
-PRODUCTS = range(1, 11)
+PRODUCTS = range(1, 4)
 PAUSE_SECONDS = 0.01
 
 stop = threading.Event()

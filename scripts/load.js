@@ -14,7 +14,7 @@ const MOST_ON_A_PAGE = 100;
 const { TARGET, PRODUCTS = '20000', RATE = '1000', SECONDS = '20', STAGES = '', HOT = '0' } = __ENV;
 
 // An arrival waits for no answer: as many virtual users as requests may be under way at once.
-const users = { preAllocatedVUs: 300, maxVUs: 3000, exec: 'styles' };
+const users = { preAllocatedVUs: 1000, maxVUs: 4000, exec: 'styles' };
 const steady = {
   executor: 'constant-arrival-rate', rate: Number(RATE), timeUnit: '1s', duration: `${SECONDS}s`, ...users,
 };
