@@ -9,7 +9,7 @@ read_settings() {
     [ -r "$1" ] || die "no settings in $1" "cp deploy/settings.example $1 and change it, or name another with --settings"
     # What is not set there is as in the example; PACKAGES is where scripts/package leaves them, or beside scripts/.
     PACKAGES=''
-    # shellcheck source=../deploy/settings.example
+    # shellcheck source-path=SCRIPTDIR source=../deploy/settings.example
     source "$DEPLOY/settings.example"
     # shellcheck disable=SC1090
     source "$1"
@@ -27,7 +27,8 @@ read_settings() {
     fi
 }
 
-# render FILE: the template with @NAME@ replaced by the variable NAME, which may have several lines.
+# render FILE: the template with @NAME@ replaced by the variable NAME, which may have several lines. ShellCheck does not see
+# that it reads them: hence SC2034 where they are set.
 render() {
     local text name
     text=$(cat "$DEPLOY/$1")
@@ -45,12 +46,18 @@ render() {
 #   SECRETS/ca.crt ca.key                                          the authority of the cluster
 #   SECRETS/ADDRESS.crt ADDRESS.key                                of each host with a database
 
-# secret NAME: prints it.
-secret() {
-    [ -r "$SECRETS/$1" ] || die "$SECRETS/$1 is not there" \
-        "scripts/provision secrets makes it on one host; copy it from there to this one, readable by root alone"
-    cat "$SECRETS/$1"
+# need_secrets NAME…: before anything is changed. Behind a pipe or in a string, one that is missing would end as an empty file
+# or an empty password.
+need_secrets() {
+    local name
+    for name in "$@"; do
+        [ -s "$SECRETS/$name" ] || die "$SECRETS/$name is not there" \
+            "scripts/provision secrets makes it on one host; copy it from there to this one, readable by root alone"
+    done
 }
+
+# secret NAME: prints it.
+secret() { cat "$SECRETS/$1"; }
 
 # The name that a certificate holds beside the address: libpq before 15 finds no address in one.
 host_name() { printf 'db-%s\n' "${1//./-}"; }
@@ -92,6 +99,7 @@ pgpass() { printf '*:*:*:atelier_%s:%s\n' "$1" "$(secret "$1.password")"; }
 
 as_postgres() { (cd / && HOME=/var/lib/postgresql exec setpriv --reuid postgres --regid postgres --init-groups -- "$@"); }
 
+# shellcheck disable=SC2034 # read by render
 postgresql_conf() {
     local memory disk SLOT_WAL_MB MAX_WAL_MB SHARED_BUFFERS_MB CACHE_SIZE_MB MAINTENANCE_MB
     memory=${DB_MEMORY_MB:-$(memory_mb)}
@@ -160,6 +168,7 @@ server_env() {
 
 # --- nginx ----------------------------------------------------------------------------------------------
 
+# shellcheck disable=SC2034 # read by render
 nginx_conf() {
     local UPSTREAMS='' PROXY_CACHE='' PROXY_CACHE_PATH='' TLS='' LOG=/var/log/nginx/atelier.json address
     for address in $APPS; do
