@@ -71,10 +71,16 @@ overlay() {
         die "cannot mount an overlay at $upper/root" "$CLUSTER must be on a file system that overlays can be written to, ext4 or xfs"
 }
 
-# make_layer ROLE: what the role takes from the network.
+# make_layer ROLE: what the role takes from the network. Made anew when scripts/provision, which says what that is, is
+# another one.
 make_layer() {
-    local layer=$CLUSTER/layers/$1
-    if [ -e "$layer/complete" ]; then return; fi
+    local layer=$CLUSTER/layers/$1 host made_by
+    made_by=$(sha256sum <scripts/provision)
+    if [ "$(cat "$layer/made_by" 2>/dev/null)" = "$made_by" ]; then return; fi
+    for host in $HOSTS; do
+        [ "${ROLE[$host]}" != "$1" ] || ! mountpoint -q "$CLUSTER/hosts/$host/root" ||
+            die "scripts/provision has changed, and $host is made of the image of before" "scripts/cluster down, then run this again"
+    done
     step "Making the image of role $1 (scripts/provision --packages $1)"
     rm -rf "$layer"
     overlay "$layer" "$CLUSTER/base"
@@ -82,7 +88,7 @@ make_layer() {
     in_image "$layer/root" /opt/atelier/scripts/provision --packages "$1"
     rm -f "$layer/root/etc/resolv.conf" "$layer/root/usr/sbin/policy-rc.d"
     umount "$layer/root"
-    touch "$layer/complete"
+    printf '%s\n' "$made_by" >"$layer/made_by"
 }
 
 # --- network --------------------------------------------------------------------------------------------
