@@ -1,7 +1,6 @@
 //! One table's rows from its file into the staged table: the pipeline on one side of a bounded queue, a binary
 //! COPY on the other. The COPY is finished only when the whole file was read.
 
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -51,8 +50,8 @@ pub struct Copy {
 pub struct Copied {
     /// What was in the file.
     pub outcome: Outcome,
-    /// Where the rejected rows are, if there are any.
-    pub rejects_file: Option<PathBuf>,
+    /// The rejected rows, in a file that has no name yet.
+    pub rejects: RejectFile,
 }
 
 impl Copy {
@@ -109,9 +108,10 @@ impl Copy {
         };
         let outcome = pipeline::run(&job, &self.pool, &mut taker)?;
         if self.scanned.is_some_and(|digest| digest != outcome.file_digest) {
-            return Err(pipeline::changed(&self.source));
+            return Err(self.source.changed());
         }
-        Ok(Copied { outcome, rejects_file: taker.rejects.finish()? })
+        taker.rejects.finish()?;
+        Ok(Copied { outcome, rejects: taker.rejects })
     }
 }
 

@@ -203,7 +203,7 @@ impl Load<'_> {
             tables: done
                 .iter()
                 .map(|(table, done)| {
-                    let file = done.copied.rejects_file.as_ref().map(|path| path.display().to_string());
+                    let file = done.copied.rejects.path().map(|path| path.display().to_string());
                     let source = &self.input.sources[*table as usize];
                     let mut report = TableReport::new(source, &done.copied.outcome, file, done.seconds);
                     report.index_seconds = done.index_seconds;
@@ -211,6 +211,7 @@ impl Load<'_> {
                 })
                 .collect(),
         };
+        rejects::name(done.into_values().map(|done| done.copied.rejects))?;
         if verdict.is_ok() {
             publish::sign(self.control, &report).await?;
             publish::grant_to_reader(self.control).await?;
@@ -269,9 +270,7 @@ impl Load<'_> {
         let begin = Instant::now();
         let publishing = async {
             let mut warnings = Vec::from_iter(publish::publish(self.control, options.keep_previous).await?);
-            if !options.keep_previous {
-                warnings.extend(publish::drop_replaced(self.control).await);
-            }
+            warnings.extend(publish::drop_replaced(self.control).await);
             Ok(warnings)
         };
         let warnings = publish::interruptible(self.control, publishing, interrupt).await?;

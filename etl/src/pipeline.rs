@@ -189,7 +189,7 @@ fn take(
         })?;
         let ready = Instant::now();
         if let Some(id) = converted.unknown_id {
-            return Err(changed(job.source).cause(format!("the first reading did not find the id {id}")));
+            return Err(job.source.changed().cause(format!("the first reading did not find the id {id}")));
         }
         converted.reject_duplicates(&mut outcome.ids);
         expect_accounted(job, &converted)?;
@@ -206,12 +206,6 @@ fn take(
         outcome.waits.parsing += ready - queued;
         outcome.waits.database += checked.elapsed();
     }
-}
-
-/// The file is not the one that was read first.
-pub fn changed(source: &Source) -> Error {
-    Error::input(format!("{} changed while it was loaded", source.path.display()))
-        .hint("load again when nobody writes to the file")
 }
 
 /// Nothing lost: every record that the splitter counted is now an accepted row or a rejected one.
@@ -333,5 +327,5 @@ fn read_chunks(
             return Ok(None);
         }
     }
-    Ok(Some(reader.digest()))
+    reader.digest().map(Some)
 }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use atelier_base::connect::describe;
 use atelier_base::error::{Error, Result};
 use tokio::time::timeout;
 use tokio_postgres::Row;
@@ -21,6 +22,8 @@ pub const PUBLISHED: &str = "atelier";
 pub const STAGING: &str = "atelier_staging";
 /// What was published before, if it is kept.
 pub const PREVIOUS: &str = "atelier_previous";
+/// What was kept before that, until it is dropped.
+const DISCARDED: &str = "atelier_discarded";
 /// What will be published, within the transaction that publishes and nowhere else.
 const NEXT: &str = "atelier_next";
 /// May read what is published, and nothing else.
@@ -57,8 +60,11 @@ const DROP_LOCK_TIMEOUT: &str = "10s";
 
 /// How long the lock of a session that has just ended is waited for, and how often a session that holds it looks whether
 /// its loader is still there: a load that was killed does not keep the next from starting.
-const LOST_LOCK_TIMEOUT: &str = "2s";
+const LOST_LOCK_TIMEOUT: &str = "5s";
 const LOADER_CHECK_INTERVAL: &str = "500ms";
+
+/// How long cleaning up waits for somebody who reads what is staged, at a time.
+const UNSTAGE_LOCK_TIMEOUT: &str = "2s";
 
 /// How long a clean-up may take that nobody waits for gladly.
 pub const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(20);
@@ -97,7 +103,7 @@ pub async fn check_rights(session: &Session) -> Result<()> {
     // Not to_regclass: it fails in a schema that this user may not look into.
     let query = "SELECT nspname::text, pg_get_userbyid(nspowner)::text, pg_has_role(nspowner, 'USAGE'),
                         EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'load')
-                 FROM pg_namespace n WHERE nspname IN ('atelier', 'atelier_staging', 'atelier_previous')";
+                 FROM pg_namespace n WHERE nspname IN ('atelier', 'atelier_staging', 'atelier_previous', 'atelier_discarded', 'atelier_next')";
     let rows = session
         .client
         .query(query, &[])
@@ -169,11 +175,11 @@ pub async fn clear(session: &Session) -> Result<()> {
          WHERE datname = current_database() AND usename = current_user AND application_name = '{LANE_SESSION}'"
     );
     run(session, &orphans, "end the sessions of a load that died").await?;
-    let drop = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{STAGE_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {STAGING} CASCADE; COMMIT"
-    );
-    let dropped = transaction(session, &drop).await;
-    dropped.map_err(|error| session.failed("cannot drop the schema atelier_staging", &error))
+    for schema in [STAGING, DISCARDED] {
+        let dropped = drop_schema(session, schema, STAGE_LOCK_TIMEOUT).await;
+        dropped.map_err(|error| session.failed(format!("cannot drop the schema {schema}"), &error))?;
+    }
+    Ok(())
 }
 
 /// Makes an empty staging schema. Call it with the lock held.
@@ -192,7 +198,8 @@ pub async fn stage(session: &Session) -> Result<()> {
 
 /// Drops what is staged.
 pub async fn unstage(session: &Session) -> Result<()> {
-    run(session, &format!("DROP SCHEMA IF EXISTS {STAGING} CASCADE"), "drop the schema atelier_staging").await
+    let dropped = drop_schema(session, STAGING, UNSTAGE_LOCK_TIMEOUT).await;
+    dropped.map_err(|error| session.failed("cannot drop the schema atelier_staging", &error))
 }
 
 /// Says in the staged catalogue what it is.
@@ -241,7 +248,7 @@ pub async fn publish(session: &Session, keep_previous: bool) -> Result<Option<St
 }
 
 /// Makes the schema `by` the published one and the published one `replaced`, in one transaction; a previous one that is
-/// neither is dropped in it, and so is there as long as this fails. Gives a warning if some reader may have seen both
+/// neither is discarded in it, and so is there as long as this fails. Gives a warning if some reader may have seen both
 /// catalogues.
 ///
 /// Renaming a schema waits for nobody, and PostgreSQL looks tables up one by one: a statement that begins at the wrong
@@ -258,15 +265,17 @@ pub(crate) async fn replace(
     let failed = |error: &tokio_postgres::Error| failed(session, what, error);
     let tables = format!(
         "SELECT string_agg(format('{PUBLISHED}.%I', relname), ', '
-                           ORDER BY relname <> 'load', array_position($1, relname::text))
+                           ORDER BY relname <> 'load', array_position($1, relname::text)),
+                to_regnamespace('{PREVIOUS}') IS NOT NULL
          FROM pg_class WHERE relnamespace = to_regnamespace('{PUBLISHED}') AND relkind = 'r'"
     );
     // Parents first, as queries name them.
     let order: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
     let row = session.client.query_one(&tables, &[&order]).await.map_err(|error| failed(&error))?;
-    let make_room = match by {
-        PREVIOUS => String::new(),
-        _ => format!("DROP SCHEMA IF EXISTS {PREVIOUS} CASCADE;"),
+    // Dropped later: a dump may be reading it.
+    let make_room = match by != PREVIOUS && row.get(1) {
+        true => format!("ALTER SCHEMA {PREVIOUS} RENAME TO {DISCARDED};"),
+        false => String::new(),
     };
     let Some(tables) = row.get::<_, Option<String>>(0) else {
         let rename = format!(
@@ -341,15 +350,25 @@ async fn transaction(session: &Session, statements: &str) -> Result<(), tokio_po
     result
 }
 
-/// Drops the catalogue that was replaced and is not kept. Gives a warning if its readers do not let go of it.
-pub async fn drop_replaced(session: &Session) -> Option<String> {
+async fn drop_schema(session: &Session, schema: &str, patience: &str) -> Result<(), tokio_postgres::Error> {
     let drop = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{DROP_LOCK_TIMEOUT}'; DROP SCHEMA IF EXISTS {STAGING} CASCADE; COMMIT"
+        "BEGIN; SET LOCAL lock_timeout = '{patience}'; DROP SCHEMA IF EXISTS {schema} CASCADE; COMMIT"
     );
-    let error = transaction(session, &drop).await.err()?;
-    let why =
-        session.failed("the new catalogue is published, but the previous one could not be dropped", &error);
-    Some(format!("{why}; the schema {STAGING} takes room until the next load drops it").replace('\n', ";"))
+    transaction(session, &drop).await
+}
+
+/// Drops what was replaced and is not kept. Gives a warning if its readers do not let go of it.
+pub async fn drop_replaced(session: &Session) -> Option<String> {
+    for schema in [STAGING, DISCARDED] {
+        if let Err(error) = drop_schema(session, schema, DROP_LOCK_TIMEOUT).await {
+            return Some(format!(
+                "the new catalogue is published, but one before it could not be dropped ({}): \
+                 the schema {schema} takes room until the next load drops it",
+                describe(&error)
+            ));
+        }
+    }
+    None
 }
 
 async fn one(session: &Session, query: &str, what: &str) -> Result<Row> {

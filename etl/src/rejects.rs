@@ -15,7 +15,12 @@ pub fn path(directory: &Path, table: &Table) -> PathBuf {
     directory.join(format!("{}.csv", table.name))
 }
 
-/// The reject file of one table. It gets its name when it is whole: until then the one of the last run stays.
+/// Gives all files of a run their names, when all are whole: what is there is of one run, this one or the last.
+pub fn name(files: impl IntoIterator<Item = RejectFile>) -> Result<()> {
+    files.into_iter().try_for_each(RejectFile::name)
+}
+
+/// The reject file of one table, without its name until [`name`] gives it.
 pub struct RejectFile {
     path: PathBuf,
     partial: PathBuf,
@@ -51,6 +56,14 @@ impl RejectFile {
     fn create(directory: &Path, lock: &Arc<File>, table: &Table) -> Result<RejectFile> {
         let path = path(directory, table);
         let partial = path.with_extension("csv.partial");
+        // Else it would be found when all is read.
+        if path.is_dir() {
+            return Err(Error::usage(format!(
+                "{} is a directory, and rejected rows go there",
+                path.display()
+            ))
+            .hint("move it away, or name another directory with --rejects"));
+        }
         let create = || -> io::Result<_> {
             let mut writer = csv::Writer::from_writer(BufWriter::new(File::create(&partial)?));
             writer.write_record(["line", "byte_offset", "column", "code", "message", "raw"])?;
@@ -83,16 +96,25 @@ impl RejectFile {
         Ok(())
     }
 
-    /// Writes what is left and gives the file's path; or, if no row was rejected, sees that there is no such file.
-    pub fn finish(mut self) -> Result<Option<PathBuf>> {
-        self.writer.flush().map_err(|error| self.failed(error))?;
+    /// Writes what is left, to the disk.
+    pub fn finish(&mut self) -> Result<()> {
+        let written = self.writer.flush().and_then(|()| self.writer.get_ref().get_ref().sync_all());
+        written.map_err(|error| self.failed(error))
+    }
+
+    /// Where the rejected rows will be, if there are any.
+    pub fn path(&self) -> Option<&Path> {
+        (self.rows > 0).then_some(&self.path)
+    }
+
+    /// Gives the file its name; or, if no row was rejected, sees that there is no such file.
+    fn name(self) -> Result<()> {
         if self.rows > 0 {
-            fs::rename(&self.partial, &self.path).map_err(|error| self.failed(error))?;
-            return Ok(Some(self.path.clone()));
+            return fs::rename(&self.partial, &self.path).map_err(|error| self.failed(error));
         }
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error)),
-            _ => Ok(None),
+            _ => Ok(()),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Reading without a database: the parents' ids before a load, and the whole of `check`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -104,12 +103,14 @@ pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
         }
     }
     drop(display);
-    Ok(report(input, checked, begin))
+    let reported = report(input, &checked, begin);
+    rejects::name(checked.into_values().map(|found| found.rejects))?;
+    Ok(reported)
 }
 
 struct Checked {
     outcome: Outcome,
-    rejects_file: Option<PathBuf>,
+    rejects: RejectFile,
     seconds: f64,
 }
 
@@ -135,9 +136,10 @@ fn side_by_side(
                 Job { table: table.table(), source, parents, wanted: Wanted::Rows, meter: &progress.meter };
             let mut taker = ToFile(rejects);
             let outcome = pipeline::run(&job, &input.pool, &mut taker)?;
-            let rejects_file = taker.0.finish()?;
+            taker.0.finish()?;
             progress.enter(Phase::Done);
-            done.push((table, Checked { outcome, rejects_file, seconds: begin.elapsed().as_secs_f64() }));
+            let seconds = begin.elapsed().as_secs_f64();
+            done.push((table, Checked { outcome, rejects: taker.0, seconds }));
         }
     };
     thread::scope(|scope| {
@@ -150,7 +152,7 @@ fn side_by_side(
     })
 }
 
-fn report(input: &Input, checked: BTreeMap<TableId, Checked>, begin: Instant) -> (Report, Result<()>) {
+fn report(input: &Input, checked: &BTreeMap<TableId, Checked>, begin: Instant) -> (Report, Result<()>) {
     let verdict = verdict(input, checked.iter().map(|(table, found)| (*table, &found.outcome)));
     let waits = checked.values().map(|found| found.outcome.waits);
     let report = Report {
@@ -164,7 +166,7 @@ fn report(input: &Input, checked: BTreeMap<TableId, Checked>, begin: Instant) ->
         warnings: checked.iter().flat_map(|(table, found)| warnings(table.table(), &found.outcome)).collect(),
         tables: (checked.iter())
             .map(|(table, found)| {
-                let file = found.rejects_file.as_ref().map(|path| path.display().to_string());
+                let file = found.rejects.path().map(|path| path.display().to_string());
                 let source = &input.sources[*table as usize];
                 (table.table().name, TableReport::new(source, &found.outcome, file, found.seconds))
             })

@@ -1,7 +1,9 @@
 //! One input file: found, opened, decompressed, digested. Knows names and bytes, not records.
 
 use std::fs::File;
+use std::fs::Metadata;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +32,27 @@ pub struct Source {
     /// Its size on disk in bytes, as it was when found.
     pub bytes: u64,
     compression: Compression,
+    state: State,
+}
+
+/// Which file it is and when it was written last: while this is the same, so are its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    written: (i64, i64),
+}
+
+impl State {
+    fn of(metadata: &Metadata) -> State {
+        State {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
 }
 
 /// Bytes read at a time for a digest alone.
@@ -44,7 +67,8 @@ impl Source {
                 let path = directory.join(format!("{stem}.{extension}"));
                 match std::fs::metadata(&path) {
                     Ok(metadata) if metadata.is_file() => {
-                        let source = Source { path, bytes: metadata.len(), compression };
+                        let state = State::of(&metadata);
+                        let source = Source { path, bytes: state.bytes, compression, state };
                         if let Some(other) = found.replace(source) {
                             return Err(twice(table, &other, found.as_ref()));
                         }
@@ -97,14 +121,20 @@ impl Source {
                 Inner::Zstandard(Box::new(zstd::stream::read::Decoder::new(raw).map_err(wrap)?))
             }
         };
-        Ok(Reader { inner, path: self.path.clone(), on_disk: meter })
+        Ok(Reader { inner, source: self.clone(), on_disk: meter })
+    }
+
+    /// The file is not what it was when it was found, or when it was read first.
+    pub fn changed(&self) -> Error {
+        Error::input(format!("{} changed while it was read", self.path.display()))
+            .hint("run this again when nobody writes to the file")
     }
 }
 
 /// The uncompressed bytes of a [`Source`].
 pub struct Reader {
     inner: Inner,
-    path: PathBuf,
+    source: Source,
     on_disk: Arc<AtomicU64>,
 }
 
@@ -123,8 +153,10 @@ impl Reader {
             Inner::Gzip(reader) => reader,
             Inner::Zstandard(reader) => reader,
         };
-        let read =
-            reader.take(wanted as u64).read_to_end(buffer).map_err(|error| unreadable(&self.path, error))?;
+        let read = reader
+            .take(wanted as u64)
+            .read_to_end(buffer)
+            .map_err(|error| unreadable(&self.source.path, error))?;
         Ok(read < wanted)
     }
 
@@ -133,14 +165,19 @@ impl Reader {
         self.on_disk.load(Ordering::Relaxed)
     }
 
-    /// XXH3 (128 bits) of the file as it stands on the disk. Call it when [`Reader::fill`] said that it ended.
-    pub fn digest(self) -> u128 {
+    /// XXH3 (128 bits) of the file as it stands on the disk. Call it when [`Reader::fill`] said that it ended. Fails if
+    /// the file is not the one that was found, or was written to since: its end may not be where it was read to.
+    pub fn digest(self) -> Result<u128> {
         let raw = match self.inner {
             Inner::Plain(raw) => *raw,
             Inner::Gzip(reader) => reader.into_inner(),
             Inner::Zstandard(reader) => reader.finish().into_inner(),
         };
-        raw.digest.digest128()
+        let now = raw.file.metadata().map_err(|error| unreadable(&self.source.path, error))?;
+        if State::of(&now) != self.source.state {
+            return Err(self.source.changed());
+        }
+        Ok(raw.digest.digest128())
     }
 }
 

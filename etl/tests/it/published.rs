@@ -236,23 +236,36 @@ fn tables_are_frozen_analyzed_and_indexed() {
 /// A dump of the catalogue may take an hour: it goes on, and so does the load.
 #[test]
 fn an_endless_reader_keeps_no_load_from_being_published() {
+    beside_a_reader_of("atelier", &[], &["was not waited for", "one before it could not be dropped"]);
+}
+
+/// A dump of the database reads the kept catalogue too.
+#[test]
+fn nor_does_a_reader_of_the_one_that_is_kept() {
+    for keep in [&["--keep-previous"][..], &[]] {
+        beside_a_reader_of("atelier_previous", keep, &["one before it could not be dropped"]);
+    }
+}
+
+fn beside_a_reader_of(schema: &str, keep: &[&str], telling: &[&str]) {
     let (first, _) = generated(50, Defects::None);
     let (second, _) = generated(70, Defects::None);
     let database = Server::shared().database();
-    load(&database, first.path(), &[]).succeeded();
+    load(&database, second.path(), &[]).succeeded();
+    load(&database, first.path(), &["--keep-previous"]).succeeded();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let reader = runtime.block_on(async {
         let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
         tokio::spawn(connection);
-        client.batch_execute("BEGIN; SELECT count(*) FROM atelier.styles").await.unwrap();
+        client.batch_execute(&format!("BEGIN; SELECT count(*) FROM {schema}.styles")).await.unwrap();
         client
     });
 
-    let done = load(&database, second.path(), &[]).succeeded();
+    let done = load(&database, second.path(), keep).succeeded();
     let warnings = done.report["warnings"].as_array().unwrap();
-    let telling = ["was not waited for", "previous one could not be dropped"];
+    assert!(!warnings.iter().any(|warning| warning.as_str().unwrap().contains("as it was")), "{warnings:?}");
     for (warning, telling) in warnings.iter().zip(telling) {
-        assert!(warning.as_str().unwrap().contains(telling), "{warning}");
+        assert!(warning.as_str().unwrap().contains(*telling), "{warning}");
     }
     assert_eq!(warnings.len(), telling.len(), "{warnings:?}");
     assert_eq!(one(&database, "SELECT count(*) FROM atelier.product"), "70");

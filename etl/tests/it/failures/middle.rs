@@ -1,11 +1,15 @@
 //! A load that is struck in the middle: while it copies, while it builds indexes, while it publishes.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+
 use atelier_base::testing::{Database, Server, until};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::gate::{Gate, PLACES, Place};
-use super::{Shop, generated, schemas};
+use super::{Shop, copy_of_example, generated, published, schemas};
 use crate::run::{Etl, Running};
 
 const SESSIONS: &str = "FROM pg_stat_activity
@@ -154,9 +158,79 @@ fn a_parents_file_changes() {
     let half = text[..text.len() / 2].rfind('\n').unwrap() + 1;
     std::fs::write(&styles, &text[..half]).unwrap();
     drop(gate);
-    load.finish().failed(3, &["styles.csv changed while it was loaded", "load again"]);
+    load.finish().failed(3, &["styles.csv changed while it was read", "run this again"]);
     shop.is_untouched();
     shop.loads();
+}
+
+/// A file without children is read once: only that it is another one than was found tells that rows are missing.
+#[test]
+fn a_file_changes_while_it_is_read() {
+    // 30 MB: far more than is read ahead.
+    let (mut shop, data) = (Shop::new(Server::shared()), generated(20_000));
+    let photos = data.path().join("photos.csv");
+    let text = std::fs::read(&photos).unwrap();
+    let whole_rows = |bytes: usize| text[..bytes].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
+    let changes: [&dyn Fn(); 3] = [
+        &|| {
+            let file = File::options().write(true).open(&photos).unwrap();
+            file.set_len(whole_rows(text.len() / 2) as u64).unwrap();
+        },
+        &|| File::options().append(true).open(&photos).unwrap().write_all(b"\n").unwrap(),
+        &|| {
+            let other = data.path().join("other");
+            std::fs::write(&other, &text[..whole_rows(text.len() - 1)]).unwrap();
+            std::fs::rename(&other, &photos).unwrap();
+        },
+    ];
+    for change in changes {
+        std::fs::write(&photos, &text).unwrap();
+        let gate = Gate::close(&shop.database, Place::Copy);
+        let load = shop.load(data.path()).env("ATELIER_JOBS", "1").spawn();
+        gate.wait();
+        change();
+        drop(gate);
+        // Of a file that was renamed over it, what is read is still the old one, and whole.
+        if std::fs::read(&photos).unwrap().len() == whole_rows(text.len() - 1) {
+            assert_eq!(load.finish().code, 0);
+            shop.published = published(&shop.database);
+        } else {
+            load.finish().failed(3, &["photos.csv changed while it was read", "run this again"]);
+        }
+        shop.is_untouched();
+    }
+    shop.loads();
+}
+
+/// The files in the directory are of one run: that of the catalogue which is published.
+#[test]
+fn rejects_of_a_load_that_died_replace_none() {
+    let (mut shop, data) = (Shop::new(Server::shared()), copy_of_example());
+    let rejects = tempfile::tempdir().unwrap();
+    let load = |shop: &Shop<'_>| shop.load(data.path()).arg("--rejects").arg(rejects.path());
+    let files = || -> BTreeMap<_, _> {
+        let files = std::fs::read_dir(rejects.path()).unwrap().map(|file| file.unwrap().path());
+        files
+            .filter(|path| path.extension() == Some("csv".as_ref()))
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect()
+    };
+    assert_eq!(load(&shop).run().code, 0);
+    shop.published = published(&shop.database);
+    let before = files();
+    assert_eq!(before.len(), 6);
+    let mut skus = File::options().append(true).open(data.path().join("skus.csv")).unwrap();
+    skus.write_all(b"\n999,1,\"M\",many\n").unwrap();
+    let gate = Gate::close(&shop.database, Place::Index);
+    let died = load(&shop).spawn();
+    gate.wait();
+    died.signal(Signal::SIGKILL);
+    died.finish();
+    drop(gate);
+    assert_eq!(files(), before);
+    shop.is_served_as_before();
+    assert_eq!(load(&shop).run().code, 0);
+    assert_ne!(files(), before);
 }
 
 /// What one run rejects must not end in the files of another.
