@@ -201,7 +201,7 @@ cluster_up() {
     cluster_settings
     make_network
     if [ "$(cat "$CLUSTER/products" 2>/dev/null)" != "$products" ] || [ ! -e "$CLUSTER/catalogue/b/manifest.json" ]; then
-        rm -rf "$CLUSTER/catalogue"
+        rm -rf "$CLUSTER/catalogue" "$CLUSTER/loaded"
         "$ETL" generate --out "$CLUSTER/catalogue/a" --products "$products" --seed 1 --defects legacy >&2
         "$ETL" generate --out "$CLUSTER/catalogue/b" --products "$products" --seed 2 --defects legacy >&2
         printf '%s\n' "$products" >"$CLUSTER/products"
@@ -211,7 +211,7 @@ cluster_up() {
         boot "$host"
         provision "$host"
         # The last of the databases.
-        if [ "$host" = db2 ] && [ -z "$(published)" ]; then
+        if [ "$host" = db2 ] && { [ ! -e "$CLUSTER/loaded" ] || [ -z "$(published)" ]; }; then
             step "Loading $products products: six files to db1:/var/lib/atelier/incoming, then the marker"
             load_catalogue a
         fi

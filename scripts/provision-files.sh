@@ -173,12 +173,13 @@ server_env() {
 
 # shellcheck disable=SC2034 # read by render
 nginx_conf() {
-    local UPSTREAMS='' PROXY_CACHE='' PROXY_CACHE_PATH='' TLS='' LOG=/var/log/nginx/atelier.log address
+    local UPSTREAMS='' UPSTREAMS_AGAIN='' PROXY_CACHE='' PROXY_CACHE_PATH='' TLS='' LOG=/var/log/nginx/atelier.log address
     for address in $APPS; do
         # Left alone for a second after three failures in one, then tried again.
         UPSTREAMS+="        server $address:3000 max_fails=3 fail_timeout=1s;"$'\n'
+        UPSTREAMS_AGAIN+="        server $address:3000 max_fails=0;"$'\n'
     done
-    UPSTREAMS=${UPSTREAMS%$'\n'}
+    UPSTREAMS=${UPSTREAMS%$'\n'} UPSTREAMS_AGAIN=${UPSTREAMS_AGAIN%$'\n'}
     if [ "$CACHE" = on ]; then
         PROXY_CACHE_PATH=$(render nginx/cache-path.conf)
         PROXY_CACHE=$(cat "$DEPLOY/nginx/cache.conf")
