@@ -42,7 +42,6 @@ in_image() {
 make_base() {
     local codename mirror
     if [ -e "$CLUSTER/base/complete" ]; then return; fi
-    need debootstrap debootstrap
     read -r codename mirror < <(distribution)
     step "Making a system of $codename in data/cluster/base (debootstrap)"
     rm -rf "$CLUSTER/base"
@@ -89,6 +88,12 @@ make_layer() {
     rm -f "$layer/root/etc/resolv.conf" "$layer/root/usr/sbin/policy-rc.d"
     umount "$layer/root"
     printf '%s\n' "$made_by" >"$layer/made_by"
+}
+
+make_images() {
+    local role
+    make_base
+    for role in db app lb; do make_layer "$role"; done
 }
 
 # --- network --------------------------------------------------------------------------------------------
@@ -188,16 +193,22 @@ SETTINGS
 }
 
 cluster_up() {
-    local products=$1 host role began=$SECONDS
+    local products=$1 host images began=$SECONDS
     step "Looking for what the cluster takes"
     need ip iproute2
     need systemd-nspawn systemd-container
     need openssl openssl
     need_tools
+    need debootstrap debootstrap
     mkdir -p "$CLUSTER"
-    scripts/package >/dev/null
-    make_base
-    for role in db app lb; do make_layer "$role"; done
+    # Images wait for the network, and packages for the cores: at the same time, a minute less from nothing.
+    make_images &
+    images=$!
+    if ! scripts/package >/dev/null; then
+        wait "$images" || true # what it has begun is whole for the next time
+        die "the packages that the hosts install could not be made" "scripts/package says why"
+    fi
+    wait "$images"
     cluster_settings
     make_network
     if [ "$(cat "$CLUSTER/products" 2>/dev/null)" != "$products" ] || [ ! -e "$CLUSTER/catalogue/b/manifest.json" ]; then
