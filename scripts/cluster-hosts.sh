@@ -70,11 +70,11 @@ overlay() {
         die "cannot mount an overlay at $upper/root" "$CLUSTER must be on a file system that overlays can be written to, ext4 or xfs"
 }
 
-# make_layer ROLE: what the role takes from the network. Made anew when scripts/provision, which says what that is, is
-# another one.
+# make_layer ROLE: what the role takes from the network. Made anew when scripts/provision and lib.sh, which say what that
+# is, are others.
 make_layer() {
     local layer=$CLUSTER/layers/$1 host made_by
-    made_by=$(sha256sum <scripts/provision)
+    made_by=$(cat scripts/provision scripts/lib.sh | sha256sum)
     if [ "$(cat "$layer/made_by" 2>/dev/null)" = "$made_by" ]; then return; fi
     for host in $HOSTS; do
         [ "${ROLE[$host]}" != "$1" ] || ! mountpoint -q "$CLUSTER/hosts/$host/root" ||

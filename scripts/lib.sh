@@ -47,7 +47,7 @@ apt_install() {
     # A machine fresh from an image has no package lists. One broken source must not stop the others.
     as_root apt-get update -qq >"$log" 2>&1 || say "apt-get update failed, going on with the lists that are here"
     if ! as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y --no-install-recommends "$@" </dev/null >>"$log" 2>&1; then
+        apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" </dev/null >>"$log" 2>&1; then
         cat "$log" >&2
         die "apt-get could not install $*, its messages are above" "$todo"
     fi

@@ -18,13 +18,32 @@ read_settings() {
         [ -n "${!name}" ] || die "$name is empty in $1" "deploy/settings.example says what it is for"
     done
     [[ $DATABASE =~ ^[a-z_][a-z0-9_]*$ ]] || die "DATABASE=$DATABASE in $1" "small letters, digits and _ make a name"
+    if grep -q $'\r' "$1"; then die "$1 has lines that end as on Windows" "sed -i 's/\r\$//' $1"; fi
     for name in "$LB" $APPS "$DB_PRIMARY" $DB_STANDBYS; do
-        [[ $name =~ ^[0-9]+(\.[0-9]+){3}$ ]] || die "$name in $1 is no IPv4 address" "LB, APPS, DB_PRIMARY and DB_STANDBYS hold addresses"
+        is_address "$name" || die "$name in $1 is no IPv4 address" "LB, APPS, DB_PRIMARY and DB_STANDBYS hold addresses"
+    done
+    name=$(printf '%s\n' "$DB_PRIMARY" $DB_STANDBYS | sort | uniq -d)
+    [ -z "$name" ] || die "${name//$'\n'/ } stands twice among DB_PRIMARY and DB_STANDBYS in $1" "a host is one or the other"
+    # It goes into pg_hba.conf: a slip would let in everybody, or end PostgreSQL.
+    if ! [[ $SUBNET =~ ^[0-9.]+/([89]|[12][0-9]|3[0-2])$ ]] || ! is_address "${SUBNET%/*}"; then
+        die "SUBNET=$SUBNET in $1 is no subnet" "one, as 10.0.1.0/24; it may hold several smaller ones"
+    fi
+    [[ $CACHE =~ ^(on|off)$ ]] || die "CACHE=$CACHE in $1" "on or off"
+    [[ $DB_MEMORY_MB =~ ^[0-9]*$ ]] || die "DB_MEMORY_MB=$DB_MEMORY_MB in $1" "a number of MB, as 8192, or nothing for all there is"
+    for name in CACHE_MB CLIENT_RATE CLIENT_BURST; do
+        [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "$name=${!name} in $1" "a number, as in deploy/settings.example"
     done
     if [ -z "$PACKAGES" ]; then
         PACKAGES=$REPO/packages
         if [ -d "$REPO/target/debian" ]; then PACKAGES=$REPO/target/debian; fi
     fi
+}
+
+is_address() {
+    local part parts
+    [[ $1 =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}$ ]] || return 1
+    IFS=. read -ra parts <<<"$1"
+    for part in "${parts[@]}"; do [ "$part" -le 255 ] || return 1; done
 }
 
 # render FILE: the template with @NAME@ replaced by the variable NAME, which may have several lines. ShellCheck does not see
@@ -93,7 +112,7 @@ make_secrets() {
 }
 
 # pgpass ROLE: the password file of load, server or replication, for whatever host they find the database at.
-pgpass() { printf '*:*:*:atelier_%s:%s\n' "$1" "$(secret "$1.password")"; }
+pgpass() { printf '*:*:*:atelier_%s:%s\n' "$1" "$(secret "$1.password" | sed 's/[\\:]/\\&/g')"; }
 
 # --- PostgreSQL -----------------------------------------------------------------------------------------
 
@@ -101,8 +120,10 @@ as_postgres() { (cd / && HOME=/var/lib/postgresql exec setpriv --reuid postgres 
 
 # shellcheck disable=SC2034 # read by render
 postgresql_conf() {
-    local memory disk SLOT_WAL_MB MAX_WAL_MB SHARED_BUFFERS_MB CACHE_SIZE_MB MAINTENANCE_MB WAL_COMPRESSION
-    memory=${DB_MEMORY_MB:-$(memory_mb)}
+    local memory disk SENDERS SLOT_WAL_MB MAX_WAL_MB SHARED_BUFFERS_MB CACHE_SIZE_MB MAINTENANCE_MB WAL_COMPRESSION
+    # Not to the MB: another kernel leaves a little more or less, which is no reason to start PostgreSQL anew.
+    memory=${DB_MEMORY_MB:-$(($(memory_mb) / 256 * 256))}
+    SENDERS=$(($(wc -w <<<"$DB_STANDBYS") + 8)) # and a few for copies that are being made
     # All of the disk, not what is free: else the settings would change with every load.
     disk=$(df -Pm /var/lib/postgresql | awk 'NR == 2 { print $2 }')
     SLOT_WAL_MB=$((disk / 8)) MAX_WAL_MB=$(clamp $((disk / 8)) 1024 8192)
@@ -114,14 +135,23 @@ postgresql_conf() {
     render postgresql/atelier.conf
 }
 
-pg_hba_conf() { render postgresql/pg_hba.conf; }
+# shellcheck disable=SC2034 # read by render
+pg_hba_conf() {
+    local REPLICATION='' address
+    # The primary too: it may be a standby one day, when another host has taken its place.
+    for address in $DB_STANDBYS $DB_PRIMARY; do
+        REPLICATION+=$(printf 'hostssl  %-11s  %-19s  %-18s  scram-sha-256' replication atelier_replication "$address/32")$'\n'
+    done
+    REPLICATION=${REPLICATION%$'\n'}
+    render postgresql/pg_hba.conf
+}
 
 # What psql runs on the primary. Passwords come by standard input: arguments of a process are for everyone to see.
 roles_sql() {
     local role
     printf '\\set database %s\n' "$DATABASE"
     for role in load server replication; do
-        printf "\\\\set %s '%s'\n" "$role" "$(secret "$role.password")"
+        printf "\\\\set %s '%s'\n" "$role" "$(secret "$role.password" | sed "s/'/''/g; s/\\\\/&&/g")"
     done
     cat "$DEPLOY/postgresql/roles.sql"
 }
@@ -173,7 +203,7 @@ server_env() {
 
 # shellcheck disable=SC2034 # read by render
 nginx_conf() {
-    local UPSTREAMS='' UPSTREAMS_AGAIN='' PROXY_CACHE='' PROXY_CACHE_PATH='' TLS='' LOG=/var/log/nginx/atelier.log address
+    local UPSTREAMS='' UPSTREAMS_AGAIN='' PROXY_CACHE='' PROXY_CACHE_PATH='' TLS='' CERTIFICATE_DIGEST LOG=/var/log/atelier/nginx.log address
     for address in $APPS; do
         # Left alone for a second after three failures in one, then tried again.
         UPSTREAMS+="        server $address:3000 max_fails=3 fail_timeout=1s;"$'\n'
@@ -184,6 +214,9 @@ nginx_conf() {
         PROXY_CACHE_PATH=$(render nginx/cache-path.conf)
         PROXY_CACHE=$(cat "$DEPLOY/nginx/cache.conf")
     fi
-    if [ "$TLS_CERTIFICATE" ]; then TLS=$(render nginx/tls.conf); fi
+    if [ "$TLS_CERTIFICATE" ]; then
+        CERTIFICATE_DIGEST=$(sha256sum <"$TLS_CERTIFICATE" | cut -c 1-16)
+        TLS=$(render nginx/tls.conf)
+    fi
     render nginx/nginx.conf
 }
