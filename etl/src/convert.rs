@@ -169,10 +169,17 @@ impl Converted {
     /// in the order of the file: the first row with an id stays.
     pub fn reject_duplicates(&mut self, seen: &mut RoaringBitmap) {
         let mut again = Vec::new();
-        for (index, row) in self.rows.iter().enumerate() {
-            if !seen.insert(row.id) {
-                again.push(index);
+        let mut index = 0;
+        while let Some(row) = self.rows.get(index) {
+            // Ids mostly count up, and a run of them is looked up and added at once.
+            let run = self.rows[index..].iter().zip(row.id..).take_while(|(row, id)| row.id == *id).count();
+            let ids = row.id..row.id + run as u32;
+            if run > 1 && seen.range_cardinality(ids.clone()) == 0 {
+                seen.insert_range(ids);
+            } else {
+                again.extend(ids.enumerate().filter(|&(_, id)| !seen.insert(id)).map(|(at, _)| index + at));
             }
+            index += run;
         }
         if !again.is_empty() {
             self.take_out(&again);

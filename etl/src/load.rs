@@ -17,7 +17,7 @@ use crate::options::{Database, Input};
 use crate::progress::{Board, Display, Phase};
 use crate::publish;
 use crate::rejects::{self, RejectFile};
-use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
+use crate::report::{Report, Span, Stages, TableReport, peak_rss_bytes};
 use crate::scan::{self, Scanned};
 use crate::session::{Canceller, Session};
 use crate::signature::Signature;
@@ -205,8 +205,9 @@ impl Load<'_> {
                 .map(|(table, done)| {
                     let file = done.copied.rejects.path().map(|path| path.display().to_string());
                     let source = &self.input.sources[*table as usize];
-                    let mut report = TableReport::new(source, &done.copied.outcome, file, done.seconds);
-                    report.index_seconds = done.index_seconds;
+                    let mut report = TableReport::new(source, &done.copied.outcome, file, done.rows);
+                    report.index_began = done.index.map(|span| span.began);
+                    report.index_seconds = done.index.map(|span| span.seconds);
                     (table.table().name, report)
                 })
                 .collect(),
@@ -217,6 +218,11 @@ impl Load<'_> {
             publish::grant_to_reader(self.control).await?;
         }
         Ok((report, verdict))
+    }
+
+    /// From `start`, an instant of this load, to now.
+    pub(crate) fn span(&self, start: Instant) -> Span {
+        Span { began: (start - self.begin).as_secs_f64(), seconds: start.elapsed().as_secs_f64() }
     }
 
     /// The first reading, in a thread that may block.

@@ -49,6 +49,15 @@ pub struct Stages {
     pub publish: f64,
 }
 
+/// When something was done: seconds from the start to where it began, and what it took.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// From the start of the command.
+    pub began: f64,
+    /// From there to its end.
+    pub seconds: f64,
+}
+
 /// What became of a file.
 #[derive(Debug, Serialize)]
 pub struct TableReport {
@@ -70,8 +79,12 @@ pub struct TableReport {
     pub rejected: BTreeMap<&'static str, u64>,
     /// Sum of the XXH3 digests (128 bits) of the rows as COPY has them, in hexadecimal.
     pub content_digest: String,
+    /// Seconds from the start to where reading its rows began.
+    pub began: f64,
     /// Of reading and copying its rows.
     pub seconds: f64,
+    /// Seconds from the start to where building its indexes began; null if there are none.
+    pub index_began: Option<f64>,
     /// Of building its indexes, analyzing and counting; null if there are none.
     pub index_seconds: Option<f64>,
     /// Where the rejected rows are; null if there are none.
@@ -101,7 +114,7 @@ impl TableReport {
         source: &Source,
         outcome: &Outcome,
         rejects_file: Option<String>,
-        seconds: f64,
+        rows: Span,
     ) -> TableReport {
         let mended = outcome.mended.iter().map(|mended| Example {
             code: mended.repair.code(),
@@ -127,7 +140,9 @@ impl TableReport {
             repaired: outcome.repaired.by_code::<Repair>(),
             rejected: outcome.rejected.by_code::<Fault>(),
             content_digest: outcome.content_digest.to_string(),
-            seconds,
+            began: rows.began,
+            seconds: rows.seconds,
+            index_began: None,
             index_seconds: None,
             rejects_file,
             examples: mended.chain(rejected).collect(),

@@ -15,7 +15,7 @@ use crate::options::Input;
 use crate::pipeline::{self, Job, Meter, Outcome, Parents, Taker, Waits};
 use crate::progress::{Board, Display, Phase};
 use crate::rejects::{self, RejectFile};
-use crate::report::{Report, Stages, TableReport, peak_rss_bytes};
+use crate::report::{Report, Span, Stages, TableReport, peak_rss_bytes};
 use crate::source::Source;
 use crate::tables::{Table, TableId};
 
@@ -98,7 +98,7 @@ pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
     for generation in generations {
         let jobs: Vec<(TableId, RejectFile)> =
             generation.iter().filter_map(|&table| Some((table, rejects[table as usize].take()?))).collect();
-        for (table, mut found) in side_by_side(jobs, input, &parents, &board)? {
+        for (table, mut found) in side_by_side(jobs, input, &parents, &board, begin)? {
             keep(&mut parents, table, Arc::new(std::mem::take(&mut found.outcome.ids)));
             checked.insert(table, found);
         }
@@ -112,7 +112,7 @@ pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
 struct Checked {
     outcome: Outcome,
     rejects: RejectFile,
-    seconds: f64,
+    rows: Span,
 }
 
 /// Checks tables whose parents are known, `jobs` at a time.
@@ -121,6 +121,7 @@ fn side_by_side(
     input: &Input,
     parents: &Parents,
     board: &Board,
+    begin: Instant,
 ) -> Result<Vec<(TableId, Checked)>> {
     let lanes = input.jobs.min(tables.len());
     let queue = Mutex::new(tables.into_iter());
@@ -131,7 +132,7 @@ fn side_by_side(
             let Some((table, rejects)) = next else { return Ok(done) };
             let progress = board.table(table);
             progress.enter(Phase::Rows);
-            let begin = Instant::now();
+            let start = Instant::now();
             let source = &input.sources[table as usize];
             let job =
                 Job { table: table.table(), source, parents, wanted: Wanted::Rows, meter: &progress.meter };
@@ -139,8 +140,8 @@ fn side_by_side(
             let outcome = pipeline::run(&job, &input.pool, &mut taker)?;
             taker.0.finish()?;
             progress.enter(Phase::Done);
-            let seconds = begin.elapsed().as_secs_f64();
-            done.push((table, Checked { outcome, rejects: taker.0, seconds }));
+            let rows = Span { began: (start - begin).as_secs_f64(), seconds: start.elapsed().as_secs_f64() };
+            done.push((table, Checked { outcome, rejects: taker.0, rows }));
         }
     };
     thread::scope(|scope| {
@@ -169,7 +170,7 @@ fn report(input: &Input, checked: &BTreeMap<TableId, Checked>, begin: Instant) -
             .map(|(table, found)| {
                 let file = found.rejects.path().map(|path| path.display().to_string());
                 let source = &input.sources[*table as usize];
-                (table.table().name, TableReport::new(source, &found.outcome, file, found.seconds))
+                (table.table().name, TableReport::new(source, &found.outcome, file, found.rows))
             })
             .collect(),
         seconds: begin.elapsed().as_secs_f64(),
