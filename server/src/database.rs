@@ -32,6 +32,10 @@ const JOBS_A_CONNECTION: usize = 2;
 /// Products that one statement answers for at most: bounds how long a request waits for the others of its statement.
 const PRODUCTS_A_JOB: usize = 32;
 
+/// Requests that could share a statement are not sent behind another one unless there are so many: meanwhile more come.
+/// The connection is busy either way.
+const WORTH_A_JOB: usize = PRODUCTS_A_JOB / 2;
+
 /// Products that requests of one worker may wait for: a tenth of a second's work.
 const MAX_WAITING: usize = 1024;
 
@@ -237,7 +241,7 @@ impl Database {
     fn send_jobs(self: &Rc<Self>) {
         loop {
             let least = self.sessions.borrow().iter().min_by_key(|session| session.jobs.get()).cloned();
-            let Some(session) = least.filter(|session| session.jobs.get() < JOBS_A_CONNECTION) else {
+            let Some(session) = least.filter(|session| self.is_time(session.jobs.get())) else {
                 return;
             };
             let job = self.next_job();
@@ -252,6 +256,13 @@ impl Database {
                 database.send_jobs();
             });
         }
+    }
+
+    /// Whether a connection with so many jobs gets another one now.
+    fn is_time(&self, jobs: usize) -> bool {
+        let waiting = self.waiting.borrow();
+        let shared = waiting.front().is_some_and(|ask| matches!(ask.resource, Resource::Document(..)));
+        jobs == 0 || (jobs < JOBS_A_CONNECTION && !(shared && waiting.len() < WORTH_A_JOB))
     }
 
     /// The request that has waited longest, with all that can share its statement.

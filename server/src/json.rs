@@ -9,7 +9,7 @@ use crate::route::Document;
 /// Rows of one statement, about any number of products.
 #[derive(Debug, Default)]
 pub struct Rows<'a> {
-    /// Products.
+    /// Products, of which those with styles may be missing where only styles are asked for.
     pub products: Vec<Product<'a>>,
     /// Features of these products.
     pub features: Vec<Child<Feature<'a>>>,
@@ -146,19 +146,23 @@ impl<'a> Rows<'a> {
 
     /// A document of one product, or nothing if there is no such product.
     pub fn document(&self, document: Document, id: i32) -> Option<Vec<u8>> {
-        let product = self.product(id)?;
-        Some(match document {
-            Document::Product => bytes(&self.with_features(product)),
-            Document::Styles => {
-                bytes(&StylesDocument { product_id: id.to_string(), results: self.styles(id) })
-            }
-            Document::Related => bytes(&self.related(id)),
-            Document::Profile => bytes(&ProfileDocument {
-                product: self.with_features(product),
+        match document {
+            Document::Product => Some(bytes(&self.with_features(self.product(id)?))),
+            Document::Styles => self
+                .exists(id)
+                .then(|| bytes(&StylesDocument { product_id: id.to_string(), results: self.styles(id) })),
+            Document::Related => self.exists(id).then(|| bytes(&self.related(id))),
+            Document::Profile => Some(bytes(&ProfileDocument {
+                product: self.with_features(self.product(id)?),
                 styles: self.styles(id),
                 related: self.related(id),
-            }),
-        })
+            })),
+        }
+    }
+
+    /// Whether there is such a product: by a row of its own, or by one of its styles.
+    fn exists(&self, id: i32) -> bool {
+        !children(&self.styles, id).is_empty() || self.product(id).is_some()
     }
 
     /// A page: all products, by id.

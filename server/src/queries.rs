@@ -26,34 +26,73 @@ mod part {
     pub(super) const PHOTO: i16 = 4;
     pub(super) const SKU: i16 = 5;
     pub(super) const RELATED: i16 = 6;
+    /// A product of which nothing but its existence is asked for.
+    pub(super) const EXISTING: i16 = 7;
 }
 
-// Columns: part, parent's id, own id, a number, five texts.
-const LOAD: &str = "SELECT 0::int2, 0, 0, 0, load_id::text, NULL, NULL, NULL, NULL FROM atelier.load";
-const LOAD_AND_TOTAL: &str = "SELECT 0::int2, 0, 0, (SELECT coalesce(max(position), 0) FROM atelier.product),
-    load_id::text, NULL, NULL, NULL, NULL FROM atelier.load";
-const PRODUCTS: &str = "SELECT 1::int2, 0, id, 0, name, slogan, description, category, default_price::text
-    FROM atelier.product WHERE id = ANY($1)";
-/// Without its text, where only its existence is asked for.
-const EXISTING: &str = "SELECT 1::int2, 0, id, 0, '', '', '', '', '' FROM atelier.product WHERE id = ANY($1)";
-const FEATURES: &str = "SELECT 2::int2, product_id, id, 0, feature, value, NULL, NULL, NULL
-    FROM atelier.features WHERE product_id = ANY($1)";
+/// A part of a statement. Its columns: part, parent's id, own id, a number, two texts; where products are read, three
+/// more, which the other parts leave empty. The fewer there are, the better: PostgreSQL and we pay for each of each row.
+struct Part {
+    columns: &'static str,
+    from: &'static str,
+}
+
+const PADDING: &str = ", NULL, NULL, NULL";
+
+const LOAD: Part = Part { columns: "0::int2, 0, 0, 0, load_id::text, NULL::text", from: "atelier.load" };
+const LOAD_AND_TOTAL: Part = Part {
+    columns: "0::int2, 0, 0, (SELECT coalesce(max(position), 0) FROM atelier.product), load_id::text, NULL::text",
+    from: "atelier.load",
+};
+const PRODUCT_COLUMNS: &str = "1::int2, 0, id, 0, name, slogan, description, category, default_price::text";
+const PRODUCTS: Part = Part { columns: PRODUCT_COLUMNS, from: "atelier.product WHERE id = ANY($1)" };
+/// `position` has no gaps, so a page is a range of it, and the last page costs what the first does.
+const PAGE: Part =
+    Part { columns: PRODUCT_COLUMNS, from: "atelier.product WHERE position > $1 AND position <= $2" };
+const EXISTING: Part =
+    Part { columns: "7::int2, 0, id, 0, NULL, NULL", from: "atelier.product WHERE id = ANY($1)" };
+/// Whatever has styles exists: the loader has checked it, and the look-up is saved.
+const EXISTING_WITHOUT_STYLES: Part = Part {
+    columns: "7::int2, 0, id, 0, NULL, NULL",
+    from: "atelier.product WHERE id = ANY(ARRAY(SELECT asked FROM unnest($1::int[]) AS asked
+        WHERE NOT EXISTS (SELECT FROM style WHERE product_id = asked)))",
+};
+const FEATURES: Part = Part {
+    columns: "2::int2, product_id, id, 0, feature, value",
+    from: "atelier.features WHERE product_id = ANY($1)",
+};
 /// The styles of a statement are read once, for themselves and for what hangs on them.
 const WITH_STYLES: &str =
     "WITH style AS MATERIALIZED (SELECT id, product_id, name, original_price, sale_price, default_style
     FROM atelier.styles WHERE product_id = ANY($1))";
-const STYLES: &str = "SELECT 3::int2, product_id, id, default_style::int, name, original_price::text, sale_price::text, NULL, NULL
-    FROM style";
-const PHOTOS: &str = "SELECT 4::int2, style_id, id, 0, thumbnail_url, url, NULL, NULL, NULL
-    FROM atelier.photos WHERE style_id = ANY(ARRAY(SELECT id FROM style))";
-const SKUS: &str = "SELECT 5::int2, style_id, id, quantity, size, NULL, NULL, NULL, NULL
-    FROM atelier.skus WHERE style_id = ANY(ARRAY(SELECT id FROM style))";
+/// Both prices in one text, the second of which may be missing.
+const STYLES: Part = Part {
+    columns: "3::int2, product_id, id, default_style::int, name, concat_ws(' ', original_price, sale_price)",
+    from: "style",
+};
+const PHOTOS: Part = Part {
+    columns: "4::int2, style_id, id, 0, thumbnail_url, url",
+    from: "atelier.photos WHERE style_id = ANY(ARRAY(SELECT id FROM style))",
+};
+const SKUS: Part = Part {
+    columns: "5::int2, style_id, id, quantity, size, NULL",
+    from: "atelier.skus WHERE style_id = ANY(ARRAY(SELECT id FROM style))",
+};
 /// In the order of the source: rows lie in the table as they were copied.
-const RELATED: &str = "(SELECT 6::int2, product_id, id, related_product_id, NULL, NULL, NULL, NULL, NULL
-    FROM atelier.related WHERE product_id = ANY($1) ORDER BY ctid)";
-/// `position` has no gaps, so a page is a range of it, and the last page costs what the first does.
-const PAGE: &str = "SELECT 1::int2, 0, id, 0, name, slogan, description, category, default_price::text
-    FROM atelier.product WHERE position > $1 AND position <= $2";
+const RELATED: Part = Part {
+    columns: "6::int2, product_id, id, related_product_id, NULL, NULL",
+    from: "atelier.related WHERE product_id = ANY($1) ORDER BY ctid",
+};
+
+/// One statement of these parts.
+fn union(parts: &[&Part]) -> String {
+    let wide = parts.iter().any(|part| part.columns == PRODUCT_COLUMNS);
+    let select = |part: &&Part| {
+        let padding = if wide && part.columns != PRODUCT_COLUMNS { PADDING } else { "" };
+        format!("(SELECT {}{padding} FROM {})", part.columns, part.from)
+    };
+    parts.iter().map(select).collect::<Vec<_>>().join(" UNION ALL ")
+}
 
 /// Set when a connection opens. The generic plan is the right one for every parameter, and asking for it saves
 /// planning each execution to find that out.
@@ -76,21 +115,23 @@ pub struct Statements {
 impl Statements {
     /// Prepares all of them. A table or a right that is missing shows here.
     pub async fn prepare(client: &Client) -> Result<Statements, tokio_postgres::Error> {
-        let union = |parts: &[&str]| parts.join(" UNION ALL ");
         let document = |document| match document {
-            Document::Product => union(&[LOAD, PRODUCTS, FEATURES]),
-            Document::Styles => format!("{WITH_STYLES} {}", union(&[LOAD, EXISTING, STYLES, PHOTOS, SKUS])),
-            Document::Related => union(&[LOAD, EXISTING, RELATED]),
+            Document::Product => union(&[&LOAD, &PRODUCTS, &FEATURES]),
+            Document::Styles => {
+                let parts = [&LOAD, &EXISTING_WITHOUT_STYLES, &STYLES, &PHOTOS, &SKUS];
+                format!("{WITH_STYLES} {}", union(&parts))
+            }
+            Document::Related => union(&[&LOAD, &EXISTING, &RELATED]),
             Document::Profile => {
-                let parts = [LOAD, PRODUCTS, FEATURES, STYLES, PHOTOS, SKUS, RELATED];
+                let parts = [&LOAD, &PRODUCTS, &FEATURES, &STYLES, &PHOTOS, &SKUS, &RELATED];
                 format!("{WITH_STYLES} {}", union(&parts))
             }
         };
         let [product, styles, related, profile] = Document::ALL.map(document);
         Ok(Statements {
             load: client.prepare("SELECT load_id::text FROM atelier.load").await?,
-            page: client.prepare(&union(&[LOAD_AND_TOTAL, PAGE])).await?,
-            products: client.prepare(&union(&[LOAD, PRODUCTS])).await?,
+            page: client.prepare(&union(&[&LOAD_AND_TOTAL, &PAGE])).await?,
+            products: client.prepare(&union(&[&LOAD, &PRODUCTS])).await?,
             documents: [
                 client.prepare(&product).await?,
                 client.prepare(&styles).await?,
@@ -187,12 +228,12 @@ impl Found {
                     rows.features.push(Child { parent, id, row });
                 }
                 part::STYLE => {
-                    let row = Style {
-                        name: row.get(4),
-                        original_price: row.get(5),
-                        sale_price: row.get(6),
-                        default_style: row.get::<_, i32>(3) != 0,
-                    };
+                    let prices: &str = row.get(5);
+                    let (original_price, sale_price) = prices
+                        .split_once(' ')
+                        .map_or((prices, None), |(original, sale)| (original, Some(sale)));
+                    let default_style = row.get::<_, i32>(3) != 0;
+                    let row = Style { name: row.get(4), original_price, sale_price, default_style };
                     rows.styles.push(Child { parent, id, row });
                 }
                 part::PHOTO => {
@@ -203,6 +244,7 @@ impl Found {
                     let row = Sku { quantity: row.get(3), size: row.get(4) };
                     rows.skus.push(Child { parent, id, row });
                 }
+                part::EXISTING => rows.products.push(Product { id, ..Product::default() }),
                 part::RELATED => rows.related.push(Child { parent, id, row: row.get(3) }),
                 _ => {} // the row of `load`
             }
