@@ -73,6 +73,9 @@ pub struct Typed {
         value_parser = header
     )]
     pub cache_control: HeaderValue,
+    /// Serves the API without the page at /, which shows products in a browser
+    #[arg(long, env = "ATELIER_NO_PAGE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub no_page: bool,
     /// Log lines for people or for programs, on standard error; RUST_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, env = "ATELIER_LOG_FORMAT")]
     pub log_format: LogFormat,
@@ -110,6 +113,7 @@ pub struct Config {
     pub shutdown_grace: Duration,
     pub cors_origin: HeaderValue,
     pub cache_control: HeaderValue,
+    pub page: bool,
 }
 
 impl Config {
@@ -147,6 +151,7 @@ impl Config {
             shutdown_grace: typed.shutdown_grace,
             cors_origin: typed.cors_origin,
             cache_control: typed.cache_control,
+            page: !typed.no_page,
         })
     }
 }

@@ -1,22 +1,19 @@
 //! What the API says of itself: `/openapi.json`, and `/docs`, where a person can read it and try requests in. All of it
 //! is in the program: it works without the internet.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, VARY};
-use http::{HeaderName, HeaderValue, Response};
-use http_body_util::Full;
+use http::Response;
+use http::header::{HeaderMap, HeaderValue};
 use swagger_ui_redist::{SwaggerUi, SwaggerUiStaticFile as Part};
-use tokio::task::spawn_blocking;
 
-use crate::encoding::{self, Encoding};
+use crate::files::{File, Terms};
 use crate::respond::Body;
 
 /// The description of the API, kept by hand; tests hold it against the answers.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
-/// The page that Swagger UI comes up in. Its own has a script inside, which [`POLICY`] would not let run.
+/// The page that Swagger UI comes up in. Its own has a script inside, which the policy would not let run.
 const PAGE: &str = r#"<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -48,34 +45,24 @@ const START: &str = r##"SwaggerUIBundle({
 });
 "##;
 
-/// Nothing from elsewhere, and no script in the page. Swagger UI's own images are `data:` in its style sheet.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-);
-
-/// It changes with the program alone.
-const KEEP: HeaderValue = HeaderValue::from_static("public, max-age=3600");
-
-/// A file that is in the program, and its compressed forms, each made when somebody first wants it: Swagger UI has
-/// 1.6 MB, which takes tens of milliseconds, and most servers are never asked for it.
-struct File {
-    name: &'static str,
-    content_type: &'static str,
-    body: Bytes,
-    gzip: OnceLock<Bytes>,
-    brotli: OnceLock<Bytes>,
-    zstd: OnceLock<Bytes>,
-}
+/// Nothing from elsewhere, and no script in the page. Swagger UI's own images are `data:` in its style sheet. Kept for an
+/// hour, since Swagger UI is large.
+static TERMS: Terms = Terms {
+    policy: HeaderValue::from_static(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    keep: HeaderValue::from_static("public, max-age=3600"),
+};
 
 static DESCRIPTION: LazyLock<File> =
-    LazyLock::new(|| File::new("openapi.json", "application/json", OPENAPI.as_bytes()));
+    LazyLock::new(|| File::new("openapi.json", "application/json", OPENAPI.as_bytes(), &TERMS));
 
 /// What stands below `/docs/`; the page itself has the empty name.
 static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
     let own = [
-        File::new("", "text/html; charset=utf-8", PAGE.as_bytes()),
-        File::new("start.js", "text/javascript; charset=utf-8", START.as_bytes()),
+        File::new("", "text/html; charset=utf-8", PAGE.as_bytes(), &TERMS),
+        File::new("start.js", "text/javascript; charset=utf-8", START.as_bytes(), &TERMS),
     ];
     let parts = SwaggerUi::static_files().iter().filter_map(|(part, body)| {
         let content_type = match part {
@@ -84,7 +71,7 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
             Part::Favicon16 | Part::Favicon32 => "image/png",
             _ => return None, // the page does without
         };
-        Some(File::new(part.file_name(), content_type, body))
+        Some(File::new(part.file_name(), content_type, body, &TERMS))
     });
     own.into_iter().chain(parts).collect()
 });
@@ -98,56 +85,6 @@ pub async fn openapi(headers: &HeaderMap) -> Response<Body> {
 pub async fn file(name: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     let file = FILES.iter().find(|file| file.name == name)?;
     Some(file.answer(headers).await)
-}
-
-impl File {
-    fn new(name: &'static str, content_type: &'static str, body: &'static [u8]) -> File {
-        File {
-            name,
-            content_type,
-            body: Bytes::from_static(body),
-            gzip: OnceLock::new(),
-            brotli: OnceLock::new(),
-            zstd: OnceLock::new(),
-        }
-    }
-
-    async fn answer(&'static self, headers: &HeaderMap) -> Response<Body> {
-        let wanted = Encoding::negotiate(headers);
-        let (body, encoding) = match self.encoded(wanted).await {
-            Some(body) => (body, wanted),
-            None => (self.body.clone(), Encoding::Identity),
-        };
-        let mut response = Response::new(Full::new(body));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        if let Some(encoding) = encoding.header() {
-            headers.insert(CONTENT_ENCODING, encoding);
-        }
-        headers.insert(CACHE_CONTROL, KEEP);
-        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
-        headers
-            .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-        response
-    }
-
-    /// The file in this coding, where it is worth it.
-    async fn encoded(&'static self, encoding: Encoding) -> Option<Bytes> {
-        let worth_it = self.body.len() >= encoding::MIN_BYTES && self.content_type != "image/png";
-        let kept = match encoding {
-            Encoding::Identity => return None,
-            _ if !worth_it => return None,
-            Encoding::Gzip => &self.gzip,
-            Encoding::Brotli => &self.brotli,
-            Encoding::Zstd => &self.zstd,
-        };
-        if let Some(body) = kept.get() {
-            return Some(body.clone());
-        }
-        let encoded = spawn_blocking(move || encoding.encode(&self.body)).await.ok()?.ok()?;
-        Some(kept.get_or_init(|| encoded.into()).clone())
-    }
 }
 
 #[cfg(test)]

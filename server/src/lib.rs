@@ -5,7 +5,7 @@
 //! from `cache` or through `database`, where requests that wait at the same time share a statement of `queries`, and
 //! `json` writes the bytes.
 //!
-//! `route`, `json`, `problem`, `encoding` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
+//! `route`, `json`, `problem`, `encoding`, `etag` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
 //! queue is unbounded.
 
 pub mod admin;
@@ -15,11 +15,14 @@ pub mod connection;
 pub mod database;
 pub mod docs;
 pub mod encoding;
+pub mod etag;
+pub mod files;
 pub mod json;
 pub mod listen;
 pub mod load;
 pub mod manager;
 pub mod metrics;
+pub mod page;
 pub mod problem;
 pub mod queries;
 pub mod respond;

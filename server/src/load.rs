@@ -4,6 +4,8 @@ use std::fmt;
 
 use http::HeaderValue;
 
+use crate::etag;
+
 /// The identifier of a load, a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LoadId(u128);
@@ -15,24 +17,14 @@ impl LoadId {
         u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32).map(LoadId)
     }
 
-    /// The entity tag of all answers from this load. Weak, since the forms of a body (plain, gzip, …) share it: they
-    /// say the same, but not in the same bytes (RFC 9110, section 8.8.1).
+    /// The entity tag of all answers from this load.
     pub fn etag(self) -> HeaderValue {
-        // Hexadecimal digits and hyphens in quotes: always a header's value.
-        HeaderValue::try_from(format!("W/\"{self}\"")).unwrap_or_else(|_| HeaderValue::from_static("W/\"\""))
+        etag::weak(&self.to_string())
     }
 
-    /// Whether `If-None-Match` names this load: compared weakly, as RFC 9110, section 13.1.2 says. `*` names none: it
-    /// asks whether there is such a resource.
+    /// Whether `If-None-Match` names this load; `*` names none.
     pub fn matches(self, if_none_match: &HeaderValue) -> bool {
-        let Ok(tags) = if_none_match.to_str() else { return false };
-        // Our tags hold no commas, so a tag that is split by one is not ours.
-        let mut tags = tags.split(',').map(str::trim);
-        tags.any(|tag| {
-            let opaque = tag.strip_prefix("W/").unwrap_or(tag);
-            let opaque = opaque.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-            opaque.and_then(LoadId::parse) == Some(self)
-        })
+        etag::opaque(if_none_match).any(|tag| LoadId::parse(tag) == Some(self))
     }
 }
 

@@ -16,8 +16,9 @@ use crate::docs;
 use crate::encoding::{self, Encoding};
 use crate::load::LoadId;
 use crate::metrics::Counted;
+use crate::page;
 use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS};
-use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, route};
+use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, is_of_page, route};
 use crate::worker::{Shared, Worker};
 
 /// Most bytes of headers. Browsers and proxies stay far below.
@@ -47,7 +48,7 @@ pub async fn respond<B>(worker: &Rc<Worker>, request: Request<B>) -> Response<Bo
     let begin = Instant::now();
     let shared = worker.shared;
     let _in_flight = Counted::new(&shared.metrics.in_flight);
-    let (name, answer) = match look(&request) {
+    let (name, answer) = match look(&request, shared.config.page) {
         Ok(route) => (route.name(), answer(worker, &request, route).await),
         Err(problem) => (Name::Refused, Err(problem)),
     };
@@ -66,8 +67,8 @@ pub async fn respond<B>(worker: &Rc<Worker>, request: Request<B>) -> Response<Bo
     response
 }
 
-/// What the request asks for, if it is of a size that is looked at.
-fn look<B>(request: &Request<B>) -> Result<Route, Problem> {
+/// What the request asks for, if it is of a size that is looked at. `page` is whether there is one.
+fn look<B>(request: &Request<B>, page: bool) -> Result<Route, Problem> {
     let uri = request.uri();
     if uri.path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
         return Err(Problem::target_too_long(MAX_TARGET_BYTES));
@@ -81,6 +82,9 @@ fn look<B>(request: &Request<B>) -> Result<Route, Problem> {
     if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
         return Err(Problem::bad_request("a request of HTTP/1.1 has one header Host"));
     }
+    if !page && is_of_page(uri.path()) {
+        return Err(Problem::no_such_path());
+    }
     route(request.method(), uri.path(), uri.query())
 }
 
@@ -93,6 +97,7 @@ async fn answer<B>(
         Route::Resource(resource) => answer_resource(worker, request.headers(), resource).await,
         Route::OpenApi => Ok(docs::openapi(request.headers()).await),
         Route::Docs(file) => docs::file(&file, request.headers()).await.ok_or_else(Problem::no_such_path),
+        Route::Page(file) => page::file(&file, request.headers()).await.ok_or_else(Problem::no_such_path),
         Route::Options => Ok(options()),
     }
 }

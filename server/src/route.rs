@@ -71,6 +71,8 @@ pub enum Route {
     OpenApi,
     /// `/docs`, or a file below it.
     Docs(String),
+    /// `/`, or a file below `/page/`.
+    Page(String),
     /// `OPTIONS` on a path that exists.
     Options,
 }
@@ -92,6 +94,8 @@ pub enum Name {
     Profile,
     /// `/openapi.json` and `/docs`
     Docs,
+    /// `/`, the page
+    Page,
     /// `OPTIONS`
     Options,
     /// Whatever was refused before it was known what it is.
@@ -100,7 +104,7 @@ pub enum Name {
 
 impl Name {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Name; 9] = [
+    pub const ALL: [Name; 10] = [
         Name::Products,
         Name::ProductsByIds,
         Name::Product,
@@ -108,6 +112,7 @@ impl Name {
         Name::Related,
         Name::Profile,
         Name::Docs,
+        Name::Page,
         Name::Options,
         Name::Refused,
     ];
@@ -122,6 +127,7 @@ impl Name {
             Name::Related => "/products/:product_id/related",
             Name::Profile => "/products/:product_id/profile",
             Name::Docs => "/docs",
+            Name::Page => "/",
             Name::Options => "OPTIONS",
             Name::Refused => "refused",
         }
@@ -139,6 +145,7 @@ impl Route {
             Route::Resource(Resource::Document(Document::Related, _)) => Name::Related,
             Route::Resource(Resource::Document(Document::Profile, _)) => Name::Profile,
             Route::OpenApi | Route::Docs(_) => Name::Docs,
+            Route::Page(_) => Name::Page,
             Route::Options => Name::Options,
         }
     }
@@ -150,6 +157,7 @@ enum Path<'a> {
     Document(Document, &'a str),
     OpenApi,
     Docs(&'a str),
+    Page(&'a str),
 }
 
 /// Finds what is asked for. First the path (404), then the method (405), then the parameters (400).
@@ -176,7 +184,13 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
         },
         Path::OpenApi => Ok(Route::OpenApi),
         Path::Docs(file) => Ok(Route::Docs(file.to_owned())),
+        Path::Page(file) => Ok(Route::Page(file.to_owned())),
     }
+}
+
+/// Whether this is the page's path or one of its files': where there is no page, there is nothing at it.
+pub fn is_of_page(path: &str) -> bool {
+    matches!(find(path), Some(Path::Page(_)))
 }
 
 fn find(path: &str) -> Option<Path<'_>> {
@@ -184,10 +198,14 @@ fn find(path: &str) -> Option<Path<'_>> {
         "/products" => return Some(Path::Products),
         "/openapi.json" => return Some(Path::OpenApi),
         "/docs" => return Some(Path::Docs("")),
+        "/" => return Some(Path::Page("")),
         _ => {}
     }
     if let Some(file) = path.strip_prefix("/docs/") {
         return Some(Path::Docs(file));
+    }
+    if let Some(file) = path.strip_prefix("/page/").filter(|file| !file.is_empty()) {
+        return Some(Path::Page(file));
     }
     let rest = path.strip_prefix("/products/").filter(|rest| !rest.is_empty())?;
     match rest.split_once('/') {
@@ -283,6 +301,9 @@ mod tests {
             ("/openapi.json", Ok(Route::OpenApi)),
             ("/docs", Ok(Route::Docs(String::new()))),
             ("/docs/swagger-ui.css", Ok(Route::Docs("swagger-ui.css".into()))),
+            ("/", Ok(Route::Page(String::new()))),
+            ("/?utm_source=x", Ok(Route::Page(String::new()))),
+            ("/page/main.js", Ok(Route::Page("main.js".into()))),
         ] {
             assert_eq!(get(target), expected, "{target}");
         }
@@ -310,8 +331,10 @@ mod tests {
     #[test]
     fn the_path_comes_before_the_method_and_the_method_before_the_parameters() {
         for path in [
-            "/",
             "",
+            "//",
+            "/page",
+            "/page/",
             "/product",
             "/products/",
             "/products/1/",
@@ -340,7 +363,7 @@ mod tests {
             method in prop_oneof![Just("GET"), Just("HEAD"), Just("OPTIONS"), Just("POST"), Just("X-Y")],
             path in prop_oneof![
                 "/products(/[0-9a-z+-]{0,12}(/(styles|related|profile|x))?)?",
-                "/(docs|openapi.json)/?[a-z]{0,3}",
+                "/(docs|openapi.json|page)?/?[a-z]{0,3}",
                 ".{0,20}",
             ],
             query in proptest::option::of(prop_oneof![

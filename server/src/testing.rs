@@ -9,7 +9,7 @@ pub(crate) fn assert_routed(method: &str, path: &str, query: Option<&str>) {
     let method = Method::from_bytes(method.as_bytes()).unwrap_or_else(|error| panic!("{method}: {error}"));
     let resource = match route(&method, path, query) {
         Ok(Route::Resource(resource)) => resource,
-        Ok(Route::OpenApi | Route::Docs(_) | Route::Options) => return,
+        Ok(Route::OpenApi | Route::Docs(_) | Route::Page(_) | Route::Options) => return,
         Err(problem) => {
             assert!([400, 404, 405].contains(&problem.status.as_u16()), "{problem:?}");
             return;

@@ -87,6 +87,7 @@ fn head_is_get_without_a_body() {
         "/nowhere",
         "/openapi.json",
         "/docs",
+        "/",
     ]);
     for target in targets {
         for accept in ["Accept-Encoding: identity", "Accept-Encoding: gzip"] {
@@ -110,7 +111,7 @@ fn options_and_cors_let_pages_of_other_sites_ask() {
         "Access-Control-Request-Method: GET",
         "Access-Control-Request-Headers: If-None-Match",
     ];
-    for target in RESOURCES.iter().copied().chain(["*", "/openapi.json", "/docs", "/products/4"]) {
+    for target in RESOURCES.iter().copied().chain(["*", "/openapi.json", "/docs", "/", "/products/4"]) {
         let mut connection = Connection::open(served.server.public);
         let answer = connection.request("OPTIONS", target, &preflight).unwrap();
         assert_eq!((answer.status, answer.body.len()), (204, 0), "{target}");
@@ -260,7 +261,7 @@ fn bodies_are_compressed_as_the_client_likes_and_hold_the_same() {
     for arguments in [&[][..], &["--cache-bytes", "0"]] {
         let server = Server::start(&database.url(), arguments);
         let pages = ["/products?count=500", "/products?count=20&page=2"];
-        let large = [profile.as_str(), "/openapi.json", "/docs/swagger-ui.css"];
+        let large = [profile.as_str(), "/openapi.json", "/docs/swagger-ui.css", "/"];
         let large = pages.into_iter().chain(large);
         for target in large {
             let plain = get(server.public, target);
@@ -325,7 +326,6 @@ fn refusals_say_why() {
         assert_problem(target, &get(target), 400, "Bad Request", detail);
     }
     for target in [
-        "/",
         "/product",
         "/products/",
         "/products/1/",
@@ -341,7 +341,7 @@ fn refusals_say_why() {
         assert_problem(target, &get(target), 404, "Not Found", "no product has the id 4");
         assert_problem(target, &get(target), 404, "Not Found", "no product has the id 4"); // from the cache
     }
-    for target in RESOURCES.iter().chain(&["/openapi.json", "/docs", "/products/4", "/products/abc"]) {
+    for target in RESOURCES.iter().chain(&["/openapi.json", "/docs", "/", "/products/4", "/products/abc"]) {
         for method in ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"] {
             let answer = ask(method, target, &[]);
             assert_problem(target, &answer, 405, "Method Not Allowed", method);

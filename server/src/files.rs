@@ -1,0 +1,114 @@
+//! Files that are in the program: what a browser is sent besides JSON. They change with the program alone.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH,
+    VARY,
+};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use tokio::task::spawn_blocking;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::encoding::{self, Encoding};
+use crate::etag;
+use crate::respond::Body;
+
+const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
+
+/// What the files of one page have in common.
+pub struct Terms {
+    /// `Content-Security-Policy`
+    pub policy: HeaderValue,
+    /// `Cache-Control`
+    pub keep: HeaderValue,
+}
+
+/// A file that is in the program, and its compressed forms, each made when somebody first wants it: Swagger UI has
+/// 1.6 MB, which takes tens of milliseconds, and most servers are never asked for it.
+pub struct File {
+    /// Its path behind that of the page. The page itself has the empty name.
+    pub name: &'static str,
+    content_type: &'static str,
+    body: Bytes,
+    terms: &'static Terms,
+    /// Of the content, so that it is the same from every server of a kind.
+    digest: OnceLock<String>,
+    gzip: OnceLock<Bytes>,
+    brotli: OnceLock<Bytes>,
+    zstd: OnceLock<Bytes>,
+}
+
+impl File {
+    /// A file of this content.
+    pub fn new(
+        name: &'static str,
+        content_type: &'static str,
+        body: &'static [u8],
+        terms: &'static Terms,
+    ) -> File {
+        File {
+            name,
+            content_type,
+            body: Bytes::from_static(body),
+            terms,
+            digest: OnceLock::new(),
+            gzip: OnceLock::new(),
+            brotli: OnceLock::new(),
+            zstd: OnceLock::new(),
+        }
+    }
+
+    /// The answer to `GET`: the file as the client likes it coded, or 304 if it has it.
+    pub async fn answer(&'static self, headers: &HeaderMap) -> Response<Body> {
+        let digest = self.digest.get_or_init(|| format!("{:032x}", xxh3_128(&self.body)));
+        let mut tags = headers.get_all(IF_NONE_MATCH).iter();
+        if tags.any(|tags| tags == "*" || etag::opaque(tags).any(|tag| tag == digest)) {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            self.describe(response.headers_mut(), digest);
+            return response;
+        }
+        let wanted = Encoding::negotiate(headers);
+        let (body, encoding) = match self.encoded(wanted).await {
+            Some(body) => (body, wanted),
+            None => (self.body.clone(), Encoding::Identity),
+        };
+        let mut response = Response::new(Full::new(body));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        if let Some(encoding) = encoding.header() {
+            headers.insert(CONTENT_ENCODING, encoding);
+        }
+        self.describe(headers, digest);
+        headers.insert(CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+
+    /// What a 200 and its 304 have in common. The policy too: a browser takes it from a 304 if there is one.
+    fn describe(&self, headers: &mut HeaderMap, digest: &str) {
+        headers.insert(ETAG, etag::weak(digest));
+        headers.insert(CACHE_CONTROL, self.terms.keep.clone());
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        headers.insert(CONTENT_SECURITY_POLICY, self.terms.policy.clone());
+    }
+
+    /// The file in this coding, where it is worth it.
+    async fn encoded(&'static self, encoding: Encoding) -> Option<Bytes> {
+        let worth_it = self.body.len() >= encoding::MIN_BYTES && self.content_type != "image/png";
+        let kept = match encoding {
+            Encoding::Identity => return None,
+            _ if !worth_it => return None,
+            Encoding::Gzip => &self.gzip,
+            Encoding::Brotli => &self.brotli,
+            Encoding::Zstd => &self.zstd,
+        };
+        if let Some(body) = kept.get() {
+            return Some(body.clone());
+        }
+        let encoded = spawn_blocking(move || encoding.encode(&self.body)).await.ok()?.ok()?;
+        Some(kept.get_or_init(|| encoded.into()).clone())
+    }
+}
