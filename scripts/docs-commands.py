@@ -227,7 +227,7 @@ class Documents:
             difference = difflib.unified_diff(
                 plain("\n".join(command.shown)).split("\n"), plain(printed).split("\n"), "shown", "printed", lineterm="", n=1
             )
-            self.fail(command.place, f"prints something else: {first}", "\n".join(difference))
+            self.fail(command.place, f"prints something else: {first}", "\n".join(list(difference)[:60]))
             sys.stdout.flush()
         else:
             print(f"ok    {command.place}  {first}  ({time.monotonic() - began:.1f} s)", flush=True)
