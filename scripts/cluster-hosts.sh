@@ -15,63 +15,21 @@ namespace() { printf 'atelier-%s\n' "$1"; }
 
 # --- images ---------------------------------------------------------------------------------------------
 
-# The distribution and its mirror, as apt has them on this machine.
-distribution() {
-    local codename
-    codename=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
-    # shellcheck disable=SC2016 # the variables are apt's
-    apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | awk -v codename="$codename" \
-        '$2 == codename { print $2, $1; found = 1; exit } END { exit !found }' ||
-        die "apt knows no mirror of $codename here" "apt-get update, with a source for $codename in /etc/apt"
-}
-
-# in_image ROOT COMMAND…: runs a command in the image of a system that does not run.
-in_image() {
-    local root=$1
-    shift
-    # shellcheck disable=SC2016 # for the inner shell
-    # Programs that a package would start: policy-rc.d says no. /proc for those that look at it.
-    unshare --mount --pid --fork --kill-child bash -euc '
-        root=$1 repo=$2; shift 2
-        mount -t proc proc "$root/proc"
-        mount --bind "$repo" "$root/opt/atelier"
-        exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 ${http_proxy:+http_proxy="$http_proxy"} "$@"
-    ' in_image "$root" "$REPO" "$@"
-}
-
 make_base() {
-    local codename mirror
+    local timer
     if [ -e "$CLUSTER/base/complete" ]; then return; fi
-    read -r codename mirror < <(distribution)
-    step "Making a system of $codename in data/cluster/base (debootstrap)"
-    rm -rf "$CLUSTER/base"
-    mkdir -p "$CLUSTER/base"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,ca-certificates "$codename" "$CLUSTER/base" "$mirror" \
-        >"$CLUSTER/debootstrap.log" 2>&1 || { tail -n 5 "$CLUSTER/debootstrap.log" >&2 && die "debootstrap failed" "see $CLUSTER/debootstrap.log"; }
+    make_image "$CLUSTER/base" systemd systemd-sysv dbus iproute2 ca-certificates
     # Network, clock and console are the machine's.
     rm -f "$CLUSTER"/base/etc/systemd/system/*.wants/systemd-{networkd,resolved,timesyncd}.service "$CLUSTER/base/etc/resolv.conf"
     ln -sf /dev/null "$CLUSTER/base/etc/systemd/system/console-getty.service"
     for timer in apt-daily apt-daily-upgrade e2scrub_all fstrim dpkg-db-backup; do
         ln -sf /dev/null "$CLUSTER/base/etc/systemd/system/$timer.timer"
     done
-    printf '#!/bin/sh\nexit 101\n' >"$CLUSTER/base/usr/sbin/policy-rc.d"
-    chmod 755 "$CLUSTER/base/usr/sbin/policy-rc.d"
-    mkdir -p "$CLUSTER/base/opt/atelier"
     touch "$CLUSTER/base/complete"
 }
 
-# overlay UPPER LOWER…: mounts them one over the other at UPPER/root, the topmost first.
-overlay() {
-    local upper=$1 lower
-    shift
-    lower=$(IFS=: && printf '%s' "$*")
-    mkdir -p "$upper/files" "$upper/work" "$upper/root"
-    mountpoint -q "$upper/root" || mount -t overlay overlay -o "lowerdir=$lower,upperdir=$upper/files,workdir=$upper/work" "$upper/root" ||
-        die "cannot mount an overlay at $upper/root" "$CLUSTER must be on a file system that overlays can be written to, ext4 or xfs"
-}
-
-# make_layer ROLE: what the role takes from the network. Made anew when scripts/provision and lib.sh, which say what that
-# is, are others.
+# make_layer ROLE: what the role takes from the network. Made anew when scripts/provision or lib.sh, which say what that is, are
+# others.
 make_layer() {
     local layer=$CLUSTER/layers/$1 host made_by
     made_by=$(cat scripts/provision scripts/lib.sh | sha256sum)
@@ -84,6 +42,7 @@ make_layer() {
     rm -rf "$layer"
     overlay "$layer" "$CLUSTER/base"
     cp /etc/resolv.conf "$layer/root/etc/resolv.conf"
+    BINDS=("$REPO:/opt/atelier")
     in_image "$layer/root" /opt/atelier/scripts/provision --packages "$1"
     rm -f "$layer/root/etc/resolv.conf" "$layer/root/usr/sbin/policy-rc.d"
     umount "$layer/root"
