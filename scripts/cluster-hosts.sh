@@ -32,7 +32,7 @@ make_base() {
 # others.
 make_layer() {
     local layer=$CLUSTER/layers/$1 host made_by
-    made_by=$(cat scripts/provision scripts/lib.sh | sha256sum)
+    made_by=$(cat scripts/provision scripts/provision-host.sh scripts/lib.sh | sha256sum)
     if [ "$(cat "$layer/made_by" 2>/dev/null)" = "$made_by" ]; then return; fi
     for host in $HOSTS; do
         [ "${ROLE[$host]}" != "$1" ] || ! mountpoint -q "$CLUSTER/hosts/$host/root" ||
