@@ -123,7 +123,9 @@ postgresql_conf() {
     local memory disk SENDERS SLOT_WAL_MB MAX_WAL_MB SHARED_BUFFERS_MB CACHE_SIZE_MB MAINTENANCE_MB WAL_COMPRESSION
     # Not to the MB: another kernel leaves a little more or less, which is no reason to start PostgreSQL anew.
     memory=${DB_MEMORY_MB:-$(($(memory_mb) / 256 * 256))}
-    SENDERS=$(($(wc -w <<<"$DB_STANDBYS") + 8)) # and a few for copies that are being made
+    # Each standby takes one, and one more while it is copied. Not another number for each: a standby that has fewer than its
+    # primary stops following it.
+    SENDERS=$(clamp $((2 * $(wc -w <<<"$DB_STANDBYS") + 2)) 10 1000)
     # All of the disk, not what is free: else the settings would change with every load.
     disk=$(df -Pm /var/lib/postgresql | awk 'NR == 2 { print $2 }')
     SLOT_WAL_MB=$((disk / 8)) MAX_WAL_MB=$(clamp $((disk / 8)) 1024 8192)
