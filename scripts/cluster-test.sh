@@ -25,6 +25,7 @@ cluster_unit() { on "$1" systemctl list-units --all --plain --no-legend 'postgre
 
 fault_none() { :; }
 fault_app_killed() {
+    leader app1 >/dev/null || die "app1 was down before the fault"
     cut_power app1
     sleep 4
     boot app1
@@ -104,7 +105,7 @@ holds() {
     jq -r --arg name "$name" --argjson asked "$((RATE * LASTS[$name]))" '
         # What k6 could not begin in time was not tried; an outage in which all its users hang looks like that too.
         if .requests < $asked * 0.95 then "\(.requests) requests were made of \($asked)" else empty end,
-        if .gap > 2000 and $name != "databases_stopped" then "no good answer for \(.gap | round) ms" else empty end,
+        if .gap == null then "no two good answers" elif .gap > 2000 then "no good answer for \(.gap | round) ms" else empty end,
         if $name != "databases_stopped" and .failed > 0 then "\(.failed) requests failed" else empty end' "$figures"
     if [ "$name" = databases_stopped ]; then
         jq -r 'if .failed > 0 then "\(.failed) requests for cached resources failed" else empty end' "$CLUSTER/results/$name.hot.json"
@@ -123,6 +124,7 @@ watched() {
     [ -s "$CLUSTER/results/watch.json" ] || { printf 'nothing was watched\n' && return; }
     jq -r --slurpfile at "$CLUSTER/published_at" --arg age 5 '
         (if .answers == 0 then "nothing was watched" else empty end),
+        (if (.first_seen | length) != 3 then "only \(.first_seen | keys) answered the watch" else empty end),
         (if .failed > 0 then "\(.failed) requests of the watch failed" else empty end),
         (if .mixed != [] then "mixed answers: \(.mixed)" else empty end),
         (.first_seen | to_entries[] | .key as $name | (.value | to_entries | sort_by(.value)) as $loads |
@@ -161,6 +163,8 @@ need_load() {
 run_fault() {
     local name=$1 results=$CLUSTER/results wrong watch_job='' load_job
     rm -f "$results/$name".*
+    # Whatever ends this early: the next fault begins without its load.
+    trap 'if [ "${watch_job:-}" ]; then kill "$watch_job" 2>/dev/null || true; fi; wait' EXIT
     if [ "$name" = new_catalogue ]; then
         ip netns exec "$(namespace client)" scripts/cluster-watch.py "lb=$LB_URL" "app1=http://${ADDRESS[app1]}:3000" \
             "app2=http://${ADDRESS[app2]}:3000" >"$results/watch.json" &
@@ -204,6 +208,7 @@ cluster_test() {
         status=$?
         set -e
         if [ "$status" -ne 0 ]; then failures=$((failures + 1)); fi
+        [ -s "$CLUSTER/results/$name.json" ] || printf '%-36s %s\n' "${WHAT[$name]}" "NO FIGURES, see above"
     done
     [ "$failures" -eq 0 ] || die "$failures of ${#faults[@]} faults do more harm than they may" "the rows above say which; $CLUSTER/results has the figures"
 }

@@ -29,10 +29,12 @@ read_settings() {
         die "SUBNET=$SUBNET in $1 is no subnet" "one, as 10.0.1.0/24; it may hold several smaller ones"
     fi
     [[ $CACHE =~ ^(on|off)$ ]] || die "CACHE=$CACHE in $1" "on or off"
-    [[ $DB_MEMORY_MB =~ ^[0-9]*$ ]] || die "DB_MEMORY_MB=$DB_MEMORY_MB in $1" "a number of MB, as 8192, or nothing for all there is"
+    [[ $DB_MEMORY_MB =~ ^([1-9][0-9]*)?$ ]] || die "DB_MEMORY_MB=$DB_MEMORY_MB in $1" "a number of MB, as 8192, or nothing for all there is"
     for name in CACHE_MB CLIENT_RATE CLIENT_BURST; do
         [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "$name=${!name} in $1" "a number, as in deploy/settings.example"
     done
+    [ "${TLS_CERTIFICATE:+1}" = "${TLS_KEY:+1}" ] || die "one of TLS_CERTIFICATE and TLS_KEY is empty in $1" "set both, or none"
+    [[ $CACHE_CONTROL != *[\"\\[:cntrl:]]* ]] || die "CACHE_CONTROL=$CACHE_CONTROL in $1" "the value of the header, without \", \\ or a line break"
     if [ -z "$PACKAGES" ]; then
         PACKAGES=$REPO/packages
         if [ -d "$REPO/target/debian" ]; then PACKAGES=$REPO/target/debian; fi
@@ -72,6 +74,8 @@ need_secrets() {
     for name in "$@"; do
         [ -s "$SECRETS/$name" ] || die "$SECRETS/$name is not there" \
             "scripts/provision secrets makes it on one host; copy it from there to this one, readable by root alone"
+        [[ $name != *.password || $(secret "$name") != *[[:cntrl:]]* ]] || die "$SECRETS/$name is more than one line" \
+            "a password is one line, which ends as on Unix"
     done
 }
 
@@ -80,6 +84,29 @@ secret() { cat "$SECRETS/$1"; }
 
 # The name that a certificate holds beside the address: libpq before 15 finds no address in one.
 host_name() { printf 'db-%s\n' "${1//./-}"; }
+
+# quietly COMMAND…: its words are printed if it fails.
+quietly() {
+    local said
+    said=$("$@" 2>&1) || die "$1 $2 failed: $said" "see whether what is in $SECRETS is as it was made, and whether there is room"
+}
+
+# make_certificate ADDRESS NAME…: of a host, signed by the authority of the cluster. Both files or none.
+make_certificate() {
+    local address=$1 names
+    shift
+    names=$(printf 'DNS:%s,' "$@")
+    [ -s "$SECRETS/ca.key" ] || die "$SECRETS/ca.key is not there, to sign a certificate for $address" \
+        "copy it from where the secrets were made, or make the certificate there"
+    quietly openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$1" \
+        -keyout "$SECRETS/.new.key" -out "$SECRETS/.new.csr"
+    printf 'subjectAltName=%sIP:%s\nextendedKeyUsage=serverAuth\n' "$names" "$address" >"$SECRETS/.new.ext"
+    quietly openssl x509 -req -in "$SECRETS/.new.csr" -CA "$SECRETS/ca.crt" -CAkey "$SECRETS/ca.key" -CAcreateserial -days 3650 \
+        -extfile "$SECRETS/.new.ext" -out "$SECRETS/.new.crt"
+    mv "$SECRETS/.new.key" "$SECRETS/$address.key"
+    mv "$SECRETS/.new.crt" "$SECRETS/$address.crt"
+    rm -f "$SECRETS"/.new.*
+}
 
 make_secrets() {
     local name address made=()
@@ -93,19 +120,17 @@ make_secrets() {
         fi
     done
     if [ ! -s "$SECRETS/ca.crt" ]; then
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj '/CN=Atelier Catalogue' \
+        ! compgen -G "$SECRETS/*.*.*.*.crt" >/dev/null || die "$SECRETS holds certificates of hosts, and no ca.crt of who signed them" \
+            "bring ca.crt and ca.key back; or remove all .crt and .key there, and give every host the new ones"
+        quietly openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj '/CN=Atelier Catalogue' \
             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign \
-            -keyout "$SECRETS/ca.key" -out "$SECRETS/ca.crt" 2>/dev/null
+            -keyout "$SECRETS/ca.key" -out "$SECRETS/.new.ca"
+        mv "$SECRETS/.new.ca" "$SECRETS/ca.crt"
         made+=(ca.crt ca.key)
     fi
     for address in $DB_PRIMARY $DB_STANDBYS; do
         if [ -s "$SECRETS/$address.crt" ]; then continue; fi
-        openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$(host_name "$address")" \
-            -keyout "$SECRETS/$address.key" -out "$SECRETS/.$address.csr" 2>/dev/null
-        openssl x509 -req -in "$SECRETS/.$address.csr" -CA "$SECRETS/ca.crt" -CAkey "$SECRETS/ca.key" -CAcreateserial \
-            -days 3650 -extfile <(printf 'subjectAltName=DNS:%s,IP:%s\nextendedKeyUsage=serverAuth\n' \
-                "$(host_name "$address")" "$address") -out "$SECRETS/$address.crt" 2>/dev/null
-        rm -f "$SECRETS/.$address.csr"
+        make_certificate "$address" "$(host_name "$address")"
         made+=("$address.crt" "$address.key")
     done
     if [ ${#made[@]} -gt 0 ]; then say "made in $SECRETS: ${made[*]}"; fi
@@ -123,7 +148,9 @@ postgresql_conf() {
     local memory disk SENDERS SLOT_WAL_MB MAX_WAL_MB SHARED_BUFFERS_MB CACHE_SIZE_MB MAINTENANCE_MB WAL_COMPRESSION
     # Not to the MB: another kernel leaves a little more or less, which is no reason to start PostgreSQL anew.
     memory=${DB_MEMORY_MB:-$(($(memory_mb) / 256 * 256))}
-    SENDERS=$(($(wc -w <<<"$DB_STANDBYS") + 8)) # and a few for copies that are being made
+    # Each standby takes one, and one more while it is copied. Not another number for each: a standby that has fewer than its
+    # primary stops following it.
+    SENDERS=$(clamp $((2 * $(wc -w <<<"$DB_STANDBYS") + 2)) 10 1000)
     # All of the disk, not what is free: else the settings would change with every load.
     disk=$(df -Pm /var/lib/postgresql | awk 'NR == 2 { print $2 }')
     SLOT_WAL_MB=$((disk / 8)) MAX_WAL_MB=$(clamp $((disk / 8)) 1024 8192)

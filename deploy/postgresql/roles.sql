@@ -9,7 +9,7 @@ ALTER ROLE atelier_reader NOLOGIN;
 ALTER ROLE atelier_load LOGIN CONNECTION LIMIT 40 PASSWORD :'load';
 ALTER ROLE atelier_server LOGIN PASSWORD :'server';
 ALTER ROLE atelier_server SET default_transaction_read_only = on;
-ALTER ROLE atelier_replication LOGIN REPLICATION CONNECTION LIMIT 20 PASSWORD :'replication';
+ALTER ROLE atelier_replication LOGIN REPLICATION CONNECTION LIMIT -1 PASSWORD :'replication';
 GRANT atelier_reader TO atelier_server;
 
 SELECT format('CREATE DATABASE %I TEMPLATE template0 ENCODING ''UTF8'' LOCALE ''C''', :'database')
