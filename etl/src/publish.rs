@@ -88,7 +88,7 @@ pub async fn check_rights(session: &Session) -> Result<()> {
         return Err(Error::database(format!(
             "the encoding of database \"{database}\" is {encoding}, not UTF8"
         ))
-        .hint("create a database with ENCODING 'UTF8' and name it in --database-url"));
+        .hint("create a database with ENCODING 'UTF8' TEMPLATE template0 and name it in --database-url"));
     }
     if standby {
         return Err(Error::database("this PostgreSQL is a standby and takes no writes")
