@@ -23,7 +23,7 @@ export function photo(url, description, words = "many") {
     frame.classList.remove("loading");
     frame.classList.add("failed");
     const said = words === "few" ? [description && unseen(`${description}: ${why}`), element("span", {"aria-hidden": "true"}, "no photo")]
-      : [element("strong", {}, why), element("small", {}, hostOf(url))];
+      : [element("strong", {}, why), element("small", {}, from(url))];
     frame.replaceChildren(element("span", {class: "words"}, said));
   };
   if (!/^(https:|data:image\/)/i.test(url)) {
@@ -38,11 +38,11 @@ export function photo(url, description, words = "many") {
   return frame;
 }
 
-function hostOf(url) {
+function from(url) {
   try {
-    return `from ${new URL(url).host || "this page"}`;
+    return `from ${new URL(url).host || url}`;
   } catch {
-    return "";
+    return `from ${url}`;
   }
 }
 

@@ -6,8 +6,8 @@ import {element, photo, unseen} from "./dom.js";
 export function gallery(photos, style) {
   if (photos.length === 0) {
     return element("div", {class: "gallery"},
-      element("div", {class: "stage"}, element("span", {class: "photo failed"},
-        element("span", {class: "words"}, element("strong", {}, "There are no photos of this style")))));
+      element("div", {class: "stage"}, element("div", {class: "large"}, element("span", {class: "photo failed"},
+        element("span", {class: "words"}, element("strong", {}, "There are no photos of this style"))))));
   }
   let shown = 0;
   const large = element("div", {class: "large", "aria-live": "polite"});

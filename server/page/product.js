@@ -55,7 +55,6 @@ function profile({product, styles, related}, wanted, signal) {
     element("div", {class: "product"},
       photos,
       element("div", {class: "facts"},
-        element("p", {class: "category"}, product.category),
         element("h1", {tabindex: "-1", dir: "auto"}, product.name),
         product.slogan && element("p", {class: "slogan", dir: "auto"}, product.slogan),
         price,

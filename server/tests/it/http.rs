@@ -261,7 +261,7 @@ fn bodies_are_compressed_as_the_client_likes_and_hold_the_same() {
     for arguments in [&[][..], &["--cache-bytes", "0"]] {
         let server = Server::start(&database.url(), arguments);
         let pages = ["/products?count=500", "/products?count=20&page=2"];
-        let large = [profile.as_str(), "/openapi.json", "/docs/swagger-ui.css", "/"];
+        let large = [profile.as_str(), "/openapi.json", "/docs/swagger-ui.css", "/page/page.css"];
         let large = pages.into_iter().chain(large);
         for target in large {
             let plain = get(server.public, target);

@@ -14,6 +14,7 @@ mod layers;
 mod manager;
 mod newload;
 mod openapi;
+mod page;
 mod reference;
 mod server;
 mod shutdown;

@@ -83,6 +83,13 @@ impl Server {
         Server::spawn(command(database_url, arguments))
     }
 
+    /// The same, with more in the environment.
+    pub(crate) fn start_with(database_url: &str, environment: &[(&str, &str)]) -> Server {
+        let mut command = command(database_url, &[]);
+        command.envs(environment.iter().copied());
+        Server::spawn(command)
+    }
+
     /// The same as systemd does it, which is told how things go through a socket.
     pub(crate) fn start_notifying(socket: &Path, database_url: &str, arguments: &[&str]) -> Server {
         let mut command = command(database_url, arguments);

@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""What the page at / must do, in Chromium and with the real server: scripts/test-page starts it.
+
+usage: cases.py SERVER PORT ADMIN-PORT PICTURES [CASE…]
+"""
+
+import os
+import re
+import sys
+import time
+
+from playwright.sync_api import expect, sync_playwright
+from stage import PHONE, Server, Stage, sql
+
+# Nothing of a browser's that talks to somewhere else, or needs a screen.
+OPTIONS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+]
+PARKA = "#/products/9001"
+
+
+def catalogue_page_by_page(stage, _):
+    with stage.page() as page:
+        heading = page.locator(".heading p")
+        expect(heading).to_have_text("64 products, page 1 of 6")
+        expect(page.locator(".card")).to_have_count(12)
+        expect(page).to_have_title("Catalogue, page 1 · Atelier")
+        stage.picture(page, "catalogue-light")
+        pager = page.get_by_role("navigation", name="Pages")
+        expect(pager.get_by_role("link")).to_have_text(["Next", "Last"])
+        pager.get_by_role("link", name="Next").click()
+        expect(heading).to_have_text("64 products, page 2 of 6")
+        expect(page.locator("h1")).to_be_focused()
+        pager.get_by_role("link", name="Last").click()
+        expect(heading).to_have_text("64 products, page 6 of 6")
+        expect(page.locator(".card")).to_have_count(4)
+        expect(pager.get_by_role("link")).to_have_text(["First", "Previous"])
+        pager.get_by_label("Page").fill("3")
+        pager.get_by_label("Page").press("Enter")
+        expect(heading).to_have_text("64 products, page 3 of 6")
+        assert page.url.endswith("/#/?page=3"), page.url
+        page.go_back()
+        expect(heading).to_have_text("64 products, page 6 of 6")
+        page.goto(f"{stage.url}/#/?page=99")
+        expect(page.locator("h1")).to_have_text("There is no page 99")
+        page.get_by_role("link", name="To the last page").click()
+        expect(heading).to_have_text("64 products, page 6 of 6")
+    with stage.page("#/?page=0", expected=["400"]) as page:
+        expect(page.get_by_role("alert")).to_contain_text("the parameter page must be a number from 1 to 2147483647")
+    with stage.page("#/nowhere") as page:
+        expect(page.locator("h1")).to_have_text("There is nothing at this address")
+
+
+def product_and_back(stage, _):
+    with stage.page("#/?page=6") as page:
+        link = page.get_by_role("link", name="Harbour Parka")
+        link.scroll_into_view_if_needed()
+        top = page.evaluate("scrollY")
+        link.click()
+        expect(page.locator("h1")).to_have_text("Harbour Parka")
+        expect(page.locator("h1")).to_be_focused()
+        expect(page).to_have_title("Harbour Parka · Atelier")
+        # The style that is marked as default, ticked; its price, and the one it replaces.
+        expect(page.get_by_role("radio", name="Rust", exact=True)).to_be_checked()
+        expect(page.locator(".tick:visible")).to_have_count(1)
+        expect(page.locator(".price ins")).to_have_text("Sale price $179.99")
+        expect(page.locator(".price del")).to_have_css("text-decoration-line", "line-through")
+        expect(page.locator(".price")).to_contain_text("25% off")
+        expect(page.locator(".features li")).to_have_text(
+            ["Shell Waxed cotton", "Lining Recycled wool", "Pockets Four, one of them inside", "Taped seams"]
+        )
+        # Each once, without the product itself, in one request.
+        expect(page.locator(".related .card")).to_have_count(4)
+        page.locator("#log summary").click()
+        expect(page.locator("#log tbody tr")).to_have_count(3)
+        expect(page.locator("#log tbody tr").first).to_contain_text("GET /products?ids=3,1,9004,8200")
+        expect(page.locator("#log tbody td:nth-child(4)").first).to_have_text(re.compile(r"^[\d.,]+ ms$"))
+        page.go_back()
+        expect(page.locator(".heading p")).to_contain_text("page 6 of 6")
+        expect(link).to_be_focused()
+        page.wait_for_function("(top) => scrollY === top", arg=top)
+        # It was asked for again, and has not changed.
+        expect(page.locator("#log tbody tr").first).to_contain_text("/products?page=6&count=12304")
+
+
+def style_changes_price_photos_and_sizes(stage, _):
+    with stage.page(PARKA) as page:
+        expect(page.locator(".thumbnail")).to_have_count(4)
+        stage.picture(page, "product-light")
+        page.get_by_role("radio", name="Slate", exact=True).check()
+        expect(page.locator(".price")).to_have_text("$240.00")
+        expect(page.locator(".thumbnail")).to_have_count(6)
+        expect(page.locator(".large img")).to_have_attribute("alt", "Slate, photo 1 of 6")
+        expect(page.locator(".chip")).to_have_text(["XS, out of stock", "S", "M", "L", "XL, out of stock"])
+        page.get_by_role("radio", name="M", exact=True).check()
+        # What is chosen stays with what has it, and the address names the style.
+        page.get_by_role("radio", name="Moss", exact=True).check()
+        expect(page.locator(".price")).to_have_text("$255.00")
+        expect(page.get_by_role("radio", name="M", exact=True)).to_be_checked()
+        expect(page.locator(".thumbnail")).to_have_count(0)
+        assert page.url.endswith(f"{PARKA}?style=90003"), page.url
+        page.reload()
+        expect(page.get_by_role("radio", name="Moss", exact=True)).to_be_checked()
+        page.get_by_role("radio", name="Chalk", exact=True).check()
+        expect(page.locator(".large")).to_have_text("There are no photos of this style")
+        expect(page.locator(".order")).to_have_text("There are no sizes of this style.")
+        page.go_back()  # choosing styles makes no entries in the history
+        expect(page).to_have_url("about:blank")
+
+
+def size_limits_quantity(stage, _):
+    with stage.page(f"{PARKA}?style=90001") as page:
+        quantity, total = page.get_by_label("Quantity"), page.locator(".sum")
+        expect(quantity).to_be_disabled()
+        expect(total).to_have_text("Choose a size.")
+        for size in ("XS", "XL"):
+            expect(page.get_by_role("radio", name=f"{size}, out of stock")).to_be_disabled()
+        for size, most, stock in (("S", 3, "S, only 3 left"), ("M", 15, "M, in stock"), ("L", 15, "L, in stock")):
+            page.get_by_role("radio", name=size, exact=True).check()
+            expect(quantity.locator("option")).to_have_text([str(number) for number in range(1, most + 1)])
+            expect(page.locator(".sizes .chosen")).to_have_text(stock)
+        quantity.select_option("12")
+        expect(total).to_have_text("$2,880.00 for 12 in size L, SKU 90004")
+        page.get_by_role("radio", name="Rust", exact=True).check()
+        page.get_by_role("radio", name="S", exact=True).check()
+        quantity.select_option("3")
+        expect(total).to_have_text("$539.97 for 3 in size S, SKU 90006")
+    with stage.page("#/products/9004") as page:
+        expect(page.locator(".sum")).to_have_text("All sizes of this style are sold out.")
+        expect(page.get_by_label("Quantity")).to_be_disabled()
+
+
+def keys_alone(stage, _):
+    with stage.page("#/?page=6") as page:
+        expect(page.locator(".card")).to_have_count(4)
+
+        def press(*keys):
+            for key in keys:
+                page.keyboard.press(key)
+
+        def tab_to(target, key="Tab"):
+            for _ in range(40):
+                if target.evaluate("(element) => element === document.activeElement"):
+                    # Of the button itself, or of the label that stands for it.
+                    seen = "(e) => [e, e.closest('label')].some((e) => e && getComputedStyle(e).outlineStyle !== 'none')" \
+                        " || getComputedStyle(e.closest('.swatch').querySelector('.photo')).boxShadow !== 'none'"
+                    assert target.evaluate(seen), f"the focus cannot be seen on {target}"
+                    return
+                press(key)
+            raise AssertionError(f"{key} does not lead to {target}")
+
+        press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        press("Enter")
+        expect(page.locator("main")).to_be_focused()
+        tab_to(page.get_by_role("link", name="Harbour Parka"))
+        press("Enter")
+        expect(page.locator("h1")).to_be_focused()
+        # From the heading on: thumbnails are before it.
+        tab_to(page.get_by_role("radio", name="Rust", exact=True))
+        press("ArrowLeft")
+        expect(page.get_by_role("radio", name="Slate", exact=True)).to_be_checked()
+        expect(page.get_by_role("radio", name="Slate", exact=True)).to_be_focused()
+        tab_to(page.get_by_role("button", name="Next photo"), "Shift+Tab")
+        large = page.locator(".large img")
+        press("Enter")
+        expect(large).to_have_attribute("alt", "Slate, photo 2 of 6")
+        press("ArrowRight", "ArrowRight", "ArrowLeft")
+        expect(large).to_have_attribute("alt", "Slate, photo 3 of 6")
+        tab_to(page.get_by_role("radio", name="Slate, photo 3 of 6"), "Shift+Tab")
+        press("ArrowDown")
+        expect(large).to_have_attribute("alt", "Slate, photo 4 of 6")
+        press("ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp")
+        expect(large).to_have_attribute("alt", "Slate, photo 6 of 6")
+        tab_to(page.get_by_role("radio", name="S", exact=True))
+        press("Space", "ArrowRight")
+        expect(page.get_by_role("radio", name="M", exact=True)).to_be_checked()
+        tab_to(page.get_by_label("Quantity"))
+        press("7")
+        expect(page.locator(".sum")).to_have_text("$1,680.00 for 7 in size M, SKU 90003")
+        tab_to(page.locator(".related .card").first)
+        tab_to(page.locator("#log summary"))
+        press("Enter")
+        expect(page.locator("#log table")).to_be_visible()
+
+
+def what_is_missing(stage, _):
+    with stage.page(expected=["404"]) as page:
+        page.get_by_label("Product no.").fill("77777")
+        page.get_by_role("button", name="Go").click()
+        expect(page.get_by_role("alert")).to_contain_text("There is no product 77777")
+        expect(page.get_by_role("alert")).to_contain_text("no product has the id 77777")
+        expect(page.locator("#log-last")).to_contain_text("GET /products/77777/profile 404, ")
+        stage.picture(page, "missing")
+        page.get_by_role("link", name="To the catalogue").click()
+        expect(page.locator(".card")).to_have_count(12)
+    with stage.page("#/products/x%2Fy", expected=["400"]) as page:
+        expect(page.get_by_role("alert")).to_contain_text("product_id in the path must be a number")
+    with stage.page("#/products/9003") as page:
+        expect(page.locator(".price")).to_have_text("$0.00")
+        expect(page.locator(".order")).to_contain_text("comes in no style")
+        expect(page.locator(".related")).to_contain_text("Nothing is related to this product.")
+
+
+def server_away_and_back(stage, server):
+    with stage.page("#/?page=2", expected=["ERR_CONNECTION_REFUSED"]) as page:
+        expect(page.locator(".card")).to_have_count(12)
+        server.stop()
+        page.get_by_role("link", name="Next").click()
+        expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+        expect(page.locator(".countdown")).to_contain_text("Next try in")
+        expect(page.locator("#log-last")).to_contain_text("no answer")
+        page.get_by_role("button", name="Try now").focus()
+        stage.picture(page, "away")
+        server.start()
+        # By itself.
+        expect(page.locator(".heading p")).to_contain_text("page 3 of 6")
+        server.stop()
+        page.get_by_role("link", name="Next").click()
+        button = page.get_by_role("button", name="Try now")
+        button.click()
+        expect(page.locator("#log .bad")).not_to_have_count(0)
+        server.start()
+        page.evaluate("document.querySelector('.notice button')?.click()")
+        expect(page.locator(".heading p")).to_contain_text("page 4 of 6")
+
+
+def database_away_and_back(stage, _):
+    """A product that no other case asks for: what is in the server's cache is answered all the same."""
+    with stage.page(expected=["503"]) as page:
+        expect(page.locator(".card")).to_have_count(12)
+        sql("ALTER TABLE atelier.styles RENAME TO gone")
+        try:
+            page.goto(f"{stage.url}/#/products/17")
+            expect(page.get_by_role("alert")).to_contain_text("The server cannot answer now")
+            expect(page.locator(".countdown")).to_contain_text("Next try in")
+        finally:
+            sql("ALTER TABLE atelier.gone RENAME TO styles")
+        expect(page.locator(".facts h1")).to_be_visible()
+
+
+def photos_that_cannot_be_loaded(stage, _):
+    with stage.page(PARKA, photos=False, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
+        expect(page.locator(".large")).to_have_text("This photo cannot be loadedfrom images.unsplash.com")
+        expect(page.get_by_role("radio", name="Rust, photo 2 of 4: This photo cannot be loaded")).to_be_enabled()
+        expect(page.locator(".swatch").first).to_contain_text("no photo")
+        page.get_by_role("button", name="Next photo").click()
+        expect(page.locator(".counter")).to_have_text("2 / 4")
+        stage.picture(page, "no-photos")
+
+
+def markup_is_text(stage, _):
+    with stage.page("#/products/9002") as page:
+        expect(page.locator("h1")).to_have_text("<img src=x onerror=alert(1)>")
+        expect(page.locator(".facts .slogan")).to_have_text("<script>alert(2)</script>")
+        expect(page.locator(".description")).to_have_text('&lt;b&gt; <b>bold</b> "quoted"')
+        expect(page.locator(".price")).to_have_text("$1,234,567.50")
+        expect(page.locator(".large")).to_contain_text("This photo has no address that a browser may load")
+        expect(page.locator(".features li")).to_have_text("<u>feature</u> <u>value</u>")
+        assert page.locator("main :is(script, b, u, i, img)").count() == 0
+
+
+def on_a_phone_and_in_the_dark(stage, _):
+    def lightness(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+
+    for scheme in ("light", "dark"):
+        for address, name in (("", "catalogue"), (PARKA, "product"), ("#/products/9002", "markup")):
+            with stage.page(address, viewport=PHONE, scheme=scheme) as page:
+                expect(page.locator("main h1")).to_be_visible()
+                page.wait_for_function("!document.querySelector('.bone')")
+                assert (max(lightness(page)) < 64) == (scheme == "dark")
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= PHONE["width"], f"{name} is {wide} pixels wide"
+                stage.picture(page, f"phone-{name}-{scheme}")
+    with stage.page(PARKA, scheme="dark") as page:
+        page.locator("#log summary").click()
+        expect(page.locator(".related .card")).to_have_count(4)
+        stage.picture(page, "product-dark")
+
+
+def without_a_page(stage, server):
+    """With --no-page there is nothing at /, and everything else is as it was."""
+    server.stop()
+    command = server.command
+    server.command = [*command, "--no-page"]
+    server.start()
+    context = stage.browser.new_context()
+    try:
+        page = context.new_page()
+        for path, status in (("/", 404), ("/page/main.js", 404), ("/products", 200), ("/docs", 200)):
+            answer = page.goto(server.url + path)
+            assert answer.status == status, f"{path}: {answer.status}"
+    finally:
+        context.close()
+        server.stop()
+        server.command = command
+        server.start()
+
+
+CASES = [
+    catalogue_page_by_page,
+    product_and_back,
+    style_changes_price_photos_and_sizes,
+    size_limits_quantity,
+    keys_alone,
+    what_is_missing,
+    photos_that_cannot_be_loaded,
+    markup_is_text,
+    on_a_phone_and_in_the_dark,
+    server_away_and_back,
+    database_away_and_back,
+    without_a_page,
+]
+
+
+def main():
+    program, port, admin_port, pictures, *wanted = sys.argv[1:]
+    server = Server(program, port, admin_port)
+    # Chromium's sandbox is not for root.
+    options = OPTIONS + (["--no-sandbox"] if os.geteuid() == 0 else [])
+    with server.running(), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=options)
+        stage = Stage(browser, server.url, pictures)
+        for case in CASES:
+            if wanted and case.__name__ not in wanted:
+                continue
+            begin = time.monotonic()
+            case(stage, server)
+            print(f"{case.__name__.replace('_', ' '):40} {time.monotonic() - begin:5.1f} s", flush=True)
+        browser.close()
+
+
+main()

@@ -1,0 +1,142 @@
+"""What the cases of the page are played on: atelier-server, Chromium, and photos in place of those on the internet."""
+
+import colorsys
+import contextlib
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import tempfile
+import urllib.parse
+import zlib
+
+from playwright.sync_api import expect
+
+DEADLINE_SECONDS = 60  # far beyond what anything here takes on a busy machine: whatever is still waited for hangs
+PHOTOS = "https://images.unsplash.com/**"
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 360, "height": 740}
+
+expect.set_options(timeout=DEADLINE_SECONDS * 1000)
+
+
+class Server:
+    """atelier-server as it is by default, on the database of DATABASE_URL."""
+
+    def __init__(self, program, port, admin_port, *options):
+        self.url = f"http://127.0.0.1:{port}"
+        addresses = ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin_port}"]
+        self.command = [program, *addresses, *options]
+        self.process = None
+
+    def start(self):
+        """Returns when it is ready, which it tells as it tells systemd."""
+        with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.bind(f"{directory}/notify")
+            told.settimeout(DEADLINE_SECONDS)
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("ATELIER_")}
+            environment["NOTIFY_SOCKET"] = f"{directory}/notify"
+            self.process = subprocess.Popen(self.command, env=environment)
+            while b"READY=1" not in told.recv(4096):
+                pass
+
+    def stop(self):
+        """Returns when it has ended."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait(DEADLINE_SECONDS)
+            self.process = None
+
+    @contextlib.contextmanager
+    def running(self):
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+
+
+def sql(statement):
+    """Runs a statement in the database of DATABASE_URL."""
+    url = urllib.parse.urlparse(os.environ["DATABASE_URL"])
+    login = {"PGHOST": url.hostname, "PGPORT": str(url.port), "PGUSER": url.username, "PGPASSWORD": url.password}
+    command = [os.environ["PSQL"], "-Xq", "-v", "ON_ERROR_STOP=1", "-d", url.path[1:], "-c", statement]
+    subprocess.run(command, env={**os.environ, **login}, check=True)
+
+
+class Stage:
+    """Opens pages, and looks at what they complain of."""
+
+    def __init__(self, browser, url, pictures):
+        self.browser = browser
+        self.url = url
+        self.pictures = pathlib.Path(pictures)
+
+    @contextlib.contextmanager
+    def page(self, address="", *, viewport=DESKTOP, scheme="light", photos=True, expected=()):
+        """A page in a browser without a past, at `address`. `photos` is whether there are any to be had. Afterwards it
+        must have complained of nothing, but for what one of the patterns in `expected` matches; each must."""
+        phone = viewport is PHONE
+        context = self.browser.new_context(
+            viewport=viewport, color_scheme=scheme, is_mobile=phone, has_touch=phone, reduced_motion="reduce"
+        )
+        context.set_default_timeout(DEADLINE_SECONDS * 1000)
+        asked, said = [], []
+        # Nothing leaves this machine.
+        context.route(lambda url: not url.startswith(self.url), lambda route: route.abort("internetdisconnected"))
+        if photos:
+            context.route(PHOTOS, lambda route: route.fulfill(content_type="image/svg+xml", body=drawing(route.request.url)))
+        context.on("request", lambda request: asked.append(request.url))
+        context.add_init_script("addEventListener('securitypolicyviolation', (event) => console.error('CSP', event.violatedDirective, event.blockedURI))")
+        page = context.new_page()
+        page.on("console", lambda message: message.type in ("error", "warning") and said.append(message.text))
+        page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
+        page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        try:
+            page.goto(f"{self.url}/{address}")
+            yield page
+        except Exception:
+            page.screenshot(path=self.pictures / "failed.png")
+            print(f"the page complained of: {said}")
+            raise
+        finally:
+            context.close()
+        elsewhere = [url for url in asked if not url.startswith((self.url, "https://images.unsplash.com/", "data:"))]
+        assert not elsewhere, f"the page asked for {elsewhere}"
+        unexpected = [text for text in said if not any(re.search(pattern, text) for pattern in expected)]
+        assert not unexpected, f"the page complained: {unexpected}"
+        for pattern in expected:
+            assert any(re.search(pattern, text) for text in said), f"nothing like {pattern} in {said}"
+
+    def picture(self, page, name):
+        """Keeps what is seen, once all of it is there."""
+        page.wait_for_function("![...document.querySelectorAll('.loading, .bone, .pending')].length")
+        page.wait_for_function("[...document.images].every((image) => image.complete)")
+        page.screenshot(path=self.pictures / f"{name}.png")
+
+
+COLOURS = {"slate": (212, 18, 42), "rust": (16, 52, 46), "moss": (88, 26, 38), "black": (220, 8, 20)}
+
+
+def drawing(url):
+    """A photo of a coat, in few colours. The same URL always gives the same."""
+    name = urllib.parse.urlparse(url).path
+    seed = zlib.crc32(name.encode())
+    known = next((colour for word, colour in COLOURS.items() if word in name), None)
+    hue, saturation, lightness = known or (seed % 360, 22 + seed // 7 % 20, 34 + seed // 11 % 18)
+
+    def shade(by, less=1.0):
+        parts = colorsys.hls_to_rgb(hue / 360, min(0.97, (lightness + by) / 100), saturation * less / 100)
+        return "#" + "".join(f"{round(part * 255):02x}" for part in parts)
+
+    view = seed // 13 % 4 if not known else int(re.search(r"(\d+)$", name).group(1)) % 4
+    turn = ["", "translate(-70 -60) scale(1.35)", "translate(400 0) scale(-1 1)", "translate(-250 -330) scale(2.3)"][view]
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" width="668" height="835" viewBox="0 0 400 500">
+<rect width="400" height="500" fill="{shade(46, 0.5)}"/><rect y="410" width="400" height="90" fill="{shade(38, 0.5)}"/>
+<g transform="{turn}"><ellipse cx="200" cy="428" rx="120" ry="10" fill="{shade(28, 0.5)}"/>
+<path d="M150 112 96 150 70 330l38 10 30-110v190h124V230l30 110 38-10-26-180-54-38z" fill="{shade(0)}"/>
+<path d="M138 230v190h30V150zM262 230v190h-30V150z" fill="{shade(-6)}"/>
+<path d="M150 112c0-56 100-56 100 0l-12 38h-76z" fill="{shade(7)}"/><path d="M168 116c0-34 64-34 64 0l-14 28h-36z" fill="{shade(-14)}"/>
+<path d="M200 146v274" stroke="{shade(24)}" stroke-width="3"/>
+<path d="M150 320h36M214 320h36M150 326v34h36v-34M214 326v34h36v-34" fill="none" stroke="{shade(-16)}" stroke-width="3"/></g></svg>"""
