@@ -5,13 +5,16 @@
 # shellcheck shell=bash source-path=SCRIPTDIR source=lib.sh
 
 # What is aimed at. A target missed is printed, a wrong answer ends the run.
-TARGET_UNCACHED=1.3  # requests/s over pgbench's transactions/s
-TARGET_CACHED=1.0    # requests/s over those of nginx; those of 304 over those of 200
-TARGET_P99_MS=5      # in the open loop
+TARGET_UNCACHED=1.6     # requests/s over pgbench's transactions/s
+TARGET_CACHED=1.2       # requests/s over those of nginx from its cache
+TARGET_NOT_MODIFIED=1.5 # the same, both answering If-None-Match with 304
+TARGET_P99_MS=5         # at OPEN_LOOP_RATE
 TARGET_MEMORY_MB=64  # with IDLE_CONNECTIONS, beside what the cache may hold
 
 WRK_CONNECTIONS=64
 OPEN_LOOP_RATE=1000
+RAMP_SECONDS=3
+KNEE_P99_MS=10 # the knee is the last rate of the ramp that is kept with a 99th percentile below this
 IDLE_CONNECTIONS=10000
 IDLE_CACHE_MB=16 # small enough for as many answers to fill it
 CACHED=/products/2/styles # 2.9 kB of a catalogue of seed 1; 2.0 are the mean
@@ -82,81 +85,11 @@ serve() {
     server_start "$server_home" "$address" "$admin" --threads "$(nproc)" "$@"
 }
 
-# Starts an nginx that caches the answers of the server at $address, at $nginx_address.
-serve_nginx() {
-    local root=$work/proxy store
-    # Files in memory, where there is such a place.
-    store=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
-    nginx_store=$store
-    nginx_address=127.0.0.1:$(pick_port)
-    mkdir -p "$root"
-    cat >"$root/nginx.conf" <<CONF
-$(if is_root; then echo "user $(id -un) $(id -gn);"; fi)
-daemon off;
-pid $root/pid;
-error_log $root/log warn;
-worker_processes $(nproc);
-worker_rlimit_nofile 8192;
-events { worker_connections 4096; }
-http {
-    access_log off;
-    default_type application/octet-stream;
-    client_body_temp_path $root/body; proxy_temp_path $root/proxy; fastcgi_temp_path $root/fastcgi;
-    uwsgi_temp_path $root/uwsgi; scgi_temp_path $root/scgi;
-
-    # For bodies of a few kB one read and one write beat sendfile, with tcp_nopush or without: by 25 % here.
-    sendfile off;
-    tcp_nodelay on;
-    keepalive_timeout 60s;
-    keepalive_requests 1000000000;
-    server_tokens off;
-    open_file_cache max=10000 inactive=1h;
-    open_file_cache_valid 1h;
-
-    proxy_cache_path $store/cache levels=1:2 keys_zone=answers:16m max_size=256m inactive=1h use_temp_path=off;
-    upstream server { server $address; keepalive 16; }
-    # Says where an answer comes from to those who ask: the header costs nothing where it is not sent.
-    map \$http_x_show_cache \$shown { "" ""; default \$upstream_cache_status; }
-
-    server {
-        listen $nginx_address reuseport backlog=4096;
-        location / {
-            proxy_pass http://server;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_cache answers;
-            # The encoding belongs to the key: with Vary left to nginx, every hit is looked up twice.
-            proxy_cache_key \$request_uri\$http_accept_encoding;
-            proxy_ignore_headers Vary Cache-Control Expires;
-            proxy_cache_valid 200 1h;
-            add_header X-Cache-Status \$shown;
-        }
-    }
-}
-CONF
-    "$NGINX" -p "$root" -e "$root/log" -c "$root/nginx.conf" </dev/null >/dev/null 2>&1 &
-    nginx_pid=$!
-    for _ in {1..50}; do
-        if port_is_taken "${nginx_address##*:}"; then return; fi
-        sleep 0.1
-    done
-    tail -n 8 "$root/log" >&2
-    die "nginx did not start, its log ends as above"
-}
-
-stop_nginx() {
-    if [ -n "${nginx_pid:-}" ]; then
-        kill -TERM "$nginx_pid" 2>/dev/null || true
-        wait "$nginx_pid" || true
-        rm -rf "$nginx_store"
-        nginx_pid=''
-    fi
-}
-
 # Whatever ended the run. wrk, oha and pgbench end with Ctrl-C or by themselves.
 serve_clean() {
     local status=$? home
     stop_nginx
+    stop_floors
     for home in "$work"/server-*; do server_stop "$home"; done
     if [ "$status" = 1 ] && [ -s "${server_home:-}/log" ]; then
         say "the server's log ends so:"
@@ -186,16 +119,12 @@ compare_answers() {
     say "$SAMPLES answers compared: the same JSON"
 }
 
-# answers ADDRESS STATUS HEADER: fails unless CACHED is answered so.
-answers() {
-    local status
-    status=$(curl -sS -o "$work/body" -w '%{http_code}' -H "$3" "http://$1$CACHED")
-    [ "$status" = "$2" ] || die "http://$1$CACHED was answered $status, not $2"
-}
-
 # --- measuring ----------------------------------------------------------------------------------------------
 
 title() { printf '\n%s\n' "$*" | commas; }
+
+# figure KIND [--arg NAME VALUE | --argjson NAME VALUE]…: one more line of JSON for the document.
+figure() { jq -cn --arg kind "$@" '$ARGS.named' >>"$work/figures"; }
 
 # Every function prints its line and appends its requests/s to $work/NAME.
 line() { printf '%-26s %9s %-10s %s\n' "$1" "$(commas <<<"$2")" "$3" "$4"; }
@@ -214,8 +143,9 @@ pgbench_styles() {
 # wrk_run NAME LABEL MOST-BYTES [OPTION…] URL [-- PRODUCTS]: MOST-BYTES, of an answer on average, tell a body
 # from none.
 wrk_run() {
-    local name=$1 label=$2 most=$3 rate p50 p99 errors bytes
+    local name=$1 label=$2 most=$3 rate p50 p99 errors bytes before spent
     shift 3
+    before=$(cpu_ticks)
     wrk -t 2 -c "$WRK_CONNECTIONS" -d "${seconds}s" -s scripts/bench-styles.lua "$@" >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; die "wrk failed, its messages are above"; }
     read -r rate p50 p99 errors bytes < <(tail -n 1 "$work/log")
@@ -224,13 +154,24 @@ wrk_run() {
         die "$label: $errors answers failed, $bytes bytes an answer" "see what wrk says above"
     fi
     printf '%s\n' "$rate" >>"$work/$name"
-    line "$label" "$rate" requests/s "$(printf 'p50 %.2f ms  p99 %.2f ms' "$p50" "$p99")"
+    spent=$(awk -v ticks=$(($(cpu_ticks) - before)) -v hz="$(getconf CLK_TCK)" -v requests="$rate" -v seconds="$seconds" \
+        'BEGIN { printf "%.2f", ticks / hz / (requests * seconds) * 1e6 }')
+    printf '%s\n' "$spent" >>"$work/$name-cpu"
+    line "$label" "$rate" requests/s "$(printf 'p50 %.2f ms  p99 %.2f ms' "$p50" "$p99")  $spent µs of its CPU a request"
+}
+
+# Ticks of CPU that the processes of the contestant have used: those named in $contestant.
+cpu_ticks() {
+    local pid
+    for pid in "${contestant[@]}"; do cat "/proc/$pid/stat"; done | sed 's/.*) //' | awk '{ sum += $12 + $13 } END { print sum + 0 }'
 }
 
 # ratio NAME NAME TARGET [OVER-WHAT]: of the medians; TARGET may be empty.
 ratio() {
+    figure ratio --arg over "$1" --arg under "$2" --arg target "$3" --arg what "${4:-}" \
+        --argjson rates "[$(median <"$work/$1"), $(median <"$work/$2")]"
     awk -v over="$(median <"$work/$1")" -v under="$(median <"$work/$2")" -v target="$3" -v what="${4:+ over $4}" 'BEGIN {
-        printf "ratio of medians%s %.2f  (%d / %d)", what, over / under, over, under
+        printf "ratio of medians%s %.2f  (%s / %s)", what, over / under, over, under
         if (target != "") {
             if (over / under >= target) printf "   target %s: reached", target
             else printf "   target %s: MISSED", target
@@ -242,6 +183,7 @@ uncached() {
     local run
     title "Uncached styles of random products, $rounds rounds of $seconds s each"
     serve server-uncached --cache-bytes 0
+    contestant=("$(server_pid "$server_home")")
     compare_answers
     # Not counted: it brings the database into memory for both.
     pgbench_styles warm >/dev/null
@@ -251,59 +193,6 @@ uncached() {
         wrk_run uncached "atelier-server, no cache" 1000000 "http://$address" -- "$products"
     done
     ratio uncached pgbench "$TARGET_UNCACHED" pgbench
-}
-
-open_loop() {
-    local run
-    title "Open loop: $OPEN_LOOP_RATE requests/s, uncached styles of random products"
-    awk -v seed="$RANDOM" -v products="$products" -v address="$address" 'BEGIN {
-        srand(seed)
-        for (i = 0; i < 200000; i++) printf "http://%s/products/%d/styles\n", address, 1 + int(rand() * products) }' >"$work/urls"
-    for ((run = 0; run < rounds; run++)); do
-        "$OHA" -z "${seconds}s" -q "$OPEN_LOOP_RATE" --latency-correction -c "$WRK_CONNECTIONS" --disable-compression \
-            --no-tui --output-format json --urls-from-file "$work/urls" >"$work/oha.json" 2>"$work/log" ||
-            { cat "$work/log" >&2; die "oha failed, its messages are above"; }
-        # What is under way when the time is up is no error.
-        jq -e '(.statusCodeDistribution | keys == ["200"]) and
-            (.errorDistribution | del(.["aborted due to deadline"]) | length == 0)' "$work/oha.json" >/dev/null ||
-            die "not all answers were 200: $(jq -c '[.statusCodeDistribution, .errorDistribution]' "$work/oha.json")"
-        jq '.latencyPercentiles.p99 * 1000' "$work/oha.json" >>"$work/p99"
-        line "atelier-server, no cache" "$(jq '.summary.requestsPerSec | round' "$work/oha.json")" requests/s \
-            "$(jq -r '.latencyPercentiles | [.p50, .p99, .["p99.9"]] | map(. * 1000) | @tsv' "$work/oha.json" |
-                awk '{ printf "p50 %.2f ms  p99 %.2f ms  p99.9 %.2f ms", $1, $2, $3 }')"
-    done
-    awk -v p99="$(median <"$work/p99")" -v target="$TARGET_P99_MS" 'BEGIN {
-        printf "median of p99 %.2f ms   target %d ms: %s\n", p99, target, (p99 < target) ? "reached" : "MISSED" }'
-    server_stop "$server_home"
-}
-
-cached() {
-    local run size tag
-    title "Cached styles of one product, and 304 with If-None-Match, $rounds rounds of $seconds s each"
-    serve server-cached
-    serve_nginx
-    answers "$address" 200 'X-Show-Cache: 1'
-    cp "$work/body" "$work/expected"
-    size=$(wc -c <"$work/body")
-    answers "$nginx_address" 200 'X-Show-Cache: 1' # fills
-    curl -sSf -D "$work/headers" -o "$work/body" -H 'X-Show-Cache: 1' "http://$nginx_address$CACHED"
-    grep -qi '^x-cache-status: HIT' "$work/headers" || die "nginx does not answer from its cache: $(cat "$work/headers")"
-    cmp "$work/body" "$work/expected" >&2 || die "nginx does not answer with the bytes that it was given"
-    say "$size bytes, the same from both, from nginx's cache: $(grep -i '^x-cache-status' "$work/headers" | tr -d '\r')"
-    tag=$(curl -sSf -o /dev/null -D - "http://$address$CACHED" | tr -d '\r' | sed -nE 's/^etag: *//Ip')
-    answers "$address" 304 "If-None-Match: $tag"
-    answers "$nginx_address" 304 "If-None-Match: $tag"
-    for ((run = 0; run < rounds; run++)); do
-        wrk_run nginx "nginx, proxy_cache" $((size + 2000)) "http://$nginx_address$CACHED"
-        wrk_run cached "atelier-server, cached" $((size + 2000)) "http://$address$CACHED"
-        wrk_run nginx-304 "nginx, 304" "$size" -H "If-None-Match: $tag" "http://$nginx_address$CACHED"
-        wrk_run cached-304 "atelier-server, 304" "$size" -H "If-None-Match: $tag" "http://$address$CACHED"
-    done
-    ratio cached nginx "$TARGET_CACHED" 'nginx, 200'
-    ratio cached-304 nginx-304 '' 'nginx, 304'
-    ratio cached-304 cached "$TARGET_CACHED" 'its own 200'
-    stop_nginx
-    server_stop "$server_home"
 }
 
 memory() {
@@ -318,11 +207,27 @@ memory() {
             idle / mb, before / mb, held / mb, bound, (idle - held) / mb
         printf "target %d MB and the cache, %d MB: %s\n", target, target + bound,
             (idle / mb < target + bound) ? "reached" : "MISSED" }'
+    figure memory --argjson before "$before" --argjson idle "$idle" --argjson held "$held" \
+        --argjson target "$TARGET_MEMORY_MB" --argjson bound "$IDLE_CACHE_MB" --argjson connections "$IDLE_CONNECTIONS"
     server_stop "$server_home"
 }
 
+machine() {
+    printf '%s cores, %s MB, PostgreSQL %s, Linux %s\n' "$(nproc)" "$(memory_mb)" "$(query -c 'show server_version')" \
+        "$(uname -r)"
+}
+
+# The figures into docs/benchmarks.md, between its markers, and the chart beside it.
+document() {
+    jq -n --rawfile plan "$work/plan" '{kind: "plan", plan: $plan}' >>"$work/figures"
+    python3 scripts/bench-serve-report.py "$work/figures" docs/benchmarks.md docs/benchmarks-serve.svg ||
+        die "the figures could not be written into docs/benchmarks.md"
+    say "written: docs/benchmarks.md, docs/benchmarks-serve.svg"
+}
+
 bench_serve() {
-    products=1000011 seconds=10 rounds=3
+    products=1000011 seconds=4 rounds=5 floor_pids=() contestant=()
+    local asked=$*
     while [ $# -gt 0 ]; do
         case $1 in
         --products | --seconds | --rounds)
@@ -346,6 +251,7 @@ bench_serve() {
     need_nginx
     NGINX=$(PATH=$PATH:/usr/sbin command -v nginx)
     need_oha
+    need_profile_tools
     # A file a connection, on either side.
     ulimit -Sn $((IDLE_CONNECTIONS + 2000)) 2>/dev/null || ulimit -n $((IDLE_CONNECTIONS + 2000)) 2>/dev/null ||
         die "this session may open no more than $(ulimit -Hn) files, $IDLE_CONNECTIONS connections take more" \
@@ -354,6 +260,7 @@ bench_serve() {
 
     step "Building"
     cargo build --release --locked
+    build_profiled
 
     work=$(mktemp -d)
     trap serve_clean EXIT
@@ -361,15 +268,24 @@ bench_serve() {
     trap 'exit 143' TERM
     serve_database
 
-    printf 'machine     %s cores, %s MB, PostgreSQL %s, Linux %s\n' "$(nproc)" "$(memory_mb)" \
-        "$(query -c 'show server_version')" "$(uname -r)"
+    printf 'machine     %s\n' "$(machine)"
     printf 'date        %s, %s\n' "$(date -u +%Y-%m-%dT%H:%MZ)" "$("$SERVER" --version)"
     printf 'contestants nginx %s; clients pgbench -c 8 -j 2, wrk %s -t2 -c%s, oha %s\n' \
         "$("$NGINX" -v 2>&1 | sed 's|.*/||')" "$(wrk -v 2>&1 | sed -nE '1s|^wrk [^0-9]*([^ ]*).*|\1|p')" \
         "$WRK_CONNECTIONS" "$OHA_VERSION"
     printf 'catalogue   %s products\n' "$products" | commas
+    cc -O2 -pthread -o "$work/floor" scripts/bench-floor.c
+    figure run --arg command "scripts/bench serve${asked:+ $asked}" --arg machine "$(machine)" \
+        --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" --arg versions "$("$SERVER" --version), $("$NGINX" -v 2>&1 | sed 's|.*: ||'), $(
+            wrk -v 2>&1 | sed -nE '1s|^(wrk [^ ]*).*|\1|p'), oha $OHA_VERSION" \
+        --argjson products "$products" --argjson rounds "$rounds" --argjson seconds "$seconds"
     uncached
     open_loop
+    server_stop "$server_home"
+    statements
     cached
     memory
+    profile
+    read_model
+    document
 }

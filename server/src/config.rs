@@ -149,8 +149,8 @@ impl Config {
             client_timeout: typed.client_timeout,
             idle_timeout: typed.idle_timeout,
             shutdown_grace: typed.shutdown_grace,
-            cors_origin: typed.cors_origin,
-            cache_control: typed.cache_control,
+            cors_origin: for_good(&typed.cors_origin),
+            cache_control: for_good(&typed.cache_control),
             page: !typed.no_page,
         })
     }
@@ -185,6 +185,12 @@ fn header(text: &str) -> Result<HeaderValue, String> {
     let value =
         HeaderValue::from_str(text).map_err(|_| "it cannot be the value of an HTTP header".to_owned())?;
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(value) }
+}
+
+/// The same, which all threads may clone without telling one another: its bytes stay as long as the process.
+fn for_good(value: &HeaderValue) -> HeaderValue {
+    // Typed as text, so it is some.
+    value.to_str().map_or_else(|_| value.clone(), |text| HeaderValue::from_static(text.to_owned().leak()))
 }
 
 #[cfg(test)]

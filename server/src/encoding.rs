@@ -34,6 +34,9 @@ impl Encoding {
     /// What this client gets: whatever it likes best, and what we do among equals. One that accepts nothing we have
     /// gets the body as it is.
     pub fn negotiate(headers: &HeaderMap) -> Encoding {
+        if !headers.contains_key(header::ACCEPT_ENCODING) {
+            return Encoding::Identity;
+        }
         let mut best = (0, Encoding::Identity);
         for (encoding, name) in PREFERENCE {
             let quality = quality(headers, name);

@@ -28,6 +28,7 @@ pub mod queries;
 pub mod respond;
 pub mod route;
 pub mod session;
+pub mod tally;
 pub mod watch;
 pub mod worker;
 

@@ -4,7 +4,6 @@
 //! listen for itself (`SO_REUSEPORT`), the kernel would spread them by a hash of their addresses: of 16 connections, as
 //! a proxy opens, the busier of two listeners got 10 in the median of 200 trials and 12 in every tenth; of 64, 34 and 39.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,7 +21,6 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
-use crate::database::Database;
 use crate::metrics::Counted;
 use crate::watch::Watch;
 use crate::worker::{Phase, Shared, Worker};
@@ -114,11 +112,11 @@ struct Workers {
 impl Workers {
     fn start(shared: &'static Shared) -> Result<Rc<Workers>> {
         let mut queues = Vec::new();
-        for number in 1..=shared.config.threads {
+        for number in 0..shared.config.threads {
             let (queue, accepted) = unbounded_channel();
             let started = runtime().and_then(|runtime| {
-                let work = move || LocalSet::new().block_on(&runtime, work(shared, accepted));
-                std::thread::Builder::new().name(format!("worker {number}")).spawn(work)
+                let work = move || LocalSet::new().block_on(&runtime, work(shared, number, accepted));
+                std::thread::Builder::new().name(format!("worker {}", number + 1)).spawn(work)
             });
             started.map_err(|error| cannot_start(error, "cannot start as many --threads"))?;
             queues.push(queue);
@@ -139,8 +137,8 @@ impl Workers {
 }
 
 /// One worker, until the process ends.
-async fn work(shared: &'static Shared, mut accepted: UnboundedReceiver<Accepted>) {
-    let worker = Rc::new(Worker { shared, database: Database::start(shared), awake: Cell::new(0) });
+async fn work(shared: &'static Shared, number: usize, mut accepted: UnboundedReceiver<Accepted>) {
+    let worker = Rc::new(Worker::new(shared, number));
     while let Some(Accepted { stream, permit }) = accepted.recv().await {
         let worker = Rc::clone(&worker);
         match TcpStream::from_std(stream) {

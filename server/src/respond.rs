@@ -11,11 +11,11 @@ use http_body_util::Full;
 use tokio::time::timeout;
 
 use crate::cache::{Entry, Guard, Key, Lookup};
+use crate::config::Config;
 use crate::database::{Answer, Unavailable};
 use crate::docs;
 use crate::encoding::{self, Encoding};
 use crate::load::LoadId;
-use crate::metrics::Counted;
 use crate::page;
 use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS};
 use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, is_of_page, route};
@@ -47,22 +47,16 @@ enum Timing {
 pub async fn respond<B>(worker: &Rc<Worker>, request: Request<B>) -> Response<Body> {
     let begin = Instant::now();
     let shared = worker.shared;
-    let _in_flight = Counted::new(&shared.metrics.in_flight);
+    let _in_flight = worker.tally.begin();
     let (name, answer) = match look(&request, shared.config.page) {
         Ok(route) => (route.name(), answer(worker, &request, route).await),
         Err(problem) => (Name::Refused, Err(problem)),
     };
-    let mut response = answer.unwrap_or_else(|problem| refuse(&problem));
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, shared.config.cors_origin.clone());
-    headers.insert(
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("ETag, Link, Server-Timing, X-Total-Count"),
-    );
+    let mut response = answer.unwrap_or_else(|problem| for_all(refuse(&problem), &shared.config));
     if shared.is_stopping() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    shared.metrics.answered(name, response.status(), begin.elapsed());
+    worker.tally.answered(name, response.status(), begin.elapsed());
     tracing::debug!(method = %request.method(), target = %request.uri(), status = response.status().as_u16(), "answered");
     response
 }
@@ -93,13 +87,14 @@ async fn answer<B>(
     request: &Request<B>,
     route: Route,
 ) -> Result<Response<Body>, Problem> {
-    match route {
-        Route::Resource(resource) => answer_resource(worker, request.headers(), resource).await,
-        Route::OpenApi => Ok(docs::openapi(request.headers()).await),
-        Route::Docs(file) => docs::file(&file, request.headers()).await.ok_or_else(Problem::no_such_path),
-        Route::Page(file) => page::file(&file, request.headers()).await.ok_or_else(Problem::no_such_path),
-        Route::Options => Ok(options()),
-    }
+    let response = match route {
+        Route::Resource(resource) => return answer_resource(worker, request.headers(), resource).await,
+        Route::OpenApi => docs::openapi(request.headers()).await,
+        Route::Docs(file) => docs::file(&file, request.headers()).await.ok_or_else(Problem::no_such_path)?,
+        Route::Page(file) => page::file(&file, request.headers()).await.ok_or_else(Problem::no_such_path)?,
+        Route::Options => options(),
+    };
+    Ok(for_all(response, &worker.shared.config))
 }
 
 /// A resource of the catalogue.
@@ -111,32 +106,34 @@ async fn answer_resource(
     let shared = worker.shared;
     // Before anything is asked of the database: an old body never gets a new label.
     let nothing = || if shared.has_database() { Unavailable::NotPublished } else { Unavailable::Away };
-    let load = shared.load().ok_or_else(nothing)?;
+    let labels = worker.labels().ok_or_else(nothing)?;
     let if_none_match = || headers.get_all(header::IF_NONE_MATCH).iter();
-    if if_none_match().any(|tags| load.id.matches(tags)) {
-        return Ok(not_modified(shared, load.etag));
+    if if_none_match().any(|tags| tags == labels.etag() || labels.load.matches(tags)) {
+        return Ok(labels.not_modified());
     }
     let wanted = Encoding::negotiate(headers);
-    let found = find(worker, load.id, &resource, wanted).await?;
+    let found = find(worker, labels.load, &resource, wanted).await?;
     let product = resource.product().unwrap_or_default();
     let body = found.entry.body.ok_or_else(|| Problem::no_such_product(product))?;
-    let etag = if found.load == load.id { load.etag } else { found.load.etag() };
+    // Published a moment ago, or on a standby that is ahead or behind.
+    let labels =
+        if found.load == labels.load { labels } else { Rc::new(Labels::new(&shared.config, found.load)) };
     if if_none_match().any(|tags| tags == "*") {
-        return Ok(not_modified(shared, etag));
+        return Ok(labels.not_modified());
     }
 
-    let mut response = Response::new(Full::new(body));
+    let mut response = labels.ok(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, JSON);
     if let Some(encoding) = found.encoding.header() {
         headers.insert(header::CONTENT_ENCODING, encoding);
     }
-    describe(headers, shared, etag);
     if let (Resource::Page(page), Some(total)) = (&resource, found.entry.total) {
         headers.insert(TOTAL_COUNT, HeaderValue::from(total));
         headers.insert(header::LINK, links(*page, total));
     }
-    headers.insert(SERVER_TIMING, found.timing.header());
+    if let Timing::Miss { database, render } = found.timing {
+        headers.insert(SERVER_TIMING, miss(database, render));
+    }
     Ok(response)
 }
 
@@ -160,7 +157,7 @@ async fn find(
     if wanted != Encoding::Identity
         && let Some(entry) = shared.cache.peek(&key(load, wanted))
     {
-        shared.metrics.cache_hits.inc();
+        worker.tally.hit();
         return Ok(Found { entry, load, encoding: wanted, timing: Timing::Hit });
     }
     let (entry, load, timing) = fetch(worker, key(load, Encoding::Identity)).await?;
@@ -177,7 +174,7 @@ async fn find(
 async fn fetch(worker: &Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing), Unavailable> {
     let shared = worker.shared;
     if let Some(entry) = shared.cache.peek(&key) {
-        shared.metrics.cache_hits.inc();
+        worker.tally.hit();
         return Ok((entry, key.load, Timing::Hit));
     }
     if !shared.cache.has_room() {
@@ -187,7 +184,7 @@ async fn fetch(worker: &Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing),
         let begin = Instant::now();
         let guard = match shared.cache.get(&key).await {
             Lookup::Hit(entry) => {
-                shared.metrics.cache_hits.inc();
+                worker.tally.hit();
                 let timing = Timing::Miss { database: begin.elapsed(), render: Duration::ZERO };
                 return Ok((entry, key.load, timing));
             }
@@ -196,10 +193,10 @@ async fn fetch(worker: &Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing),
         if let Some(load) = shared.met(key.load)
             && let Some(entry) = shared.cache.peek(&Key { load, ..key.clone() })
         {
-            shared.metrics.cache_hits.inc();
+            worker.tally.hit();
             return Ok((entry, load, Timing::Hit));
         }
-        shared.metrics.cache_misses.inc();
+        worker.tally.miss();
         // A task of its own: a client that goes away cancels nothing that others wait for too.
         let made = tokio::task::spawn_local(make(Rc::clone(worker), key, guard));
         made.await.unwrap_or(Err(Unavailable::Failed))
@@ -258,18 +255,60 @@ async fn encode(shared: &'static Shared, key: Key, plain: Entry) -> (Entry, Enco
     }
 }
 
-/// What a 200 and its 304 have in common.
-fn describe(headers: &mut HeaderMap, shared: &Shared, etag: HeaderValue) {
-    headers.insert(header::ETAG, etag);
-    headers.insert(header::CACHE_CONTROL, shared.config.cache_control.clone());
-    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+/// The headers of all answers from one load, made once: a copy costs less than putting each in its place.
+pub struct Labels {
+    /// The load.
+    pub load: LoadId,
+    /// Of a 304, and of a 200 too.
+    not_modified: HeaderMap,
+    /// Of a 200 from the cache.
+    hit: HeaderMap,
 }
 
-fn not_modified(shared: &Shared, etag: HeaderValue) -> Response<Body> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
-    describe(response.headers_mut(), shared, etag);
+impl Labels {
+    /// Those of `load`.
+    pub fn new(config: &Config, load: LoadId) -> Labels {
+        let mut not_modified = HeaderMap::with_capacity(8);
+        allow_origin(&mut not_modified, config);
+        not_modified.insert(header::ETAG, load.etag());
+        not_modified.insert(header::CACHE_CONTROL, config.cache_control.clone());
+        not_modified.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        let mut hit = not_modified.clone();
+        hit.insert(header::CONTENT_TYPE, JSON);
+        hit.insert(SERVER_TIMING, HeaderValue::from_static("cache;desc=hit"));
+        Labels { load, not_modified, hit }
+    }
+
+    fn etag(&self) -> &HeaderValue {
+        &self.not_modified[header::ETAG]
+    }
+
+    fn ok(&self, body: Bytes) -> Response<Body> {
+        let mut response = Response::new(Full::new(body));
+        *response.headers_mut() = self.hit.clone();
+        response
+    }
+
+    fn not_modified(&self) -> Response<Body> {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.headers_mut() = self.not_modified.clone();
+        response
+    }
+}
+
+/// What every answer has.
+fn for_all(mut response: Response<Body>, config: &Config) -> Response<Body> {
+    allow_origin(response.headers_mut(), config);
     response
+}
+
+fn allow_origin(headers: &mut HeaderMap, config: &Config) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, config.cors_origin.clone());
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("ETag, Link, Server-Timing, X-Total-Count"),
+    );
 }
 
 /// `OPTIONS`, which is also how a browser asks whether it may send a request from another site.
@@ -321,20 +360,12 @@ fn links(Page { page, count }: Page, total: i32) -> HeaderValue {
     HeaderValue::try_from(links).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-impl Timing {
-    /// `Server-Timing`, in milliseconds.
-    fn header(&self) -> HeaderValue {
-        let milliseconds = |time: &Duration| time.as_secs_f64() * 1000.0;
-        match self {
-            Timing::Hit => HeaderValue::from_static("cache;desc=hit"),
-            Timing::Miss { database, render } => HeaderValue::try_from(format!(
-                "cache;desc=miss, db;dur={:.3}, render;dur={:.3}",
-                milliseconds(database),
-                milliseconds(render)
-            ))
-            .unwrap_or_else(|_| HeaderValue::from_static("cache;desc=miss")),
-        }
-    }
+/// `Server-Timing` of an answer that was made, in milliseconds.
+fn miss(database: Duration, render: Duration) -> HeaderValue {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+    let (database, render) = (milliseconds(database), milliseconds(render));
+    HeaderValue::try_from(format!("cache;desc=miss, db;dur={database:.3}, render;dur={render:.3}"))
+        .unwrap_or_else(|_| HeaderValue::from_static("cache;desc=miss"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! What the threads share, and what each has for itself.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::cache::Cache;
@@ -14,6 +13,8 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::load::LoadId;
 use crate::metrics::Metrics;
+use crate::respond::Labels;
+use crate::tally::Tally;
 
 /// Where the server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +40,10 @@ pub struct Shared {
     /// Places for large bodies that are being encoded: they take a core for milliseconds.
     pub encoders: Semaphore,
     phase: watch::Sender<Phase>,
-    load: RwLock<Option<Load>>,
+    stopping: AtomicBool,
+    load: RwLock<Option<LoadId>>,
+    /// How often `load` has changed.
+    changes: AtomicU64,
     /// When last an answer was from another load than the published one.
     other: RwLock<Option<Other>>,
     /// Workers that have a connection to the database.
@@ -59,25 +63,18 @@ struct Other {
     at: Instant,
 }
 
-/// The published load, as it was at most a second ago.
-#[derive(Clone, Debug)]
-pub struct Load {
-    /// Which.
-    pub id: LoadId,
-    /// The entity tag of its answers.
-    pub etag: HeaderValue,
-}
-
 impl Shared {
     /// Everything empty. It stays until the process ends.
     pub fn new(config: Config) -> &'static Shared {
         Box::leak(Box::new(Shared {
             cache: Cache::new(config.cache_bytes),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(config.threads),
             look: Notify::new(),
             encoders: Semaphore::new(config.threads),
             phase: watch::Sender::new(Phase::Serving),
+            stopping: AtomicBool::new(false),
             load: RwLock::default(),
+            changes: AtomicU64::new(0),
             other: RwLock::default(),
             connected: watch::Sender::new(0),
             database_answers: AtomicBool::new(false),
@@ -85,15 +82,15 @@ impl Shared {
         }))
     }
 
-    /// The published load; nothing if none is, or none was seen yet.
-    pub fn load(&self) -> Option<Load> {
-        self.load.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The published load, as it was at most a second ago; nothing if none is, or none was seen yet.
+    pub fn load(&self) -> Option<LoadId> {
+        *self.load.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The database said which load is published.
     pub fn publish(&self, id: Option<LoadId>) {
         self.database_answers.store(true, Ordering::Relaxed);
-        if self.load().map(|load| load.id) == id {
+        if self.load() == id {
             return;
         }
         if let Some(id) = id {
@@ -103,8 +100,8 @@ impl Shared {
             tracing::warn!("no load is published");
             self.metrics.serve_nothing();
         }
-        let load = id.map(|id| Load { id, etag: id.etag() });
-        *self.load.write().unwrap_or_else(PoisonError::into_inner) = load;
+        *self.load.write().unwrap_or_else(PoisonError::into_inner) = id;
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// An answer was from another load than the published one: a newer one, or one of a standby that is ahead or behind.
@@ -160,7 +157,7 @@ impl Shared {
 
     /// Whether it was told to stop.
     pub fn is_stopping(&self) -> bool {
-        *self.phase.borrow() != Phase::Serving
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// To wait for the end.
@@ -170,16 +167,53 @@ impl Shared {
 
     /// Goes on to the next phase of its life.
     pub fn enter(&self, phase: Phase) {
+        self.stopping.store(phase != Phase::Serving, Ordering::Relaxed);
         self.phase.send_replace(phase);
     }
 }
 
-/// What one thread has to answer requests with.
+/// What one thread has to answer requests with. Nothing of it is written to by another thread: a core that has to
+/// fetch a line of memory from another one for every request loses more by it than by most of the request's work.
 pub struct Worker {
     /// What it has in common with the others.
     pub shared: &'static Shared,
     /// Its own connections.
     pub database: Rc<Database>,
+    /// Its own counters.
+    pub tally: &'static Tally,
     /// Client connections that are not parked.
     pub awake: Cell<usize>,
+    published: RefCell<Published>,
+}
+
+/// What the worker knows of the published load.
+#[derive(Default)]
+struct Published {
+    /// `Shared::changes`, as it was then.
+    changes: u64,
+    labels: Option<Rc<Labels>>,
+}
+
+impl Worker {
+    /// The worker of this number, from 0.
+    pub fn new(shared: &'static Shared, number: usize) -> Worker {
+        Worker {
+            shared,
+            database: Database::start(shared),
+            tally: shared.metrics.tallies.of(number),
+            awake: Cell::new(0),
+            published: RefCell::default(),
+        }
+    }
+
+    /// The published load and its headers; nothing if none is published.
+    pub fn labels(&self) -> Option<Rc<Labels>> {
+        let mut published = self.published.borrow_mut();
+        let changes = self.shared.changes.load(Ordering::Acquire);
+        if published.changes != changes {
+            let labels = self.shared.load().map(|load| Rc::new(Labels::new(&self.shared.config, load)));
+            *published = Published { changes, labels };
+        }
+        published.labels.clone()
+    }
 }
