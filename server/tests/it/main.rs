@@ -19,3 +19,4 @@ mod server;
 mod shutdown;
 mod smoke;
 mod start;
+mod tls;
