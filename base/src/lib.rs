@@ -7,4 +7,6 @@ pub mod passfile;
 pub mod tls;
 
 #[cfg(feature = "testing")]
+pub mod certificates;
+#[cfg(feature = "testing")]
 pub mod testing;

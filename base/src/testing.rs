@@ -26,8 +26,9 @@ use std::{env, iter, process, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+use crate::certificates::Certificates;
 
 /// Far beyond what anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -158,20 +159,12 @@ impl Server {
         path
     }
 
-    /// An authority of its own, and the server's certificate signed by it.
+    /// With these the server shows who it is.
     fn write_certificates(&self) {
-        let mut authority = CertificateParams::default();
-        // Its name must not be the server's, or OpenSSL takes the server's certificate for self-signed.
-        authority.distinguished_name.push(DnType::CommonName, "authority of the tests");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        server.distinguished_name.push(DnType::CommonName, "localhost");
-        let server = server.signed_by(&key, &authority).unwrap();
-        self.write("server.key", &key.serialize_pem());
-        self.write("server.crt", &server.pem());
-        let authority = self.write("ca.crt", &authority.pem());
+        let Certificates { authority, certificate, key } = Certificates::new();
+        self.write("server.key", &key);
+        self.write("server.crt", &certificate);
+        let authority = self.write("ca.crt", &authority);
         fs::set_permissions(authority, Permissions::from_mode(0o644)).unwrap();
     }
 

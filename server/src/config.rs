@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use atelier_base::connect::Target;
@@ -9,6 +10,8 @@ use atelier_base::error::{Error, Result};
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
+
+use crate::tls::Tls;
 
 /// Files that the server needs besides its clients' connections: listeners, logs, connections to the admin port.
 const OTHER_FILES: usize = 64;
@@ -34,6 +37,12 @@ pub struct Typed {
     /// Address of /livez, /readyz and /metrics, not for the public
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", env = "ATELIER_ADMIN_LISTEN")]
     pub admin_listen: SocketAddr,
+    /// Certificate chain, a PEM file: the API is served with TLS, and with TLS alone. Read at the start
+    #[arg(long, value_name = "FILE", env = "ATELIER_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, a PEM file
+    #[arg(long, value_name = "FILE", env = "ATELIER_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
     /// libpq connection string: postgresql://user@host/database or "host=a,b dbname=database load_balance_hosts=random"
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
@@ -52,7 +61,7 @@ pub struct Typed {
     /// A request without an answer after this long gets a 503
     #[arg(long, value_name = "TIME", default_value = "5s", env = "ATELIER_REQUEST_TIMEOUT", value_parser = time)]
     pub request_timeout: Duration,
-    /// A client that takes longer to send its headers, or takes nothing of its answer for this long, is disconnected
+    /// A client that takes longer to shake hands or to send its headers, or takes nothing of its answer for this long, is disconnected
     #[arg(long, value_name = "TIME", default_value = "10s", env = "ATELIER_CLIENT_TIMEOUT", value_parser = time)]
     pub client_timeout: Duration,
     /// A connection without a request for this long is closed
@@ -101,6 +110,8 @@ pub enum LogFormat {
 pub struct Config {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    /// Nothing for plain HTTP.
+    pub tls: Option<Tls>,
     pub database: Target,
     pub threads: usize,
     /// For each thread.
@@ -137,6 +148,7 @@ impl Config {
         Ok(Config {
             listen: typed.listen,
             admin_listen: typed.admin_listen,
+            tls: Tls::resolve(typed.tls_cert, typed.tls_key)?,
             database: Target::parse(url)?,
             threads,
             db_connections,

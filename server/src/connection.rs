@@ -5,8 +5,10 @@
 //! kept, so that ten thousand idle clients cost little. A few hundred may rest a moment first, since the next request
 //! comes soon as a rule; where there are more, each is parked as soon as its answer is written.
 //!
+//! With TLS, what is kept is the socket with the session's keys and a buffer of 4 KiB.
+//!
 //! A slow client holds no thread, only its connection, and that not for long: one timer a connection sees to the times
-//! for sending headers and for taking an answer.
+//! for sending headers and for taking an answer, and another one before it to that for shaking hands.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -24,11 +26,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::respond::{MAX_HEADER_BYTES, respond};
 use crate::route::MAX_TARGET_BYTES;
+use crate::stream::{Stream, Tcp};
+use crate::tls::Tls;
 use crate::worker::{Phase, Worker};
 
 /// How often a connection is looked at. A connection without a request for this long is parked.
@@ -43,8 +46,22 @@ const MIN_TAKEN_BYTES: u64 = 16 * 1024;
 /// hyper's own limit lies behind ours, which answer with more than a status line.
 const READ_BUFFER_BYTES: usize = 2 * (MAX_TARGET_BYTES + MAX_HEADER_BYTES);
 
+/// Shakes hands, then serves the connection until it ends.
+pub async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: Tcp) {
+    let mut phase = worker.shared.phase();
+    let shaken = tokio::select! {
+        shaken = timeout(worker.shared.config.client_timeout, tls.accept(stream)) => shaken,
+        _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => serve(worker, Box::new(stream)).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection ended before it was encrypted"),
+        Err(_) => tracing::debug!(why = "its handshake did not come to an end", "a connection is closed"),
+    }
+}
+
 /// Serves a connection until it ends.
-pub async fn serve(worker: Rc<Worker>, stream: TcpStream) {
+pub async fn serve<S: Stream>(worker: Rc<Worker>, stream: S) {
     let config = &worker.shared.config;
     let mut socket = Socket { stream, unread: Bytes::new(), activity: Rc::default() };
     let mut phase = worker.shared.phase();
@@ -53,10 +70,13 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream) {
     loop {
         if socket.unread.is_empty() {
             let closing = phase.wait_for(|phase| *phase == Phase::Closing);
-            tokio::select! {
-                ready = socket.stream.readable() => if ready.is_err() { return },
-                () = sleep(patience) => return,
-                _ = closing => return,
+            let arrived = tokio::select! {
+                arrived = socket.stream.arrival() => if arrived.is_err() { return } else { true },
+                () = sleep(patience) => false,
+                _ = closing => false,
+            };
+            if !arrived {
+                return socket.stream.say_goodbye();
             }
         }
         // Boxed: a parked connection does not keep the room for it.
@@ -69,7 +89,7 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream) {
 }
 
 /// Answers requests until there are no more for a while, then gives the socket back; nothing if it is closed.
-async fn converse(worker: &Rc<Worker>, socket: Socket) -> Option<Socket> {
+async fn converse<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) -> Option<Socket<S>> {
     let activity = Rc::clone(&socket.activity);
     let service = {
         let activity = Rc::clone(&activity);
@@ -158,7 +178,7 @@ struct Activity {
     had_body: Cell<bool>,
     /// Requests so far.
     requests: Cell<u64>,
-    /// Bytes written so far.
+    /// Bytes that the socket has taken so far.
     written: Cell<u64>,
     last: Cell<Look>,
 }
@@ -254,15 +274,15 @@ impl Activity {
     }
 }
 
-/// A client's socket, which takes notes of what hyper does with it.
-struct Socket {
-    stream: TcpStream,
+/// The way to a client, which takes notes of what hyper does with it.
+struct Socket<S> {
+    stream: S,
     /// Read before, to be read again.
     unread: Bytes,
     activity: Rc<Activity>,
 }
 
-impl AsyncRead for Socket {
+impl<S: Stream> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -282,21 +302,13 @@ impl AsyncRead for Socket {
     }
 }
 
-impl Socket {
-    /// Hyper flushes when all it has is written: what is written until then may be a part.
-    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.activity.unwritten.set(true);
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.activity.written.set(self.activity.written.get() + bytes as u64);
-        }
-        written
-    }
-}
-
-impl AsyncWrite for Socket {
+impl<S: Stream> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        // Hyper flushes when all it has is written: what is written until then may be a part.
+        self.activity.unwritten.set(true);
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(written)
+        self.activity.written.set(self.stream.written());
+        written
     }
 
     fn poll_write_vectored(
@@ -304,8 +316,10 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.activity.unwritten.set(true);
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(written)
+        self.activity.written.set(self.stream.written());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -313,7 +327,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.activity.written.set(self.stream.written());
+        ready!(flushed)?;
         self.activity.unwritten.set(false);
         Poll::Ready(Ok(()))
     }

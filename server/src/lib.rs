@@ -1,9 +1,9 @@
 //! `atelier-server`: the read-only HTTP API of a product catalogue that `atelier-etl` has published in PostgreSQL.
 //!
 //! The way of a request: `listen` accepts a connection and hands it to a worker, one thread with its own runtime and
-//! its own way to the database. `connection` reads requests off it, `route` says what is asked for, `respond` answers
-//! from `cache` or through `database`, where requests that wait at the same time share a statement of `queries`, and
-//! `json` writes the bytes.
+//! its own way to the database. `connection` reads requests off it, which is a `stream`, encrypted by `tls` or not,
+//! `route` says what is asked for, `respond` answers from `cache` or through `database`, where requests that wait at the
+//! same time share a statement of `queries`, and `json` writes the bytes.
 //!
 //! `route`, `json`, `problem`, `encoding`, `etag` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
 //! queue is unbounded.
@@ -28,7 +28,9 @@ pub mod queries;
 pub mod respond;
 pub mod route;
 pub mod session;
+pub mod stream;
 pub mod tally;
+pub mod tls;
 pub mod watch;
 pub mod worker;
 

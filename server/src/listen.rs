@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
 use crate::metrics::Counted;
+use crate::stream::Tcp;
 use crate::watch::Watch;
 use crate::worker::{Phase, Shared, Worker};
 use crate::{admin, connection, manager};
@@ -68,7 +69,8 @@ async fn serve(config: Config) -> Result<()> {
         let _ = timeout(CONNECT_PATIENCE, shared.workers_are_connected()).await;
     }
     let accepting = spawn_local(accept(shared, public, Rc::clone(&workers)));
-    tracing::info!(%address, admin = %admin_address, threads = shared.config.threads, "listening");
+    let (threads, tls) = (shared.config.threads, shared.config.tls.is_some());
+    tracing::info!(%address, admin = %admin_address, threads, tls, "listening");
     spawn_local(manager::tell_ready(shared));
     tokio::select! {
         failed = watch.run() => failed?,
@@ -144,7 +146,11 @@ async fn work(shared: &'static Shared, number: usize, mut accepted: UnboundedRec
         match TcpStream::from_std(stream) {
             Ok(stream) => drop(spawn_local(async move {
                 let _open = Counted::new(&worker.shared.metrics.connections);
-                connection::serve(worker, stream).await;
+                match &worker.shared.config.tls {
+                    None => connection::serve(worker, Tcp::new(stream)).await,
+                    // Boxed: a plain connection does not keep the room for it.
+                    Some(tls) => Box::pin(connection::serve_tls(worker, tls, Tcp::new(stream))).await,
+                }
                 drop(permit);
             })),
             Err(error) => tracing::warn!(%error, "a connection was accepted and lost"),

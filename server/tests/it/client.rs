@@ -1,10 +1,11 @@
 //! A client that does what a test says, byte by byte.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
 /// Far beyond what anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,9 +33,39 @@ impl Response {
     }
 }
 
+/// The way to the server, plain or with TLS.
+pub(crate) trait Stream: Read + Write + Send {
+    fn socket(&self) -> &TcpStream;
+
+    /// Says that nothing more comes, and goes on reading.
+    fn end(&mut self) -> io::Result<()>;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Stream for StreamOwned<ClientConnection, TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        &self.sock
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.conn.send_close_notify();
+        self.flush()?;
+        self.sock.shutdown(Shutdown::Write)
+    }
+}
+
 /// A connection that is kept.
 pub(crate) struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Connection {
@@ -43,19 +74,27 @@ impl Connection {
     }
 
     pub(crate) fn try_open(address: SocketAddr) -> io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
-        Ok(Connection { stream: BufReader::new(stream) })
+        Ok(Connection::over(Box::new(connect(address)?)))
+    }
+
+    /// On a way that somebody has opened.
+    pub(crate) fn over(stream: Box<dyn Stream>) -> Connection {
+        Connection { stream: BufReader::new(stream) }
     }
 
     /// The socket, for what is not done with requests.
     pub(crate) fn socket(&self) -> &TcpStream {
-        self.stream.get_ref()
+        self.stream.get_ref().socket()
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes)
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes).and_then(|()| stream.flush())
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        self.stream.get_mut().end()
     }
 
     /// Reads one answer; `head` is whether it is one to HEAD, and so has no body.
@@ -103,6 +142,14 @@ impl Connection {
         let ended = line.strip_suffix("\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(ended.to_owned())
     }
+}
+
+/// A socket that does not wait for ever.
+pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    Ok(stream)
 }
 
 /// One request on a connection of its own.

@@ -18,21 +18,21 @@ const MANY: usize = 2000;
 const MEMORY: u64 = 300 << 20;
 
 /// Longer than a connection is kept ready for its next request without being parked.
-const PARKED: Duration = Duration::from_millis(1200);
+pub(crate) const PARKED: Duration = Duration::from_millis(1200);
 
-fn catalogue(products: u32) -> Database<'static> {
+pub(crate) fn catalogue(products: u32) -> Database<'static> {
     let database = Postgres::shared().database();
     publish(&database, generated(products, 1).path());
     database
 }
 
 /// Open connections, but for those that ask for the metrics.
-fn connections(server: &Server) -> u64 {
+pub(crate) fn connections(server: &Server) -> u64 {
     server.metric("atelier_http_connections")
 }
 
 /// Whether the server has closed it. Does not wait.
-fn is_closed(mut stream: &TcpStream) -> bool {
+pub(crate) fn is_closed(mut stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     match stream.read(&mut [0; 512]) {
         Ok(bytes) => bytes == 0,
@@ -67,7 +67,7 @@ fn thousands_who_send_a_byte_now_and_then_are_disconnected_and_disturb_nobody() 
 }
 
 /// A connection whose client has next to no room for answers.
-fn narrow(address: SocketAddr) -> TcpStream {
+pub(crate) fn narrow(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&address.into()).unwrap();
@@ -115,23 +115,23 @@ fn idle_connections_are_closed() {
     until("nobody is left", || connections(&server) == 0);
 }
 
-fn plain(target: &str) -> String {
+pub(crate) fn plain(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
 
 /// What HTTP/1.1 allows on one connection, and what is not to be confused there.
-fn converses_well(server: &Server) {
-    pipelined_requests_are_answered_in_order(server);
-    a_request_may_come_in_pieces(server);
-    a_client_that_has_nothing_more_to_say_still_gets_its_answers(server);
-    a_body_is_not_taken_for_a_request(server);
+pub(crate) fn converses_well(open: &dyn Fn() -> Connection) {
+    pipelined_requests_are_answered_in_order(open);
+    a_request_may_come_in_pieces(open);
+    a_client_that_has_nothing_more_to_say_still_gets_its_answers(open);
+    a_body_is_not_taken_for_a_request(open);
 }
 
 #[test]
 fn conversations_are_in_order() {
     let database = catalogue(100);
     let server = Server::start(&database.url(), &[]);
-    converses_well(&server);
+    converses_well(&|| Connection::open(server.public));
 }
 
 #[test]
@@ -148,21 +148,21 @@ fn conversations_are_in_order_in_a_crowd() {
         })
         .collect();
     until("all are there", || connections(&server) == crowd.len() as u64);
-    converses_well(&server);
+    converses_well(&|| Connection::open(server.public));
     for mut connection in crowd {
         connection.send(b"TP/1.1\r\nHost: test\r\n\r\n").unwrap();
         assert_eq!(connection.receive(false).unwrap().status, 200);
     }
 }
 
-fn pipelined_requests_are_answered_in_order(server: &Server) {
+fn pipelined_requests_are_answered_in_order(open: &dyn Fn() -> Connection) {
     // Also more than hyper reads at once, large requests before small ones.
     for padding in [[0, 0], [600, 300], [1200, 0]] {
         let padded = |id: usize| {
             let length = padding[id / 30 % 2];
             format!("GET /products/{id} HTTP/1.1\r\nHost: test\r\nX-Pad: {:x<length$}\r\n\r\n", "")
         };
-        let mut connection = Connection::open(server.public);
+        let mut connection = open();
         connection.send((1..=100).map(padded).collect::<String>().as_bytes()).unwrap();
         for id in 1..=100 {
             assert_eq!(connection.receive(false).unwrap().json()["id"], id, "{padding:?}");
@@ -170,14 +170,14 @@ fn pipelined_requests_are_answered_in_order(server: &Server) {
     }
 }
 
-fn a_request_may_come_in_pieces(server: &Server) {
+fn a_request_may_come_in_pieces(open: &dyn Fn() -> Connection) {
     let [first, second, third] = ["/products/1", "/products/2", "/products/3"].map(plain);
     let whole = format!("{first}{second}{third}");
     let (begin, end) = (first.len() + second.len(), whole.len());
     for pause in [Duration::ZERO, PARKED] {
         // Between two requests, between two lines, and in the end of the headers.
         for cut in [begin, begin + third.find("Host").unwrap(), end - 1] {
-            let mut connection = Connection::open(server.public);
+            let mut connection = open();
             connection.send(&whole.as_bytes()[..cut]).unwrap();
             for id in 1..=2 {
                 assert_eq!(connection.receive(false).unwrap().json()["id"], id);
@@ -190,16 +190,16 @@ fn a_request_may_come_in_pieces(server: &Server) {
     }
 }
 
-fn a_client_that_has_nothing_more_to_say_still_gets_its_answers(server: &Server) {
-    let mut connection = Connection::open(server.public);
+fn a_client_that_has_nothing_more_to_say_still_gets_its_answers(open: &dyn Fn() -> Connection) {
+    let mut connection = open();
     connection.send((plain("/products/1") + &plain("/products/2/styles")).as_bytes()).unwrap();
-    connection.socket().shutdown(Shutdown::Write).unwrap();
+    connection.end().unwrap();
     assert_eq!(connection.receive(false).unwrap().json()["id"], 1);
     assert_eq!(connection.receive(false).unwrap().json()["product_id"], "2");
     assert!(connection.is_closed());
 }
 
-fn a_body_is_not_taken_for_a_request(server: &Server) {
+fn a_body_is_not_taken_for_a_request(open: &dyn Fn() -> Connection) {
     // It looks like one.
     let body = plain("/products/9");
     for target in ["/products/1", "/products/1/related", "/nothing"] {
@@ -210,7 +210,7 @@ fn a_body_is_not_taken_for_a_request(server: &Server) {
             (0, PARKED),
             (10, PARKED),
         ] {
-            let mut connection = Connection::open(server.public);
+            let mut connection = open();
             let length = format!("Content-Length: {}", body.len());
             let head = format!("GET {target} HTTP/1.1\r\nHost: test\r\n{length}\r\n\r\n");
             connection.send((head + &body[..cut]).as_bytes()).unwrap();

@@ -20,3 +20,4 @@ mod server;
 mod shutdown;
 mod smoke;
 mod start;
+mod tls;
