@@ -42,6 +42,7 @@ make_layer() {
     rm -rf "$layer"
     overlay "$layer" "$CLUSTER/base"
     cp /etc/resolv.conf "$layer/root/etc/resolv.conf"
+    # shellcheck disable=SC2034 # for in_image
     BINDS=("$REPO:/opt/atelier")
     in_image "$layer/root" /opt/atelier/scripts/provision --packages "$1"
     rm -f "$layer/root/etc/resolv.conf" "$layer/root/usr/sbin/policy-rc.d"

@@ -18,11 +18,14 @@ of_this_primary() {
         "systemctl stop postgresql@$1-main, move $2 away, then run this again: it is copied anew"
 }
 
+# How often a standby is asked whether it follows, ten times a second.
+FOLLOW_TRIES=300
+
 # follows VERSION: whether the standby gets the primary's log; waits for it a while.
 follows() {
     local try
     ask_primary IDENTIFY_SYSTEM >/dev/null 2>&1 || return 0 # it will when its primary is back
-    for ((try = 0; try < 300; try++)); do
+    for ((try = 0; try < FOLLOW_TRIES; try++)); do
         if [ "$(as_postgres psql -X -At -c 'select status from pg_stat_wal_receiver' 2>/dev/null)" = streaming ]; then return; fi
         sleep 0.1
     done
