@@ -17,12 +17,13 @@ from bench_load_chart import chart  # noqa: E402
 CONTESTANTS = {
     "floor": "the floor: binary files by psql",
     "load": "`atelier-etl load`",
-    "best": "best script: parallel `\\copy`",
+    "best": "best script: parallel `\\copy`, other rows",
+    "mended": "best script that loads the same rows",
     "usual": "usual way: serial `\\copy`",
 }
 # What is aimed at, as a ratio of medians: the loader over the floor at the most, the others over the loader at least.
 MOST_OVER_FLOOR = 1.15
-LEAST = {"best": 1.6, "usual": 3.0}
+LEAST = {"best": 1.6, "mended": 1.6, "usual": 3.0}
 LEAST_MB_S = {"photos": 600, "skus": 250}
 MOST_MEMORY_MB = 200
 
@@ -83,7 +84,8 @@ def contestants(result, chart_name):
     yield (
         f"All from the files to tables that can be read, with keys and statistics; files come from the page cache. The usual "
         f"way lost {missing or 'nothing'} without an error, and let {strangers or 'no'} orphans in; the best script, whose "
-        f"CSV reader is the same, did so too. `load` loaded exactly the rows of the manifest in every run, or the bench "
+        f"CSV reader is the same, did so too. The best script that loads the same rows closes quotes that are open at a line's end "
+        f"on the way, and deletes rows without a parent; line ends in quotes would break it, and no row is reported. `load` loaded exactly the rows of the manifest in every run, or the bench "
         f"would have failed."
     )
     yield ""
@@ -92,6 +94,14 @@ def contestants(result, chart_name):
         "transaction with FREEZE, the longest first, then the keys of `schema.sql` and ANALYZE, a table a lane; as much "
         "memory for sorting as the loader takes, and, as it does, no parallel workers for an index. The floor's files hold the rows as the server itself "
         "writes them, made in advance; nothing is left to parse or check."
+    )
+    yield ""
+    # Both do the same but for reading text: what is between them is all that can be won over this script.
+    over_floor = seconds(runs["best"]) / seconds(runs["floor"])
+    within = over_floor >= LEAST["best"]
+    yield (
+        f"The best script that checks nothing takes {over_floor:.2f} times as long as the floor, and does the same but for reading "
+        f"text: a loader that is no faster than the floor {'could be' if within else 'cannot be'} {LEAST['best']} times as fast."
     )
     yield ""
     yield f"![Seconds of each contestant, and what its lanes did]({chart_name})"
@@ -233,8 +243,10 @@ def pgloader(result):
     yield provenance(result, "scripts/bench etl --only pgloader")
     yield ""
     yield (
-        f"{theirs:.1f} s, of which `atelier-etl load` takes {ours:.1f} s: {theirs / ours:.1f} times as long. The tables, keys and "
-        f"indexes of the usual way; {lost:,} rows less than there are."
+        f"{theirs:.1f} s, where `atelier-etl load` takes {ours:.1f} s on the same files: {theirs / ours:.1f} times as long. "
+        "pgloader makes the tables, keys and indexes of the usual way, from files without defects: of files with quotes "
+        f"left open it loses all rows behind the first. Here it loaded {'all rows' if lost == 0 else f'{lost:,} rows less than there are'}. "
+        "A tenth of the full size unless the line above says otherwise: at full size it takes ten times as long, or more."
     )
     yield ""
 

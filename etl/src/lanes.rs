@@ -146,8 +146,7 @@ impl<'a> Lanes<'a> {
         }
         // Behind all copies, and the first to be copied is the first to be indexed.
         lock(&self.tasks).insert(0, Task::Finish(table, copied.outcome.loaded));
-        lock(&self.done)
-            .insert(table.id, Done { copied, rows: self.load.span(begin), index: None });
+        lock(&self.done).insert(table.id, Done { copied, rows: self.load.span(begin), index: None });
         *lock(&self.copied_at) = Instant::now();
         Ok(())
     }

@@ -110,12 +110,7 @@ pub struct Example {
 
 impl TableReport {
     /// What a pipeline found, and how long that took.
-    pub fn new(
-        source: &Source,
-        outcome: &Outcome,
-        rejects_file: Option<String>,
-        rows: Span,
-    ) -> TableReport {
+    pub fn new(source: &Source, outcome: &Outcome, rejects_file: Option<String>, rows: Span) -> TableReport {
         let mended = outcome.mended.iter().map(|mended| Example {
             code: mended.repair.code(),
             outcome: "repaired",
