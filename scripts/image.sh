@@ -35,12 +35,13 @@ in_image() {
     local root=$1
     shift
     # shellcheck disable=SC2016 # for the inner shell
-    # /proc for those that look at it, /dev/shm for PostgreSQL. What the command leaves running is ended with it.
+    # /proc for those that look at it, /dev/shm for PostgreSQL, /dev/pts for apt. What the command leaves running is ended with it.
     unshare --mount --pid --fork --kill-child bash -euc '
         root=$1 binds=$2; shift 2
         mount -t proc proc "$root/proc"
-        mkdir -p "$root/dev/shm"
+        mkdir -p "$root/dev/shm" "$root/dev/pts"
         mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+        mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
         for bind in $binds; do
             mkdir -p "$root/${bind#*:}"
             mount --bind "${bind%%:*}" "$root/${bind#*:}"
