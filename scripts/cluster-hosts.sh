@@ -3,13 +3,28 @@
 #   data/cluster/base/            the distribution, by debootstrap
 #   data/cluster/layers/ROLE/     what `scripts/provision --packages ROLE` adds to it
 #   data/cluster/hosts/HOST/      what a host has written, on top of both; root/ is all three together
-#   data/cluster/settings         of the cluster, and secrets/ beside it
+#   data/cluster/settings         of the cluster, secrets/ and the number of standbys beside it
 # shellcheck shell=bash
 
 CLUSTER=$DATA/cluster
-declare -A ADDRESS=([lb]=10.77.0.10 [app1]=10.77.0.11 [app2]=10.77.0.12 [db1]=10.77.0.21 [db2]=10.77.0.22 [client]=10.77.0.2)
-declare -A ROLE=([lb]=lb [app1]=app [app2]=app [db1]=db [db2]=db)
-HOSTS='db1 db2 app1 app2 lb' # in the order in which they need one another
+MOST_STANDBYS=8
+
+# cluster_hosts STANDBYS: who there is, and where. Sets HOSTS, in the order in which they need one another, STANDBYS, their
+# names, and ADDRESS and ROLE of each.
+declare -A ADDRESS ROLE
+cluster_hosts() {
+    local number
+    ADDRESS=([lb]=10.77.0.10 [app1]=10.77.0.11 [app2]=10.77.0.12 [db1]=10.77.0.21 [client]=10.77.0.2)
+    ROLE=([lb]=lb [app1]=app [app2]=app [db1]=db)
+    STANDBYS=''
+    for ((number = 2; number <= $1 + 1; number++)); do
+        ADDRESS[db$number]=10.77.0.$((20 + number)) ROLE[db$number]=db
+        STANDBYS+=" db$number"
+    done
+    HOSTS="db1$STANDBYS app1 app2 lb"
+}
+# As many as `scripts/cluster up` was told last.
+cluster_hosts "$(cat "$CLUSTER/standbys" 2>/dev/null || echo 1)"
 
 namespace() { printf 'atelier-%s\n' "$1"; }
 
@@ -131,17 +146,26 @@ cut_power() {
     fi
 }
 
+# app_url HOST: where its server is. The certificate names the address.
+app_url() { printf 'https://%s:3000\n' "${ADDRESS[$1]}"; }
+# CA: who has signed it. It is read on the client, whose files are the machine's.
+CA=$CLUSTER/secrets/ca.crt
+# answers HOST: whether its server does.
+answers() { on client curl -sf --cacert "$CA" -o /dev/null "$(app_url "$1")/products/1"; }
+
 # provision HOST: makes it what it is to be.
 provision() { on "$1" /opt/atelier/scripts/provision "${ROLE[$1]}"; }
 
 cluster_settings() {
+    local host addresses=()
+    for host in $STANDBYS; do addresses+=("${ADDRESS[$host]}"); done
     mkdir -p "$CLUSTER/secrets"
     cat >"$CLUSTER/settings" <<SETTINGS
 SUBNET=10.77.0.0/24
 LB=${ADDRESS[lb]}
 APPS="${ADDRESS[app1]} ${ADDRESS[app2]}"
 DB_PRIMARY=${ADDRESS[db1]}
-DB_STANDBYS="${ADDRESS[db2]}"
+DB_STANDBYS="${addresses[*]}"
 DB_MEMORY_MB=$(clamp $(($(memory_mb) / 4)) 512 8192)
 CLIENT_RATE=100000
 CLIENT_BURST=10000
@@ -149,11 +173,17 @@ CACHE_CONTROL="${CACHE_CONTROL:-public, max-age=5, stale-while-revalidate=600, s
 SETTINGS
     # The loader's and the servers' addresses are those of the host that reads this, the paths too.
     # shellcheck disable=SC2034 # for make_secrets
-    (SECRETS=$CLUSTER/secrets DB_PRIMARY=${ADDRESS[db1]} DB_STANDBYS=${ADDRESS[db2]} && make_secrets)
+    (SECRETS=$CLUSTER/secrets DB_PRIMARY=${ADDRESS[db1]} DB_STANDBYS="${addresses[*]}" APPS="${ADDRESS[app1]} ${ADDRESS[app2]}" && make_secrets)
 }
 
+# cluster_up PRODUCTS STANDBYS
 cluster_up() {
     local products=$1 host images began=$SECONDS
+    [ "$2" -le "$MOST_STANDBYS" ] || die "--standbys $2 is more than $MOST_STANDBYS" "pass fewer"
+    if [ "$2" -ne "$(wc -w <<<"$STANDBYS")" ] && leader db1 >/dev/null; then
+        die "a cluster with another number of standbys is up:$STANDBYS" "scripts/cluster down, then run this again"
+    fi
+    cluster_hosts "$2"
     step "Looking for what the cluster takes"
     need ip iproute2
     need systemd-nspawn systemd-container
@@ -161,6 +191,7 @@ cluster_up() {
     need_tools
     need debootstrap debootstrap
     mkdir -p "$CLUSTER"
+    printf '%s\n' "$2" >"$CLUSTER/standbys"
     # Images wait for the network, and packages for the cores: at the same time, a minute less from nothing.
     make_images &
     images=$!
@@ -182,13 +213,13 @@ cluster_up() {
         boot "$host"
         provision "$host"
         # The last of the databases.
-        if [ "$host" = db2 ] && { [ ! -e "$CLUSTER/loaded" ] || [ -z "$(published)" ]; }; then
+        if [ "$host" = "${STANDBYS##* }" ] && { [ ! -e "$CLUSTER/loaded" ] || [ -z "$(published)" ]; }; then
             step "Loading $products products: six files to db1:/var/lib/atelier/incoming, then the marker"
             load_catalogue a
         fi
     done
     for host in app1 app2; do
-        until on client curl -sf -o /dev/null "http://${ADDRESS[$host]}:3000/products/1"; do sleep 0.2; done
+        until answers "$host"; do sleep 0.2; done
     done
     say "up after $((SECONDS - began)) s: $LB_URL within, scripts/cluster on client curl -i $LB_URL/products/1"
 }
@@ -207,7 +238,7 @@ cluster_status() {
 
 cluster_down() {
     local host
-    for host in lb app1 app2 db2 db1; do
+    for host in lb app1 app2 $STANDBYS db1; do
         cut_power "$host"
         if mountpoint -q "$CLUSTER/hosts/$host/root"; then umount "$CLUSTER/hosts/$host/root"; fi
         rm -rf "$CLUSTER/hosts/$host"

@@ -29,7 +29,7 @@ fault_app_killed() {
     cut_power app1
     sleep 4
     boot app1
-    until on client curl -sf -o /dev/null "http://${ADDRESS[app1]}:3000/products/1"; do sleep 0.1; done
+    until answers app1; do sleep 0.1; done
 }
 fault_rolling_restart() {
     # Returns when the server is ready.
@@ -47,7 +47,8 @@ fault_new_catalogue() {
 }
 fault_primary_stopped() { stopped_for 8 db1; }
 fault_standby_stopped() { stopped_for 8 db2; }
-fault_databases_stopped() { stopped_for 10 db1 db2; }
+# shellcheck disable=SC2086 # words
+fault_databases_stopped() { stopped_for 10 db1 $STANDBYS; }
 
 # stopped_for SECONDS HOST…
 stopped_for() {
@@ -143,7 +144,7 @@ requests() {
     local file=$1 setting settings=()
     shift
     for setting in "$@"; do settings+=(-e "$setting"); done
-    K6_CSV_TIME_FORMAT=unix_micro ip netns exec "$(namespace client)" "$K6" run --quiet --no-usage-report --log-output=none \
+    SSL_CERT_FILE=$CA K6_CSV_TIME_FORMAT=unix_micro ip netns exec "$(namespace client)" "$K6" run --quiet --no-usage-report --log-output=none \
         --no-thresholds --no-summary --out "csv=$file.csv" -e "PRODUCTS=$(cat "$CLUSTER/products")" "${settings[@]}" \
         scripts/load.js >"$file.log" 2>&1 || { cat "$file.log" >&2 && die "k6 failed, its words are above"; }
 }
@@ -166,8 +167,8 @@ run_fault() {
     # Whatever ends this early: the next fault begins without its load.
     trap 'if [ "${watch_job:-}" ]; then kill "$watch_job" 2>/dev/null || true; fi; wait' EXIT
     if [ "$name" = new_catalogue ]; then
-        ip netns exec "$(namespace client)" scripts/cluster-watch.py "lb=$LB_URL" "app1=http://${ADDRESS[app1]}:3000" \
-            "app2=http://${ADDRESS[app2]}:3000" >"$results/watch.json" &
+        ip netns exec "$(namespace client)" scripts/cluster-watch.py "$CA" "lb=$LB_URL" "app1=$(app_url app1)" \
+            "app2=$(app_url app2)" >"$results/watch.json" &
         watch_job=$!
     fi
     requests "$results/$name" "TARGET=$LB_URL" "RATE=$RATE" "SECONDS=${LASTS[$name]}" "HOT=${HOT[$name]:-0}" \
@@ -198,7 +199,7 @@ cluster_test() {
     need_load
     if [ $# -eq 0 ]; then read -ra faults <<<"$FAULTS"; else faults=("$@"); fi
     for name in "${faults[@]}"; do [ "${WHAT[$name]:-}" ] || die "no fault is called $name" "one of: $FAULTS"; done
-    step "Each fault under $RATE requests a second of random styles, through the load balancer"
+    step "Each fault under $RATE requests a second of random styles, through the load balancer; standbys:$STANDBYS"
     # Late are those that k6 could not begin in time: the machine had no room for the load, which is no fault of the hosts.
     printf '%-36s %8s %7s %7s %8s %8s %9s\n' fault requests late failed 'p50 ms' 'p99 ms' 'gap ms'
     for name in "${faults[@]}"; do

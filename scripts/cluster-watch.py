@@ -3,7 +3,9 @@
 (SIGTERM), and says as JSON what it saw: whether an answer was ever a mixture of two catalogues, and when each address
 first answered from a new one.
 
-usage: cluster-watch.py NAME=http://ADDRESS…
+usage: cluster-watch.py CA NAME=URL…
+
+CA is the file with the certificate that those behind https:// have to be signed by.
 
 An ETag names a load, so all answers to one path under one ETag must be the same bytes, and a profile must hold just the
 product, the styles and the related ones that are answered under the same ETag.
@@ -13,9 +15,11 @@ import hashlib
 import http.client
 import json
 import signal
+import ssl
 import sys
 import threading
 import time
+import urllib.parse
 
 PRODUCTS = range(1, 4)
 PAUSE_SECONDS = 0.01
@@ -28,10 +32,16 @@ first_seen = {}  # name -> etag -> time
 mixed, failed, answers = [], 0, 0
 
 
-def watch(name, address):
+def connect(url, trusted):
+    url = urllib.parse.urlsplit(url)
+    if url.scheme == "https":
+        return http.client.HTTPSConnection(url.netloc, timeout=10, context=trusted)
+    return http.client.HTTPConnection(url.netloc, timeout=10)
+
+
+def watch(name, connection):
     """Until told to stop, each path in turn."""
     global failed, answers
-    connection = http.client.HTTPConnection(address, timeout=10)
     while not stop.is_set():
         for product in PRODUCTS:
             for part in ("", "/styles", "/related", "/profile"):
@@ -78,8 +88,9 @@ checked = set()
 
 def main():
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    targets = dict(argument.split("=http://") for argument in sys.argv[1:])
-    threads = [threading.Thread(target=watch, args=target) for target in targets.items()]
+    trusted = ssl.create_default_context(cafile=sys.argv[1])
+    targets = (argument.split("=", 1) for argument in sys.argv[2:])
+    threads = [threading.Thread(target=watch, args=(name, connect(url, trusted))) for name, url in targets]
     for thread in threads:
         thread.start()
     stop.wait()

@@ -65,7 +65,7 @@ render() {
 #
 #   SECRETS/load.password server.password replication.password     of the roles atelier_load, …
 #   SECRETS/ca.crt ca.key                                          the authority of the cluster
-#   SECRETS/ADDRESS.crt ADDRESS.key                                of each host with a database
+#   SECRETS/ADDRESS.crt ADDRESS.key                                of each host with a database or a server
 
 # need_secrets NAME…: before anything is changed. Behind a pipe or in a string, one that is missing would end as an empty file
 # or an empty password.
@@ -84,6 +84,9 @@ secret() { cat "$SECRETS/$1"; }
 
 # The name that a certificate holds beside the address: libpq before 15 finds no address in one.
 host_name() { printf 'db-%s\n' "${1//./-}"; }
+
+# The name that the certificates of all servers hold: nginx asks all hosts behind it for the same one.
+SERVER_NAME=atelier-server
 
 # quietly COMMAND…: its words are printed if it fails.
 quietly() {
@@ -109,7 +112,7 @@ make_certificate() {
 }
 
 make_secrets() {
-    local name address made=()
+    local name names address made=()
     need openssl openssl
     umask 077
     mkdir -p "$SECRETS"
@@ -128,9 +131,12 @@ make_secrets() {
         mv "$SECRETS/.new.ca" "$SECRETS/ca.crt"
         made+=(ca.crt ca.key)
     fi
-    for address in $DB_PRIMARY $DB_STANDBYS; do
+    for address in $DB_PRIMARY $DB_STANDBYS $APPS; do
         if [ -s "$SECRETS/$address.crt" ]; then continue; fi
-        make_certificate "$address" "$(host_name "$address")"
+        names=()
+        case " $DB_PRIMARY $DB_STANDBYS " in *" $address "*) names+=("$(host_name "$address")") ;; esac
+        case " $APPS " in *" $address "*) names+=("$SERVER_NAME") ;; esac
+        make_certificate "$address" "${names[@]}"
         made+=("$address.crt" "$address.key")
     done
     if [ ${#made[@]} -gt 0 ]; then say "made in $SECRETS: ${made[*]}"; fi
