@@ -1,6 +1,7 @@
 # The part of scripts/bench serve that measures answers from the cache, against nginx and against the floor. It is sourced by
 # scripts/bench, behind bench-serve.sh.
 # shellcheck shell=bash source-path=SCRIPTDIR source=bench-serve.sh
+# shellcheck disable=SC2154,SC2034 # what bench-serve.sh, which sources this, sets or reads
 
 # Starts an nginx that caches the answers of the server at $address, at $nginx_address.
 serve_nginx() {
@@ -127,7 +128,7 @@ cached() {
     curl -sSf -i -o "$work/not-modified.http" -H "If-None-Match: $tag" "http://$address$CACHED"
     serve_floor "$work/ok.http" && ok_floor=$floor_address ok_floor_pid=$floor_pid
     serve_floor "$work/not-modified.http" && not_modified_floor=$floor_address not_modified_floor_pid=$floor_pid
-    mapfile -t workers < <(cat "/proc/$nginx_pid/task/$nginx_pid/children" | tr ' ' '\n' | grep .)
+    mapfile -t workers < <(tr ' ' '\n' <"/proc/$nginx_pid/task/$nginx_pid/children" | grep .)
     for ((run = 0; run < rounds; run++)); do
         contestant=("${workers[@]}")
         wrk_run nginx "nginx, proxy_cache" $((size + 2000)) "http://$nginx_address$CACHED"

@@ -1,6 +1,7 @@
 # The part of scripts/bench serve that measures PostgreSQL alone: other statements for the same rows, and a read model
 # of finished documents. It is sourced by scripts/bench, behind bench-serve.sh.
 # shellcheck shell=bash source-path=SCRIPTDIR source=bench-serve.sh
+# shellcheck disable=SC2154,SC2034 # what bench-serve.sh, which sources this, sets or reads
 
 IDS_A_STATEMENT=16 # what a statement of the server's answers for under full load, see atelier_database_requests
 STATEMENT_SECONDS=2

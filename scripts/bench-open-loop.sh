@@ -1,6 +1,7 @@
 # The part of scripts/bench serve that measures latency at fixed rates. It is sourced by
 # scripts/bench, behind bench-serve.sh.
 # shellcheck shell=bash source-path=SCRIPTDIR source=bench-serve.sh
+# shellcheck disable=SC2154,SC2034 # what bench-serve.sh, which sources this, sets or reads
 
 # open_loop_run RATE SECONDS LABEL: leaves what oha says in $work/oha.json.
 open_loop_run() {

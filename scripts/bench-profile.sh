@@ -4,6 +4,7 @@
 # perf looks a thousand times a second what each core runs, with its stack. For that the server is built once more, with
 # frame pointers, which cost it a per cent or so: rates are measured without.
 # shellcheck shell=bash source-path=SCRIPTDIR source=bench-serve.sh
+# shellcheck disable=SC2154,SC2034 # what bench-serve.sh, which sources this, sets or reads
 
 PROFILE_TARGET=${CARGO_TARGET_DIR:-target}/profile
 PROFILE_SECONDS=4

@@ -3,6 +3,7 @@
 # Client, server and database share this machine and take turns in one run: figures of two runs, or of two
 # machines, are not to be compared, ratios are.
 # shellcheck shell=bash source-path=SCRIPTDIR source=lib.sh
+# shellcheck disable=SC2034 # read by the parts that it sources
 
 # What is aimed at. A target missed is printed, a wrong answer ends the run.
 TARGET_UNCACHED=1.6     # requests/s over pgbench's transactions/s

@@ -4,6 +4,7 @@
 # add_products DIRECTORY: adds rows to the CSV files in it. Ids from 9001 on.
 add_products() {
     local dir=$1 photo=https://images.unsplash.com/photo
+    # shellcheck disable=SC1003 # the backslash is sed's
     sed -i -e '$a\' "$dir"/*.csv # the last line of a generated file has no end
     # 9001 has everything; 9002 is made of markup; 9003 has nothing but a name; 9004 is sold out.
     cat >>"$dir/product.csv" <<'CSV'
