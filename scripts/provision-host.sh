@@ -12,7 +12,7 @@ alone() {
 
 # Is there while something was changed that no running program knows of: over an interruption too, until a run for the same role
 # comes to its end, or the host is started anew.
-CHANGED=/run/atelier-provision.changed
+CHANGED=/run/atelier-provision.changed # with .unit behind it: a file of systemd's was
 
 # changed WHAT: says so, and remembers it. Called before it is done, lest an interruption come between.
 changed() {
@@ -35,6 +35,7 @@ put() {
         rm -f "$new"
     else
         changed "wrote $path"
+        case $path in /etc/systemd/*) touch "$CHANGED.unit" ;; esac
         mv "$new" "$path"
     fi
 }
@@ -74,9 +75,8 @@ our_package() {
 # running UNIT [reload]: enabled and running, with the settings of now.
 running() {
     local unit=$1 how=${2:-restart} did=''
-    if [ "$(systemctl show -P NeedDaemonReload "$unit")" = yes ]; then
+    if [ -e "$CHANGED.unit" ]; then
         systemctl daemon-reload
-        touch "$CHANGED"
         how=restart # limits, say, are those of its start
     fi
     systemctl is-enabled -q "$unit" 2>/dev/null || systemctl enable -q "$unit"
