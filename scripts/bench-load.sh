@@ -41,8 +41,8 @@ fresh_database() {
 # The address of a database of the private server.
 database_url() { sed "s|/atelier\$|/$1|" "$PG_URL_FILE"; }
 
-# measure NAME COMMAND…: runs it on a fresh database, bench_load, which stays. Its output is in $work/log. Appends an
-# object with its seconds, and those of the CPU, to $work/NAME.jsonl; $extra may hold more keys for it.
+# measure NAME COMMAND…: runs it on a fresh database, bench_load, which stays. Its output is in $work/log, an object with
+# its seconds and those of the CPU in $work/measured; $extra may hold more keys for it.
 extra='{}'
 measure() {
     local name=$1 before start seconds client TIMEFORMAT='%U %S'
@@ -59,7 +59,7 @@ measure() {
         '{$seconds, cpu: {$client, $database}} + $extra' >"$work/measured"
 }
 
-# keep NAME JQ-FILTER [JQ-OPTION…]: adds to what was measured, and shows it.
+# keep NAME JQ-FILTER [JQ-OPTION…]: adds to what was measured, appends it to $work/NAME.jsonl, and shows it.
 keep() {
     local name=$1 filter=$2
     shift 2
@@ -67,7 +67,7 @@ keep() {
     printf '%-26s %s\n' "$name" "$(jq -r '"\(.seconds) s   CPU: client \(.cpu.client * 10 | round / 10), PostgreSQL \(.cpu.database * 10 | round / 10)"' "$work/measured")"
 }
 
-# by_psql NAME csv|binary DIRECTORY [OPTIONS]: loads with psql alone, in sessions with these options.
+# by_psql NAME csv|mended|binary DIRECTORY [OPTIONS]: loads with psql alone, in sessions with these options.
 by_psql() {
     local name=$1 kind=$2 directory=$3
     PGHOST=127.0.0.1 PGPORT=$(pg_port) PGUSER=atelier PGPASSWORD=$(pg_password) PGDATABASE=bench_load PGSSLMODE=disable \
@@ -85,6 +85,8 @@ run_usual() {
         stages: (.[] | select(.[0] == "seconds") | {copy: .[1] | tonumber, index: .[2] | tonumber, vacuum: .[3] | tonumber}),
         rows: (map(select(.[0] != "seconds") | {key: .[0], value: .[1] | tonumber}) | from_entries)})' --rawfile log "$work/log"
 }
+in_directory() { (cd -- "$1" && shift && "$@"); }
+
 # Fails unless bench_load has the rows of the manifest.
 expect_rows() {
     local table found
@@ -94,8 +96,6 @@ expect_rows() {
             die "the best script that mends has $found rows in $table, not those of the manifest" "see scripts/bench-psql.sh"
     done
 }
-
-in_directory() { (cd -- "$1" && shift && "$@"); }
 
 # run_load NAME JOBS: loads $csv. Fails when the rows are not exactly those of the manifest.
 run_load() {
@@ -128,11 +128,9 @@ floor_files() {
     fi
 }
 
-# result NAME [JQ-FILTER]: writes $RESULTS/NAME.json of the lines that were measured, by contestant.
+# result NAME: writes $RESULTS/NAME.json of what was kept, by contestant.
 result() {
     local file name=$1
-    mkdir -p "$RESULTS"
-    shift
     for file in "$work"/*.jsonl; do
         jq -s --arg name "$(basename -- "$file" .jsonl)" '{($name): .}' "$file"
     done | jq -s --slurpfile manifest "$csv/manifest.json" --argjson cores "$(nproc)" --argjson memory_mb "$(memory_mb)" \

@@ -83,10 +83,14 @@ ready() {
 step() {
     local start
     # Only the last tables to be copied are waited for: the others' lanes are free because they are done.
-    until [ "$1" = copy ] || ready "$2"; do sleep 0.01; done
+    until [ "$1" = copy ] || ready "$2"; do
+        [ ! -e "$copied/failed" ] || exit 255
+        sleep 0.01
+    done
     start=$EPOCHREALTIME
     "$1" "$2" >"$copied/$1-$2.sql"
-    input "$1" "$2" | psql -X -q -v ON_ERROR_STOP=1 -f "$copied/$1-$2.sql"
+    # 255: no further step is begun.
+    input "$1" "$2" | psql -X -q -v ON_ERROR_STOP=1 -f "$copied/$1-$2.sql" || { touch "$copied/failed"; exit 255; }
     touch "$copied/$2"
     awk -v what="$1 $2" -v zero="$zero" -v start="$start" -v end="$EPOCHREALTIME" \
         'BEGIN { printf "%s %.2f %.2f\n", what, start - zero, end - zero }'
