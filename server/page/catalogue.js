@@ -12,10 +12,14 @@ export const thing = () => "such page";
 export async function load({page = "1"}, signal) {
   const query = new URLSearchParams({page, count: ON_A_PAGE});
   const {body, links, total} = await get(`/products?${query}`, signal);
-  if (total === 0) return {title: "Catalogue", content: words("The catalogue is empty", "A load is published, and there are no products in it.")};
+  if (total === 0) {
+    return {title: "Catalogue", content: words("The catalogue is empty", "What is published has no products in it.")};
+  }
   if (body.length === 0) {
-    const content = words(`There is no page ${page}`, `The catalogue has ${count(total, "product")}, and ends with page ${number(links.last)}.`);
-    content.querySelector(".actions").prepend(element("a", {class: "button", href: address(links.last)}, "To the last page"));
+    const content = words(`There is no page ${page}`,
+      `The catalogue has ${count(total, "product")}, and ends with page ${number(links.last)}.`);
+    const toLast = element("a", {class: "button", href: address(links.last)}, "To the last page");
+    content.querySelector(".actions").prepend(toLast);
     return {title: `No page ${page}`, content};
   }
   const content = element("section", {class: "catalogue"},
@@ -56,13 +60,15 @@ function pager(page, links) {
     return there ? element("a", {class: "button", href: address(links[rel]), rel}, text)
       : element("span", {class: "button", "aria-disabled": "true"}, text);
   };
-  const input = element("input", {id: "page", inputmode: "numeric", autocomplete: "off", size: String(links.last).length + 1, value: page});
+  const input = element("input", {id: "page", inputmode: "numeric", autocomplete: "off", value: page,
+    size: String(links.last).length + 1});
   const go = (event) => {
     event.preventDefault();
     location.hash = address(Number(input.value) || encodeURIComponent(input.value));
   };
   return element("nav", {class: "pager", "aria-label": "Pages"},
     to("first", "First"), to("prev", "Previous"),
-    element("form", {onsubmit: go}, element("label", {for: "page"}, "Page"), input, element("span", {}, `of ${number(links.last)}`)),
+    element("form", {onsubmit: go}, element("label", {for: "page"}, "Page"), input,
+      element("span", {}, `of ${number(links.last)}`)),
     to("next", "Next"), to("last", "Last"));
 }

@@ -9,7 +9,8 @@ export function element(tag, attributes = {}, ...children) {
     if (typeof value === "function") made.addEventListener(name.slice("on".length), value);
     else made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  const absent = [null, undefined, false];
+  made.append(...children.flat(Infinity).filter((child) => !absent.includes(child)));
   return made;
 }
 
@@ -22,9 +23,10 @@ export function photo(url, description, words = "many") {
   const fail = (why) => {
     frame.classList.remove("loading");
     frame.classList.add("failed");
-    const said = words === "few" ? [description && unseen(`${description}: ${why}`), element("span", {"aria-hidden": "true"}, "no photo")]
-      : [element("strong", {}, why), element("small", {}, from(url))];
-    frame.replaceChildren(element("span", {class: "words"}, said));
+    const short = element("span", {"aria-hidden": "true"}, "no photo");
+    const few = () => [description && unseen(`${description}: ${why}`), short];
+    const many = () => [element("strong", {}, why), element("small", {}, from(url))];
+    frame.replaceChildren(element("span", {class: "words"}, words === "few" ? few() : many()));
   };
   if (!/^(https:|data:image\/)/i.test(url)) {
     fail("This photo has no address that a browser may load");

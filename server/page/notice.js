@@ -16,7 +16,8 @@ export function words(title, ...paragraphs) {
 // A failure that asking again does not mend. `thing` is what was asked for, in words.
 export function refusal(failure, thing) {
   if (failure.kind === "missing") {
-    return words(`There is no ${thing}`, `The server says: ${failure.message}. It may have been in an earlier catalogue, or the number is mistyped.`);
+    return words(`There is no ${thing}`, `The server says: ${failure.message}.`,
+      "It may have been in an earlier catalogue, or the number is mistyped.");
   }
   return words("This address leads nowhere", `The server says: ${failure.message}.`);
 }
@@ -35,10 +36,11 @@ export function interruption(failure, again) {
   const left = element("p", {class: "countdown"});
   const button = element("button", {class: "button", type: "button", onclick: ask}, "Try now");
   const [title, paragraph] = failure.kind === "away"
-    ? ["The server does not answer", "It may be restarting, or the network between you and it is down. This page asks again by itself."]
-    : ["The server cannot answer now", `It says: ${failure.message}. This page asks again by itself.`];
+    ? ["The server does not answer", "It may be restarting, or the network between you and it is down."]
+    : ["The server cannot answer now", `It says: ${failure.message}.`];
   const shown = element("section", {class: "notice"},
-    element("div", {role: "alert"}, element("h1", {tabindex: "-1"}, title), element("p", {}, paragraph)),
+    element("div", {role: "alert"}, element("h1", {tabindex: "-1"}, title),
+      element("p", {}, `${paragraph} This page asks again by itself.`)),
     left, element("p", {class: "actions"}, button));
   let timer;
   function ask() {

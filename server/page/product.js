@@ -5,7 +5,7 @@ import {cards, emptyCards} from "./catalogue.js";
 import {bones, element, photo, unseen} from "./dom.js";
 import {gallery} from "./gallery.js";
 import {rename} from "./places.js";
-import {count, money, number, percentOff, times} from "./text.js";
+import {count, money, percentOff, times} from "./text.js";
 
 const MOST_AT_ONCE = 15; // of one size, however many there are
 const FEW = 5; // few enough to say so
@@ -25,7 +25,8 @@ export function skeleton() {
 }
 
 function profile({product, styles, related}, wanted, signal) {
-  const chosen = styles.find(({style_id}) => String(style_id) === wanted) ?? styles.find((style) => style["default?"]) ?? styles[0];
+  const named = styles.find(({style_id}) => String(style_id) === wanted);
+  const chosen = named ?? styles.find((style) => style["default?"]) ?? styles[0];
   const photos = element("div", {class: "photos"});
   const price = element("div", {class: "price", role: "status"});
   const styleName = element("span", {class: "chosen", dir: "auto"});
@@ -104,7 +105,7 @@ function sizes(style, before, keep) {
     const options = Array.from({length: most}, (_, index) => element("option", {value: index + 1}, index + 1));
     quantity.replaceChildren(...(sku ? options : [element("option", {}, "–")]));
     quantity.disabled = !sku;
-    stock.textContent = sku ? `${sku.size}, ${sku.quantity <= FEW ? `only ${number(sku.quantity)} left` : "in stock"}` : "";
+    stock.textContent = !sku ? "" : `${sku.size}, ${sku.quantity <= FEW ? `only ${sku.quantity} left` : "in stock"}`;
     sum();
   }
   function sum() {
@@ -118,12 +119,16 @@ function sizes(style, before, keep) {
   }
 
   const chips = skus.map((sku) => element("label", {class: "chip", title: sku.quantity > 0 ? null : "out of stock"},
-    element("input", {type: "radio", name: "size", value: sku.id, checked: sku === chosen, disabled: sku.quantity <= 0,
-      onchange: () => (keep(sku.size), choose(sku))}),
-    element("span", {dir: "auto"}, sku.size, sku.quantity <= 0 && unseen(", out of stock"))));
+    element("input", {type: "radio", name: "size", checked: sku === chosen, disabled: sku.quantity <= 0,
+      onchange: () => {
+        keep(sku.size);
+        choose(sku);
+      }}),
+    element("span", {dir: "auto"}, sku.size, sku.quantity <= 0 && [" ", unseen("out of stock")])));
   choose(chosen);
   return [
-    element("fieldset", {class: "sizes"}, element("legend", {}, "Size ", stock), element("div", {class: "chips"}, chips)),
+    element("fieldset", {class: "sizes"},
+      element("legend", {}, "Size ", stock), element("div", {class: "chips"}, chips)),
     element("div", {class: "amount"}, element("label", {for: "quantity"}, "Quantity"), quantity, said),
   ];
 }

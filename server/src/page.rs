@@ -31,6 +31,7 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         html,
         File::new("icon.svg", "image/svg+xml", include_bytes!("../page/icon.svg"), &TERMS),
         css("page.css", include_bytes!("../page/page.css")),
+        css("log.css", include_bytes!("../page/log.css")),
         css("product.css", include_bytes!("../page/product.css")),
         js("main.js", include_bytes!("../page/main.js")),
         js("api.js", include_bytes!("../page/api.js")),
