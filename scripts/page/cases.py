@@ -10,7 +10,7 @@ import sys
 import time
 
 from playwright.sync_api import expect, sync_playwright
-from stage import PHONE, Server, Stage, sql
+from stage import PHONE, Server, Stage, sql, until
 
 # Nothing of a browser's that talks to somewhere else, or needs a screen.
 OPTIONS = [
@@ -92,7 +92,7 @@ def product_and_back(stage, _):
         page.go_back()
         expect(page.locator(".heading p")).to_contain_text("page 6 of 6")
         expect(link).to_be_focused()
-        page.wait_for_function("(top) => scrollY === top", arg=top)
+        until(page, "(top) => scrollY === top", arg=top)
         # It was asked for again, and has not changed.
         expect(page.locator("#log tbody tr").first).to_contain_text("/products?page=6&count=12304")
 
@@ -224,7 +224,7 @@ def server_away_and_back(stage, server):
         expect(page.locator("#log-last")).to_contain_text("no answer")
         button.focus()
         # It asks again by itself, and takes nothing away from who reads it.
-        page.wait_for_function("document.querySelectorAll('#log tr.bad').length >= 3")
+        until(page, "document.querySelectorAll('#log tr.bad').length >= 3")
         expect(button).to_be_focused()
         stage.picture(page, "away")
         server.start()
@@ -280,7 +280,7 @@ def on_a_phone_and_in_the_dark(stage, _):
         for address, name in (("", "catalogue"), (PARKA, "product"), ("#/products/9002", "markup")):
             with stage.page(address, viewport=PHONE, scheme=scheme) as page:
                 expect(page.locator("main h1")).to_be_visible()
-                page.wait_for_function("!document.querySelector('.bone')")
+                until(page, "!document.querySelector('.bone')")
                 assert (max(lightness(page)) < 64) == (scheme == "dark")
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= PHONE["width"], f"{name} is {wide} pixels wide"

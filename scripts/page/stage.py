@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import tempfile
+import time
 import urllib.parse
 import zlib
 
@@ -19,6 +20,15 @@ DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 
 expect.set_options(timeout=DEADLINE_SECONDS * 1000)
+
+
+def until(page, expression, arg=None):
+    """Waits until the expression holds. Playwright's own wait_for_function asks again within the page, by eval, which the
+    page's Content-Security-Policy forbids."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < deadline, f"still not: {expression}"
+        page.wait_for_timeout(20)
 
 
 class Server:
@@ -111,8 +121,8 @@ class Stage:
 
     def picture(self, page, name):
         """Keeps what is seen, once all of it is there."""
-        page.wait_for_function("![...document.querySelectorAll('.loading, .bone, .pending')].length")
-        page.wait_for_function("[...document.images].every((image) => image.complete)")
+        until(page, "![...document.querySelectorAll('.loading, .bone, .pending')].length")
+        until(page, "[...document.images].every((image) => image.complete)")
         page.screenshot(path=self.pictures / f"{name}.png")
 
 
