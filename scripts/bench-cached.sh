@@ -141,13 +141,13 @@ cached() {
         contestant=("$not_modified_floor_pid")
         wrk_run floor-304 "floor, the same 304" "$size" "http://$not_modified_floor$CACHED"
     done
-    ratio cached nginx "$TARGET_CACHED" 'nginx, 200'
-    ratio cached-304 nginx-304 "$TARGET_NOT_MODIFIED" 'nginx, 304'
-    ratio floor nginx '' 'nginx, 200: the floor'
-    ratio floor-304 nginx-304 '' 'nginx, 304: the floor'
-    # The client takes as much CPU as the servers do: without it, these are what a core of each can answer.
-    ratio nginx-cpu cached-cpu "$TARGET_CACHED" "its own CPU a request, nginx's, 200"
-    ratio nginx-304-cpu cached-304-cpu "$TARGET_NOT_MODIFIED" "its own CPU a request, nginx's, 304"
+    ratio cached nginx "$TARGET_CACHED" "cached over nginx"
+    ratio cached-304 nginx-304 "$TARGET_NOT_MODIFIED" "304 over nginx"
+    ratio floor nginx '' "the floor over nginx, 200"
+    ratio floor-304 nginx-304 '' "the floor over nginx, 304"
+    # The client takes as much CPU as the servers do. Without it, by what each needs for a request:
+    ratio nginx-cpu cached-cpu "$TARGET_CACHED" "CPU a request, nginx over the server, 200"
+    ratio nginx-304-cpu cached-304-cpu "$TARGET_NOT_MODIFIED" "CPU a request, nginx over the server, 304"
     for name in nginx cached floor nginx-304 cached-304 floor-304; do
         figure cached --arg name "$name" --argjson rate "$(median <"$work/$name")" --argjson cpu "$(median <"$work/$name-cpu")"
     done

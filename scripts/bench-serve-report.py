@@ -44,10 +44,9 @@ def targets(figures):
         return "reached" if reached else "**missed**"
 
     for line in figures.all("ratio"):
-        over, under = line["rates"]
-        target = line["target"]
+        over, under, target = line["over"], line["under"], line["target"]
         yield [
-            f"{line['over']} over {line['what']}",
+            line["what"],
             f"{over / under:.2f} ({number(over)} / {number(under)})",
             target,
             verdict(over / under >= float(target)) if target else "",

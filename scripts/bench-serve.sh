@@ -50,6 +50,7 @@ query() { "$PG_BIN/psql" -X -q -At -v ON_ERROR_STOP=1 -d "$DATABASE_URL" "$@"; }
 # once and kept, beside whatever is published in the private server.
 serve_database() {
     local loaded database=bench_serve
+    own_database=''
     if [ -n "${DATABASE_URL:-}" ]; then
         step "Using the database of DATABASE_URL"
     else
@@ -60,6 +61,7 @@ serve_database() {
         fi
         DATABASE_URL=$(sed "s|/atelier\$|/$database|" "$PG_URL_FILE")
         export DATABASE_URL
+        own_database=yes # in which we may make what we like
         loaded=$(query -c 'select max(position) from atelier.product' 2>/dev/null) || loaded=0
         if [ "$loaded" != "$products" ]; then
             bench_catalogue "$products"
@@ -92,6 +94,7 @@ serve_clean() {
     stop_nginx
     stop_floors
     for home in "$work"/server-*; do server_stop "$home"; done
+    if [ -n "${own_database:-}" ]; then drop_made || true; fi
     if [ "$status" = 1 ] && [ -s "${server_home:-}/log" ]; then
         say "the server's log ends so:"
         tail -n 5 "$server_home/log" >&2
@@ -167,12 +170,11 @@ cpu_ticks() {
     for pid in "${contestant[@]}"; do cat "/proc/$pid/stat"; done | sed 's/.*) //' | awk '{ sum += $12 + $13 } END { print sum + 0 }'
 }
 
-# ratio NAME NAME TARGET [OVER-WHAT]: of the medians; TARGET may be empty.
+# ratio NAME NAME TARGET WHAT: of the medians; TARGET may be empty.
 ratio() {
-    figure ratio --arg over "$1" --arg under "$2" --arg target "$3" --arg what "${4:-}" \
-        --argjson rates "[$(median <"$work/$1"), $(median <"$work/$2")]"
-    awk -v over="$(median <"$work/$1")" -v under="$(median <"$work/$2")" -v target="$3" -v what="${4:+ over $4}" 'BEGIN {
-        printf "ratio of medians%s %.2f  (%s / %s)", what, over / under, over, under
+    figure ratio --arg target "$3" --arg what "$4" --argjson over "$(median <"$work/$1")" --argjson under "$(median <"$work/$2")"
+    awk -v over="$(median <"$work/$1")" -v under="$(median <"$work/$2")" -v target="$3" -v what="$4" 'BEGIN {
+        printf "%s: %.2f  (%s / %s)", what, over / under, over, under
         if (target != "") {
             if (over / under >= target) printf "   target %s: reached", target
             else printf "   target %s: MISSED", target
@@ -193,7 +195,7 @@ uncached() {
         pgbench_styles pgbench
         wrk_run uncached "atelier-server, no cache" 1000000 "http://$address" -- "$products"
     done
-    ratio uncached pgbench "$TARGET_UNCACHED" pgbench
+    ratio uncached pgbench "$TARGET_UNCACHED" "uncached over pgbench"
 }
 
 memory() {
@@ -220,7 +222,7 @@ machine() {
 
 # The figures into docs/benchmarks.md, between its markers, and the chart beside it.
 document() {
-    jq -n --rawfile plan "$work/plan" '{kind: "plan", plan: $plan}' >>"$work/figures"
+    jq -cn --rawfile plan "$work/plan" '{kind: "plan", plan: $plan}' >>"$work/figures"
     python3 scripts/bench-serve-report.py "$work/figures" docs/benchmarks.md docs/benchmarks-serve.svg ||
         die "the figures could not be written into docs/benchmarks.md"
     say "written: docs/benchmarks.md, docs/benchmarks-serve.svg"
