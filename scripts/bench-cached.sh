@@ -79,7 +79,7 @@ serve_floor() {
     local port
     port=$(pick_port)
     floor_address=127.0.0.1:$port
-    "$work/floor" "$port" "$(nproc)" "$1" </dev/null >/dev/null 2>&1 &
+    "$work/bench-floor" "$port" "$(nproc)" "$1" </dev/null >/dev/null 2>&1 &
     floor_pid=$!
     floor_pids+=("$floor_pid")
     for _ in {1..50}; do

@@ -277,7 +277,7 @@ bench_serve() {
         "$("$NGINX" -v 2>&1 | sed 's|.*/||')" "$(wrk -v 2>&1 | sed -nE '1s|^wrk [^0-9]*([^ ]*).*|\1|p')" \
         "$WRK_CONNECTIONS" "$OHA_VERSION"
     printf 'catalogue   %s products\n' "$products" | commas
-    cc -O2 -pthread -o "$work/floor" scripts/bench-floor.c
+    cc -O2 -pthread -o "$work/bench-floor" scripts/bench-floor.c
     figure run --arg command "scripts/bench serve${asked:+ $asked}" --arg machine "$(machine)" \
         --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" --arg versions "$("$SERVER" --version), $("$NGINX" -v 2>&1 | sed 's|.*: ||'), $(
             wrk -v 2>&1 | sed -nE '1s|^(wrk [^ ]*).*|\1|p'), oha $OHA_VERSION" \
