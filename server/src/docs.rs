@@ -1,13 +1,15 @@
 //! What the API says of itself: `/openapi.json`, and `/docs`, where a person can read it and try requests in. All of it
 //! is in the program: it works without the internet.
 
-use std::sync::{LazyLock, OnceLock};
+use std::io;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, VARY};
 use http::{HeaderName, HeaderValue, Response};
 use http_body_util::Full;
 use swagger_ui_redist::{SwaggerUi, SwaggerUiStaticFile as Part};
+use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
 use crate::encoding::{self, Encoding};
@@ -63,9 +65,9 @@ struct File {
     name: &'static str,
     content_type: &'static str,
     body: Bytes,
-    gzip: OnceLock<Bytes>,
-    brotli: OnceLock<Bytes>,
-    zstd: OnceLock<Bytes>,
+    gzip: OnceCell<Bytes>,
+    brotli: OnceCell<Bytes>,
+    zstd: OnceCell<Bytes>,
 }
 
 static DESCRIPTION: LazyLock<File> =
@@ -106,9 +108,9 @@ impl File {
             name,
             content_type,
             body: Bytes::from_static(body),
-            gzip: OnceLock::new(),
-            brotli: OnceLock::new(),
-            zstd: OnceLock::new(),
+            gzip: OnceCell::new(),
+            brotli: OnceCell::new(),
+            zstd: OnceCell::new(),
         }
     }
 
@@ -142,11 +144,13 @@ impl File {
             Encoding::Brotli => &self.brotli,
             Encoding::Zstd => &self.zstd,
         };
-        if let Some(body) = kept.get() {
-            return Some(body.clone());
-        }
-        let encoded = spawn_blocking(move || encoding.encode(&self.body)).await.ok()?.ok()?;
-        Some(kept.get_or_init(|| encoded.into()).clone())
+        // Once, however many ask for it at the same time.
+        let make = async || {
+            let encoded =
+                spawn_blocking(move || encoding.encode(&self.body)).await.map_err(io::Error::other)?;
+            encoded.map(Bytes::from)
+        };
+        kept.get_or_try_init(make).await.ok().cloned()
     }
 }
 
