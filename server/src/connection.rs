@@ -29,7 +29,8 @@ use tokio::time::sleep;
 
 use crate::respond::{MAX_HEADER_BYTES, respond};
 use crate::route::MAX_TARGET_BYTES;
-use crate::worker::{Phase, Worker};
+use crate::shared::Phase;
+use crate::worker::Worker;
 
 /// How often a connection is looked at. A connection without a request for this long is parked.
 const LOOK: Duration = Duration::from_millis(250);
