@@ -14,7 +14,10 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::listen::ACCEPT_PAUSE;
-use crate::worker::Shared;
+use crate::shared::Shared;
+
+/// Methods that every path knows, as in `Allow`.
+const ALLOWED: &str = "GET, HEAD";
 
 /// Serves as long as the process lives, also while it stops: that is when somebody wants to know.
 pub async fn serve(shared: &'static Shared, listener: TcpListener) {
@@ -37,27 +40,31 @@ async fn converse(shared: &'static Shared, stream: TcpStream) {
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
+/// First the path (404), then the method (405), as on the public port.
 fn respond<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut content_type = "text/plain; charset=utf-8";
     let (status, body) = match request.uri().path() {
+        "/livez" | "/readyz" | "/metrics" if !reads => {
+            (StatusCode::METHOD_NOT_ALLOWED, format!("only {ALLOWED}\n"))
+        }
         "/livez" => (StatusCode::OK, "alive\n".to_owned()),
         "/readyz" => match shared.readiness() {
             Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
             Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
-        "/metrics" => (StatusCode::OK, shared.metrics.text(&shared.cache)),
+        "/metrics" => {
+            content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (StatusCode::OK, shared.metrics.text(&shared.cache))
+        }
         _ => (StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n".to_owned()),
-    };
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let (status, body) = if reads { (status, body) } else { (StatusCode::METHOD_NOT_ALLOWED, String::new()) };
-    let content_type = match request.uri().path() {
-        "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        _ => "text/plain; charset=utf-8",
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if !reads {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
     }
     response
 }

@@ -63,7 +63,7 @@ pub struct Guard<'a>(PlaceholderGuard<'a, Key, Entry, Weight, Hasher, Lifecycle>
 impl Guard<'_> {
     /// Puts the entry there, for those who wait and those who come.
     pub fn fill(self, entry: Entry) {
-        // It fails if somebody has removed the place, which nobody does.
+        // It fails if `put` has been there meanwhile, with an answer from the same load, and so the same.
         let _ = self.0.insert(entry);
     }
 }

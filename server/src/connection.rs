@@ -30,9 +30,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::respond::{MAX_HEADER_BYTES, respond};
 use crate::route::MAX_TARGET_BYTES;
+use crate::shared::Phase;
 use crate::stream::{Stream, Tcp};
 use crate::tls::Tls;
-use crate::worker::{Phase, Worker};
+use crate::worker::Worker;
 
 /// How often a connection is looked at. A connection without a request for this long is parked.
 const LOOK: Duration = Duration::from_millis(250);

@@ -1,43 +1,28 @@
 //! One worker's way to the database: connections that come back by themselves, and requests that share statements.
 //!
-//! A request waits in a queue until a connection has room for a job. A job is one statement: for documents it answers
-//! every request for the same kind of document that is waiting at that moment, so the busier the server is, the less a
-//! request costs PostgreSQL; at rest each is sent at once, alone. Jobs are pipelined on their connection.
+//! A request waits in a queue until a connection has room for a job (`jobs`). Jobs are pipelined on their connection.
 //!
 //! What waits is bounded, and so is how long: a request that finds the queue full is refused at once; without a
 //! connection it waits `PATIENCE`, which outlasts a reconnection, and then is refused.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use atelier_base::connect::describe;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant as Tick, sleep, timeout};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::load::LoadId;
-use crate::problem::Problem;
+use crate::jobs::{Answer, Ask, Queue};
+use crate::problem::Unavailable;
 use crate::queries::{self, Failure, Found, Statements};
 use crate::route::Resource;
 use crate::session::{Unopened, open};
-use crate::worker::Shared;
-
-/// Jobs on one connection at a time: with two, PostgreSQL finds the next one when it has finished the first.
-const JOBS_A_CONNECTION: usize = 2;
-
-/// Products that one statement answers for at most: bounds how long a request waits for the others of its statement.
-const PRODUCTS_A_JOB: usize = 32;
-
-/// Requests that could share a statement are not sent behind another one unless there are so many: meanwhile more come.
-/// The connection is busy either way.
-const WORTH_A_JOB: usize = PRODUCTS_A_JOB / 2;
-
-/// Products that requests of one worker may wait for: a tenth of a second's work.
-const MAX_WAITING: usize = 1024;
+use crate::shared::Shared;
 
 /// How long requests wait when the last connection is lost.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -46,70 +31,46 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const MAX_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// PostgreSQL ends a statement at the request time-out. A connection on which nothing has come this much later is dead.
+/// PostgreSQL ends a statement at the request time-out. A connection on which no job has come to an end for this much
+/// longer is dead.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// The same trouble is logged once in this time.
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(1);
-
-/// Why there is no answer now. Each is a 503.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    /// No connection to the database.
-    Away,
-    /// Too many requests wait already.
-    Full,
-    /// It took too long.
-    TimedOut,
-    /// There are no data.
-    NotPublished,
-    /// The database refused or failed.
-    Failed,
-}
-
-impl From<Unavailable> for Problem {
-    fn from(unavailable: Unavailable) -> Problem {
-        Problem::unavailable(match unavailable {
-            Unavailable::Away => "the database cannot be reached at the moment",
-            Unavailable::Full => "the server has more requests than it can answer at the moment",
-            Unavailable::TimedOut => "the answer took too long",
-            Unavailable::NotPublished => "no catalogue is published yet",
-            Unavailable::Failed => "the database could not answer",
-        })
-    }
-}
-
-/// What the database had to say.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The load that it is from.
-    pub load: LoadId,
-    /// The body, or nothing if there is no such product.
-    pub body: Option<Bytes>,
-    /// Products in all, for a page.
-    pub total: Option<i32>,
-    /// From sending the statement to its last row.
-    pub database: Duration,
-    /// For the rows of the whole statement to become bodies.
-    pub render: Duration,
-}
-
-struct Ask {
-    resource: Resource,
-    answer: oneshot::Sender<Result<Answer, Unavailable>>,
-    /// When its client is told that it took too long.
-    deadline: Instant,
-    /// How many times it was under way when its connection broke.
-    broken: usize,
-}
 
 /// A connection that is open, with its statements prepared.
 struct Session {
     client: Client,
     statements: Statements,
     jobs: Cell<usize>,
+    pulse: Pulse,
     /// It does not answer any more.
     dead: Notify,
+}
+
+/// When last a job came to an end on a connection.
+struct Pulse(Cell<Tick>);
+
+impl Pulse {
+    fn new() -> Pulse {
+        Pulse(Cell::new(Tick::now()))
+    }
+
+    /// Waits for the end of a job. Gives it up if none ends for so long, neither this one nor any before it.
+    async fn unless_silent<T>(&self, limit: Duration, job: impl Future<Output = T>) -> Option<T> {
+        let begin = Tick::now();
+        let mut job = pin!(job);
+        loop {
+            let left = limit.saturating_sub(self.0.get().max(begin).elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            if let Ok(ended) = timeout(left, &mut job).await {
+                self.0.set(Tick::now());
+                return Some(ended);
+            }
+        }
+    }
 }
 
 /// A job's place on a connection, free again however the job ends.
@@ -132,7 +93,7 @@ impl Drop for Place {
 pub struct Database {
     shared: &'static Shared,
     sessions: RefCell<Vec<Rc<Session>>>,
-    waiting: RefCell<VecDeque<Ask>>,
+    waiting: RefCell<Queue>,
     /// Since when there is no connection.
     lost: Cell<Option<Instant>>,
     logged: Cell<Option<Instant>>,
@@ -157,15 +118,15 @@ impl Database {
 
     /// Asks the database.
     pub async fn ask(self: &Rc<Self>, resource: Resource) -> Result<Answer, Unavailable> {
-        if self.lost.get().is_some_and(|since| since.elapsed() > PATIENCE) {
+        if self.is_away() {
             return Err(Unavailable::Away);
         }
-        if self.waiting.borrow().iter().map(|ask| products(&ask.resource)).sum::<usize>() >= MAX_WAITING {
+        if self.waiting.borrow().is_full() {
             return Err(Unavailable::Full);
         }
         let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + self.shared.config.request_timeout;
-        self.waiting.borrow_mut().push_back(Ask { resource, answer, deadline, broken: 0 });
+        self.waiting.borrow_mut().push(Ask { resource, answer, deadline, broken: 0 });
         self.send_jobs();
         answered.await.unwrap_or(Err(Unavailable::Failed))
     }
@@ -182,8 +143,13 @@ impl Database {
                     }
                     (pause, before) = (RETRY_PAUSE, true);
                     let opened = Instant::now();
-                    let session =
-                        Rc::new(Session { client, statements, jobs: Cell::new(0), dead: Notify::new() });
+                    let session = Rc::new(Session {
+                        client,
+                        statements,
+                        jobs: Cell::new(0),
+                        pulse: Pulse::new(),
+                        dead: Notify::new(),
+                    });
                     self.sessions.borrow_mut().push(Rc::clone(&session));
                     if self.lost.take().is_some() {
                         self.shared.worker_is_connected(true);
@@ -226,14 +192,23 @@ impl Database {
         }
     }
 
+    /// Has a session that does not answer replaced by another.
+    fn give_up(self: &Rc<Self>, session: &Session) {
+        self.lose(session);
+        session.dead.notify_one();
+    }
+
+    /// Whether nobody waits for a connection any more.
+    fn is_away(&self) -> bool {
+        self.lost.get().is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
+
     /// Refuses what waits, if there is no connection by then.
     async fn lose_patience(self: Rc<Self>) {
         sleep(PATIENCE).await;
         // Not if there was a connection meanwhile: the loss of that one has its own time.
-        if self.lost.get().is_some_and(|since| since.elapsed() >= PATIENCE) {
-            for ask in self.waiting.take() {
-                let _ = ask.answer.send(Err(Unavailable::Away)); // whoever asked may have gone
-            }
+        if self.is_away() {
+            self.waiting.borrow_mut().refuse_all(Unavailable::Away);
         }
     }
 
@@ -241,10 +216,12 @@ impl Database {
     fn send_jobs(self: &Rc<Self>) {
         loop {
             let least = self.sessions.borrow().iter().min_by_key(|session| session.jobs.get()).cloned();
-            let Some(session) = least.filter(|session| self.is_time(session.jobs.get())) else {
+            let Some(session) = least.filter(|session| self.waiting.borrow().is_time(session.jobs.get()))
+            else {
                 return;
             };
-            let job = self.next_job();
+            let room = self.shared.cache.has_room();
+            let job = self.waiting.borrow_mut().next_job(Instant::now(), room);
             if job.is_empty() {
                 return;
             }
@@ -258,68 +235,31 @@ impl Database {
         }
     }
 
-    /// Whether a connection with so many jobs gets another one now.
-    fn is_time(&self, jobs: usize) -> bool {
-        let waiting = self.waiting.borrow();
-        let shared = waiting.front().is_some_and(|ask| matches!(ask.resource, Resource::Document(..)));
-        jobs == 0 || (jobs < JOBS_A_CONNECTION && !(shared && waiting.len() < WORTH_A_JOB))
-    }
-
-    /// The request that has waited longest, with all that can share its statement.
-    fn next_job(&self) -> Vec<Ask> {
-        let mut waiting = self.waiting.borrow_mut();
-        let mut job: Vec<Ask> = Vec::new();
-        let mut at = 0;
-        let now = Instant::now();
-        while at < waiting.len() && job.len() < PRODUCTS_A_JOB {
-            let refused = if waiting[at].deadline <= now {
-                Some(Unavailable::TimedOut)
-            } else {
-                (!self.shared.cache.has_room()).then_some(Unavailable::Full)
-            };
-            if let Some(why) = refused {
-                // Nobody waits for it any more, or there is no room for its answer.
-                if let Some(ask) = waiting.remove(at) {
-                    let _ = ask.answer.send(Err(why)); // whoever asked may have gone
-                }
-            } else if job.first().is_none_or(|first| share(&first.resource, &waiting[at].resource)) {
-                job.extend(waiting.remove(at));
-            } else {
-                at += 1;
-            }
-        }
-        job
-    }
-
     async fn run(self: &Rc<Self>, session: &Session, mut job: Vec<Ask>) {
         let metrics = &self.shared.metrics;
         metrics.round_trips.inc();
         metrics.shared.inc_by(job.iter().filter(|ask| ask.broken == 0).count() as u64);
         let begin = Instant::now();
         let limit = self.shared.config.request_timeout + SILENCE;
-        let why = match timeout(limit, find(session, &job)).await {
-            Ok(Ok(found)) => return self.answer(job, &found, begin.elapsed()),
-            Ok(Err(Failure::NotPublished)) => Unavailable::NotPublished,
-            Ok(Err(Failure::Database(error))) if may_be_repeated(&error) => {
+        let why = match session.pulse.unless_silent(limit, find(session, &job)).await {
+            Some(Ok(found)) => return self.answer(job, &found, begin.elapsed()),
+            Some(Err(Failure::NotPublished)) => Unavailable::NotPublished,
+            Some(Err(Failure::Database(error))) if may_be_repeated(&error) => {
                 metrics.database_errors.inc();
                 if error.code() != Some(&SqlState::T_R_SERIALIZATION_FAILURE) {
                     // Whoever fails first knows it first: what is repeated goes to another connection.
-                    self.lose(session);
-                    session.dead.notify_one();
+                    self.give_up(session);
                 }
                 // Reading is harmless to repeat. Were all connections cut, as many attempts fail, and the next one
                 // is on a new connection.
-                let connections = self.shared.config.db_connections;
-                let (again, over) = job.into_iter().partition(|ask| ask.broken <= connections);
+                let most = if self.is_away() { 0 } else { self.shared.config.db_connections + 1 };
+                let (mut again, over): (Vec<Ask>, _) = job.into_iter().partition(|ask| ask.broken < most);
                 job = over;
-                let mut waiting = self.waiting.borrow_mut();
-                for mut ask in Vec::into_iter(again).rev() {
-                    ask.broken += 1;
-                    waiting.push_front(ask);
-                }
+                again.iter_mut().for_each(|ask| ask.broken += 1);
+                self.waiting.borrow_mut().push_again(again);
                 Unavailable::Away
             }
-            Ok(Err(Failure::Database(error))) => {
+            Some(Err(Failure::Database(error))) => {
                 metrics.database_errors.inc();
                 self.log(|| tracing::error!(why = describe(&error), "the database refused a statement"));
                 if error.code() == Some(&SqlState::QUERY_CANCELED) {
@@ -328,14 +268,14 @@ impl Database {
                     Unavailable::Failed
                 }
             }
-            Err(_) => {
+            None => {
                 metrics.database_errors.inc();
-                session.dead.notify_one();
+                self.give_up(session);
                 Unavailable::TimedOut
             }
         };
         for ask in job {
-            let _ = ask.answer.send(Err(why)); // whoever asked may have gone
+            ask.answer(Err(why));
         }
     }
 
@@ -352,8 +292,7 @@ impl Database {
         let render = begin.elapsed();
         for (ask, body) in job.into_iter().zip(bodies) {
             let total = matches!(ask.resource, Resource::Page(_)).then_some(found.total);
-            let answer = Answer { load: found.load, body, total, database, render };
-            let _ = ask.answer.send(Ok(answer)); // whoever asked may have gone
+            ask.answer(Ok(Answer { load: found.load, body, total, database, render }));
         }
     }
 
@@ -364,20 +303,6 @@ impl Database {
             say();
         }
     }
-}
-
-/// Products that a request is for, at most: what its answer costs. Those of a page cost a tenth of one with its styles.
-fn products(resource: &Resource) -> usize {
-    match resource {
-        Resource::Document(..) => 1,
-        Resource::Page(page) => 1 + page.count as usize / 10,
-        Resource::Products(ids) => 1 + ids.len() / 10,
-    }
-}
-
-/// Whether one statement can answer for both.
-fn share(one: &Resource, other: &Resource) -> bool {
-    matches!((one, other), (Resource::Document(one, _), Resource::Document(other, _)) if one == other)
 }
 
 /// Sends a job's statement.
@@ -408,4 +333,24 @@ fn may_be_repeated(error: &tokio_postgres::Error) -> bool {
             ]
             .contains(code)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_behind_another_has_a_time_of_its_own_and_silence_has_an_end() {
+        let pulse = Pulse::new();
+        let seconds = Duration::from_secs;
+        // Both are sent at the same time; PostgreSQL ends each when it has run for five seconds.
+        let (first, second) = tokio::join!(
+            pulse.unless_silent(seconds(6), sleep(seconds(5))),
+            pulse.unless_silent(seconds(6), sleep(seconds(10))),
+        );
+        assert!(first.is_some() && second.is_some());
+        let begin = Tick::now();
+        assert!(pulse.unless_silent(seconds(6), std::future::pending::<()>()).await.is_none());
+        assert!((seconds(6)..seconds(7)).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    }
 }

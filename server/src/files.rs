@@ -1,5 +1,6 @@
 //! Files that are in the program: what a browser is sent besides JSON. They change with the program alone.
 
+use std::io;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -36,9 +38,9 @@ pub struct File {
     terms: &'static Terms,
     /// Of the content, so that it is the same from every server of a kind.
     digest: OnceLock<String>,
-    gzip: OnceLock<Bytes>,
-    brotli: OnceLock<Bytes>,
-    zstd: OnceLock<Bytes>,
+    gzip: OnceCell<Bytes>,
+    brotli: OnceCell<Bytes>,
+    zstd: OnceCell<Bytes>,
 }
 
 impl File {
@@ -55,9 +57,9 @@ impl File {
             body: Bytes::from_static(body),
             terms,
             digest: OnceLock::new(),
-            gzip: OnceLock::new(),
-            brotli: OnceLock::new(),
-            zstd: OnceLock::new(),
+            gzip: OnceCell::new(),
+            brotli: OnceCell::new(),
+            zstd: OnceCell::new(),
         }
     }
 
@@ -105,10 +107,12 @@ impl File {
             Encoding::Brotli => &self.brotli,
             Encoding::Zstd => &self.zstd,
         };
-        if let Some(body) = kept.get() {
-            return Some(body.clone());
-        }
-        let encoded = spawn_blocking(move || encoding.encode(&self.body)).await.ok()?.ok()?;
-        Some(kept.get_or_init(|| encoded.into()).clone())
+        // Once, however many ask for it at the same time.
+        let make = async || {
+            let encoded =
+                spawn_blocking(move || encoding.encode(&self.body)).await.map_err(io::Error::other)?;
+            encoded.map(Bytes::from)
+        };
+        kept.get_or_try_init(make).await.ok().cloned()
     }
 }

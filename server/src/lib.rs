@@ -1,9 +1,10 @@
 //! `atelier-server`: the read-only HTTP API of a product catalogue that `atelier-etl` has published in PostgreSQL.
 //!
-//! The way of a request: `listen` accepts a connection and hands it to a worker, one thread with its own runtime and
+//! The way of a request: `listen` accepts a connection and hands it to a `worker`, one thread with its own runtime and
 //! its own way to the database. `connection` reads requests off it, which is a `stream`, encrypted by `tls` or not,
 //! `route` says what is asked for, `respond` answers from `cache` or through `database`, where requests that wait at the
-//! same time share a statement of `queries`, and `json` writes the bytes.
+//! same time become one of its `jobs` and share a statement of `queries`, and `json` writes the bytes. `shared` is all
+//! that the threads have in common.
 //!
 //! `route`, `json`, `problem`, `encoding`, `etag` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
 //! queue is unbounded.
@@ -17,7 +18,9 @@ pub mod docs;
 pub mod encoding;
 pub mod etag;
 pub mod files;
+pub mod jobs;
 pub mod json;
+pub mod labels;
 pub mod listen;
 pub mod load;
 pub mod manager;
@@ -28,6 +31,7 @@ pub mod queries;
 pub mod respond;
 pub mod route;
 pub mod session;
+pub mod shared;
 pub mod stream;
 pub mod tally;
 pub mod tls;

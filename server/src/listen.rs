@@ -22,9 +22,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
 use crate::metrics::Counted;
+use crate::shared::{Phase, Shared};
 use crate::stream::Tcp;
 use crate::watch::Watch;
-use crate::worker::{Phase, Shared, Worker};
+use crate::worker::Worker;
 use crate::{admin, connection, manager};
 
 /// Connections that the kernel holds for us while we accept others.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// Between two looks, of which the start takes few.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -19,6 +19,34 @@ pub struct Problem {
     pub detail: String,
 }
 
+/// Why there is no answer now, but perhaps soon. Each is a 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// No connection to the database.
+    Away,
+    /// Too many requests wait already.
+    Full,
+    /// It took too long.
+    TimedOut,
+    /// There are no data.
+    NotPublished,
+    /// The database refused or failed.
+    Failed,
+}
+
+impl From<Unavailable> for Problem {
+    fn from(unavailable: Unavailable) -> Problem {
+        let detail = match unavailable {
+            Unavailable::Away => "the database cannot be reached at the moment",
+            Unavailable::Full => "the server has more requests than it can answer at the moment",
+            Unavailable::TimedOut => "the answer took too long",
+            Unavailable::NotPublished => "no catalogue is published yet",
+            Unavailable::Failed => "the database could not answer",
+        };
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+}
+
 /// The members of RFC 9457, section 3.1, in its order. `about:blank` says that `title` is the status's own.
 #[derive(Serialize)]
 struct Members<'a> {
@@ -70,11 +98,6 @@ impl Problem {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             format!("the request's headers have more than {limit} bytes"),
         )
-    }
-
-    /// 503: no answer now, but perhaps soon.
-    pub fn unavailable(detail: impl Into<String>) -> Problem {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     /// The body.

@@ -11,15 +11,16 @@ use http_body_util::Full;
 use tokio::time::timeout;
 
 use crate::cache::{Entry, Guard, Key, Lookup};
-use crate::config::Config;
-use crate::database::{Answer, Unavailable};
 use crate::docs;
 use crate::encoding::{self, Encoding};
+use crate::jobs::Answer;
+use crate::labels::{Labels, SERVER_TIMING, for_all};
 use crate::load::LoadId;
 use crate::page;
-use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS};
+use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS, Unavailable};
 use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, is_of_page, route};
-use crate::worker::{Shared, Worker};
+use crate::shared::Shared;
+use crate::worker::Worker;
 
 /// Most bytes of headers. Browsers and proxies stay far below.
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -27,10 +28,8 @@ pub const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Bodies above this are compressed on a thread of their own: a millisecond or more, in which others would wait.
 const LARGE_BYTES: usize = 64 * 1024;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The body of every response.
 pub type Body = Full<Bytes>;
@@ -234,8 +233,12 @@ async fn encode(shared: &'static Shared, key: Key, plain: Entry) -> (Entry, Enco
         Lookup::Miss(guard) => guard,
     };
     let encoded = if body.len() > LARGE_BYTES {
-        let Ok(_place) = shared.encoders.try_acquire() else { return (plain, Encoding::Identity) };
-        let encoded = tokio::task::spawn_blocking(move || encoding.encode(&body)).await;
+        let Ok(place) = shared.encoders.try_acquire() else { return (plain, Encoding::Identity) };
+        let encoded = tokio::task::spawn_blocking(move || {
+            let _place = place; // until it is done, whether anybody waits for it or not
+            encoding.encode(&body)
+        });
+        let encoded = encoded.await;
         encoded.unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
     } else {
         encoding.encode(&body)
@@ -253,62 +256,6 @@ async fn encode(shared: &'static Shared, key: Key, plain: Entry) -> (Entry, Enco
             (plain, Encoding::Identity)
         }
     }
-}
-
-/// The headers of all answers from one load, made once: a copy costs less than putting each in its place.
-pub struct Labels {
-    /// The load.
-    pub load: LoadId,
-    /// Of a 304, and of a 200 too.
-    not_modified: HeaderMap,
-    /// Of a 200 from the cache.
-    hit: HeaderMap,
-}
-
-impl Labels {
-    /// Those of `load`.
-    pub fn new(config: &Config, load: LoadId) -> Labels {
-        let mut not_modified = HeaderMap::with_capacity(8);
-        allow_origin(&mut not_modified, config);
-        not_modified.insert(header::ETAG, load.etag());
-        not_modified.insert(header::CACHE_CONTROL, config.cache_control.clone());
-        not_modified.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        let mut hit = not_modified.clone();
-        hit.insert(header::CONTENT_TYPE, JSON);
-        hit.insert(SERVER_TIMING, HeaderValue::from_static("cache;desc=hit"));
-        Labels { load, not_modified, hit }
-    }
-
-    fn etag(&self) -> &HeaderValue {
-        &self.not_modified[header::ETAG]
-    }
-
-    fn ok(&self, body: Bytes) -> Response<Body> {
-        let mut response = Response::new(Full::new(body));
-        *response.headers_mut() = self.hit.clone();
-        response
-    }
-
-    fn not_modified(&self) -> Response<Body> {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        *response.headers_mut() = self.not_modified.clone();
-        response
-    }
-}
-
-/// What every answer has.
-fn for_all(mut response: Response<Body>, config: &Config) -> Response<Body> {
-    allow_origin(response.headers_mut(), config);
-    response
-}
-
-fn allow_origin(headers: &mut HeaderMap, config: &Config) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, config.cors_origin.clone());
-    headers.insert(
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("ETag, Link, Server-Timing, X-Total-Count"),
-    );
 }
 
 /// `OPTIONS`, which is also how a browser asks whether it may send a request from another site.

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 use crate::queries::{self, Failure, Statements};
 use crate::session::{Unopened, open};
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -15,20 +15,20 @@ use crate::client::{Connection, Response, get};
 use crate::hammer::hammer;
 use crate::server::Server;
 
-const PRODUCTS: u32 = 200;
+pub(crate) const PRODUCTS: u32 = 200;
 
 /// For the server's sessions in a database.
 const OF_SERVER: &str =
     "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'atelier-server'";
 
 /// One for each of the harness's two threads, and the one that watches for new loads.
-const SESSIONS: usize = 3;
+pub(crate) const SESSIONS: usize = 3;
 
-fn sessions(database: &Database<'_>) -> usize {
+pub(crate) fn sessions(database: &Database<'_>) -> usize {
     database.query(&format!("SELECT pid {OF_SERVER}")).len()
 }
 
-fn product(number: u32) -> String {
+pub(crate) fn product(number: u32) -> String {
     format!("/products/{}", number % PRODUCTS + 1)
 }
 
@@ -42,12 +42,12 @@ fn unavailable(response: &Response) -> Result<String, String> {
 }
 
 /// What every answer in times of trouble must be.
-fn answered_or_unavailable(_: &str, response: &Response) -> Result<(), String> {
+pub(crate) fn answered_or_unavailable(_: &str, response: &Response) -> Result<(), String> {
     if response.status == 200 { Ok(()) } else { unavailable(response).map(drop) }
 }
 
 /// Waits until all threads of the server reach the database again: connections go to them in turn.
-fn until_served(server: &Server) {
+pub(crate) fn until_served(server: &Server) {
     static FRESH: AtomicU32 = AtomicU32::new(1);
     let fresh = || format!("/products?page={}&count=999", FRESH.fetch_add(1, Ordering::Relaxed));
     until("the database is asked again", || {
@@ -207,6 +207,21 @@ fn a_database_that_hangs_is_given_up_in_time_and_replaced() {
 }
 
 #[test]
+fn a_session_that_hangs_gets_no_further_job() {
+    let database = Postgres::shared().database();
+    publish(&database, generated(PRODUCTS, 1).path());
+    let server = Server::start(&database.url(), &["--request-timeout", "3s", "--threads", "1"]);
+    until_served(&server);
+    let hanging = Stopped::stop(&database);
+    // Its client gives up first. Another one comes before the session is given up too, and waits for a place on it.
+    let answer = get(server.public, "/products/1");
+    assert_eq!(unavailable(&answer).unwrap(), "the answer took too long");
+    answered_or_unavailable("", &get(server.public, "/products/2")).unwrap();
+    assert_eq!(server.metric("atelier_database_errors_total"), 1, "the second was not sent there");
+    drop(hanging);
+}
+
+#[test]
 fn a_database_that_is_full_is_waited_for() {
     let postgres = Postgres::start(&[("max_connections", "5"), ("superuser_reserved_connections", "0")]);
     let database = postgres.database();
@@ -330,90 +345,4 @@ fn a_catalogue_may_come_go_and_come_again() {
     until_served(&server);
     assert_ne!(first, second);
     assert!(server.runs());
-}
-
-#[test]
-fn it_needs_no_more_rights_than_the_loader_grants_to_its_reader() {
-    let postgres = Postgres::shared();
-    let database = postgres.database();
-    publish(&database, &example());
-    postgres.create_role("least_rights", "secret");
-    postgres.execute("GRANT atelier_reader TO least_rights");
-    let server = Server::start(&database.url_of("least_rights", "secret"), &["--cache-bytes", "0"]);
-    let asks = |server: &Server| {
-        for target in ["/products", "/products?ids=1,2", "/products/1/profile", "/products/1/styles"] {
-            assert_eq!(get(server.public, target).status, 200, "{target}");
-        }
-    };
-    asks(&server);
-    let next = publish(&database, &example());
-    until("the new load is served", || {
-        get(server.public, "/products").header("etag") == Some(&format!("W/\"{next}\""))
-    });
-    asks(&server);
-}
-
-#[test]
-fn of_several_hosts_one_is_enough() {
-    let (first, second) = (Postgres::start(&[]), Postgres::start(&[]));
-    let (database, copy) = (first.database(), second.database());
-    let data = generated(PRODUCTS, 1);
-    let load = publish(&database, data.path());
-    publish(&copy, data.path());
-    // As a standby: the same load, in a database of the same name, for the same role.
-    copy.execute(&format!("UPDATE atelier.load SET load_id = '{load}'"));
-    copy.execute(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", copy.name()));
-    first.execute(&format!("ALTER DATABASE {} RENAME TO {}", database.name(), copy.name()));
-    for postgres in [&first, &second] {
-        postgres.create_role("reader", "secret");
-        postgres.execute("GRANT atelier_reader TO reader");
-    }
-    let url = format!(
-        "host=127.0.0.1,127.0.0.1 port={},{} user=reader password=secret dbname={} sslmode=disable",
-        first.port(),
-        second.port(),
-        copy.name()
-    );
-    let reads_only = Server::start(&format!("{url} target_session_attrs=read-only"), &[]);
-    assert_eq!(get(reads_only.public, "/products/1").status, 200);
-    until("all sessions are on the standby", || sessions(&copy) == SESSIONS);
-    drop(reads_only);
-    until("they are gone", || sessions(&copy) == 0);
-
-    first.stop();
-    let servers = [
-        Server::start(&url, &["--cache-bytes", "0"]),
-        Server::start(&format!("{url} load_balance_hosts=random"), &["--cache-bytes", "0"]),
-    ];
-    for server in &servers {
-        let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
-            tally.wait_for(20, 200);
-            first.start_again();
-            second.stop();
-            until_served(server);
-            tally.wait_for(20, 200);
-            second.start_again();
-            first.stop();
-            until_served(server);
-            tally.wait_for(20, 200);
-        });
-        assert!(seen.wrong.is_empty(), "{seen:?}");
-    }
-}
-
-#[test]
-fn connections_to_the_database_are_encrypted_where_the_url_says_so() {
-    let postgres = Postgres::shared();
-    let database = postgres.database();
-    publish(&database, &example());
-    let url =
-        format!("{}&sslrootcert={}", database.tls_url("verify-full"), postgres.ca_certificate().display());
-    let server = Server::start(&url, &[]);
-    assert_eq!(get(server.public, "/products/1").status, 200);
-    until("all sessions are there", || sessions(&database) == SESSIONS);
-    let ssl = database.query(
-        "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
-         WHERE datname = current_database() AND application_name = 'atelier-server'",
-    );
-    assert_eq!(ssl[0][0].as_deref(), Some("t"));
 }

@@ -3,11 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod admin;
 mod catalogue;
 mod client;
 mod clients;
 mod contract;
+mod counted;
 mod database_trouble;
+mod database_url;
+mod encodings;
 mod hammer;
 mod http;
 mod layers;
@@ -16,6 +20,8 @@ mod newload;
 mod openapi;
 mod page;
 mod reference;
+mod refusals;
+mod served;
 mod server;
 mod shutdown;
 mod smoke;

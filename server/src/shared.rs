@@ -1,0 +1,173 @@
+//! What all threads share: settings, cache, counters, and what is known of the database, the load and the server's life.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::load::LoadId;
+use crate::metrics::Metrics;
+
+/// Where the server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It answers.
+    Serving,
+    /// It was told to stop: it takes no new connections, and ends each behind its next answer.
+    Draining,
+    /// Connections without a request in flight are closed.
+    Closing,
+}
+
+/// What all threads share. There is one of it, for the life of the process.
+pub struct Shared {
+    /// As resolved.
+    pub config: Config,
+    /// Finished answers.
+    pub cache: Cache,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Somebody has seen another load than the published one: look at once.
+    pub look: Notify,
+    /// Places for large bodies that are being encoded: they take a core for milliseconds.
+    pub encoders: Semaphore,
+    phase: watch::Sender<Phase>,
+    stopping: AtomicBool,
+    load: RwLock<Option<LoadId>>,
+    /// How often `load` has changed.
+    changes: AtomicU64,
+    /// When last an answer was from another load than the published one.
+    other: RwLock<Option<Other>>,
+    /// Workers that have a connection to the database.
+    connected: watch::Sender<usize>,
+    database_answers: AtomicBool,
+}
+
+/// How long an answer from another load stands for those that are asked for meanwhile: until all have heard of it, or
+/// a standby has caught up.
+const OTHER_LOAD: Duration = Duration::from_millis(500);
+
+/// An answer was from another load than the published one.
+#[derive(Clone, Copy)]
+struct Other {
+    published: LoadId,
+    met: LoadId,
+    at: Instant,
+}
+
+impl Shared {
+    /// Everything empty. It stays until the process ends.
+    pub fn new(config: Config) -> &'static Shared {
+        Box::leak(Box::new(Shared {
+            cache: Cache::new(config.cache_bytes),
+            metrics: Metrics::new(config.threads),
+            look: Notify::new(),
+            encoders: Semaphore::new(config.threads),
+            phase: watch::Sender::new(Phase::Serving),
+            stopping: AtomicBool::new(false),
+            load: RwLock::default(),
+            changes: AtomicU64::new(0),
+            other: RwLock::default(),
+            connected: watch::Sender::new(0),
+            database_answers: AtomicBool::new(false),
+            config,
+        }))
+    }
+
+    /// The published load, as it was at most a second ago; nothing if none is, or none was seen yet.
+    pub fn load(&self) -> Option<LoadId> {
+        *self.load.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database said which load is published.
+    pub fn publish(&self, id: Option<LoadId>) {
+        self.database_answers.store(true, Ordering::Relaxed);
+        if self.load() == id {
+            return;
+        }
+        if let Some(id) = id {
+            tracing::info!(load_id = %id, "serving a load");
+            self.metrics.serve(id);
+        } else {
+            tracing::warn!("no load is published");
+            self.metrics.serve_nothing();
+        }
+        *self.load.write().unwrap_or_else(PoisonError::into_inner) = id;
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often the published load has changed. Whoever reads this first and [`Shared::load`] then has not missed any.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// An answer was from another load than the published one: a newer one, or one of a standby that is ahead or behind.
+    pub fn meet(&self, published: LoadId, met: LoadId) {
+        let other = Other { published, met, at: Instant::now() };
+        *self.other.write().unwrap_or_else(PoisonError::into_inner) = Some(other);
+        self.look.notify_one();
+    }
+
+    /// The load that was met a moment ago in place of the published one.
+    pub fn met(&self, published: LoadId) -> Option<LoadId> {
+        let other = *self.other.read().unwrap_or_else(PoisonError::into_inner);
+        other
+            .filter(|other| other.published == published && other.at.elapsed() < OTHER_LOAD)
+            .map(|other| other.met)
+    }
+
+    /// A worker has its first connection to the database, or has lost its last.
+    pub fn worker_is_connected(&self, connected: bool) {
+        self.connected.send_modify(|workers| if connected { *workers += 1 } else { *workers -= 1 });
+    }
+
+    /// Waits until every worker has a connection to the database.
+    pub async fn workers_are_connected(&self) {
+        let mut connected = self.connected.subscribe();
+        let _ = connected.wait_for(|workers| *workers >= self.config.threads).await; // never closed
+    }
+
+    /// The database did not say.
+    pub fn lose_database(&self) {
+        self.database_answers.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the database was there when it was last asked.
+    pub fn has_database(&self) -> bool {
+        self.database_answers.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests should be sent here, or why not.
+    pub fn readiness(&self) -> Result<(), &'static str> {
+        if self.is_stopping() {
+            Err("stopping")
+        } else if !self.has_database() {
+            Err("the database does not answer")
+        } else if *self.connected.borrow() < self.config.threads {
+            Err("not all threads are connected to the database")
+        } else if self.load().is_none() {
+            Err("no load is published")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether it was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// To wait for the end.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Goes on to the next phase of its life.
+    pub fn enter(&self, phase: Phase) {
+        self.stopping.store(phase != Phase::Serving, Ordering::Relaxed);
+        self.phase.send_replace(phase);
+    }
+}

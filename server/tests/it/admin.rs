@@ -1,0 +1,36 @@
+//! The port for those who run the server.
+
+use crate::client::{get, request};
+use crate::served::serve;
+
+#[test]
+fn the_admin_port_answers_what_it_should_and_nothing_else() {
+    let served = serve(&[]);
+    let admin = served.server.admin;
+    for (target, body) in [("/livez", "alive\n"), ("/readyz", "ready\n")] {
+        let answer = get(admin, target);
+        assert_eq!((answer.status, answer.text()), (200, body));
+        assert_eq!(request(admin, "HEAD", target, &[]).status, 200);
+    }
+    // What they count and how, other tests say.
+    assert_eq!(request(admin, "HEAD", "/metrics", &[]).status, 200);
+    for target in ["/livez", "/readyz", "/metrics"] {
+        for method in ["POST", "DELETE", "OPTIONS"] {
+            let refusal = request(admin, method, target, &[]);
+            assert_eq!(
+                (refusal.status, refusal.header("allow")),
+                (405, Some("GET, HEAD")),
+                "{method} {target}"
+            );
+            assert_eq!(refusal.header("content-type"), Some("text/plain; charset=utf-8"), "{target}");
+            assert_eq!(refusal.text(), "only GET, HEAD\n", "{method} {target}");
+        }
+    }
+    for target in ["/", "/products", "/products/1", "/metrics/", "/docs"] {
+        for method in ["GET", "POST", "OPTIONS"] {
+            let refusal = request(admin, method, target, &[]);
+            assert_eq!((refusal.status, refusal.header("allow")), (404, None), "{method} {target}");
+            assert!(refusal.text().contains("/readyz"), "{method} {target}");
+        }
+    }
+}

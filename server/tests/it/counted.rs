@@ -1,0 +1,148 @@
+//! What is counted of requests, and what of them PostgreSQL never sees: hits, and those who wait for the same.
+
+use std::sync::Mutex;
+use std::thread;
+
+use atelier_base::testing::until;
+
+use crate::client::{get, request};
+use crate::encodings::decode;
+use crate::served::{RESOURCES, Served, serve};
+
+#[test]
+fn requests_are_counted_by_route_and_status() {
+    let served = serve(&[]);
+    let requests = |route: &str, status: u16| {
+        served.count("atelier_http_requests_total", &format!("route=\"{route}\",status=\"{status}\""))
+    };
+    let tag = format!("If-None-Match: W/\"{}\"", served.load);
+    for (target, route) in RESOURCES.into_iter().zip([
+        "/products",
+        "/products?ids",
+        "/products/:product_id",
+        "/products/:product_id/styles",
+        "/products/:product_id/related",
+        "/products/:product_id/profile",
+    ]) {
+        served.get(target, &[]);
+        served.get(target, &[]);
+        served.get(target, &[&tag]);
+        assert_eq!((requests(route, 200), requests(route, 304)), (2, 1), "{route}");
+        let timed =
+            served.count("atelier_http_request_duration_seconds_count", &format!("route=\"{route}\""));
+        assert_eq!(timed, 3, "{route}");
+    }
+    for target in ["/products/4", "/products/abc", "/nowhere"] {
+        served.get(target, &[]);
+    }
+    request(served.server.public, "POST", "/products", &[]);
+    request(served.server.public, "OPTIONS", "/products", &[]);
+    assert_eq!(requests("/products/:product_id", 404), 1);
+    assert_eq!((requests("refused", 400), requests("refused", 404), requests("refused", 405)), (1, 1, 1));
+    assert_eq!(requests("OPTIONS", 204), 1);
+    let metrics = get(served.server.admin, "/metrics");
+    assert_eq!(
+        metrics.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(metrics.text().contains(&format!("atelier_load{{load_id=\"{}\"}} 1\n", served.load)));
+    assert!(metrics.text().ends_with("# EOF\n"));
+}
+
+#[test]
+fn hits_and_misses_are_counted() {
+    let served = serve(&[]);
+    let counts = || {
+        (
+            served.count("atelier_cache_hits_total", ""),
+            served.count("atelier_cache_misses_total", ""),
+            served.round_trips(),
+        )
+    };
+    assert_eq!(counts(), (0, 0, 0));
+    served.get("/products/1", &[]);
+    assert_eq!(counts(), (0, 1, 1));
+    served.get("/products/1", &[]);
+    assert_eq!(counts(), (1, 1, 1));
+    // That there is no such product is worth keeping too.
+    served.get("/products/4", &[]);
+    served.get("/products/4", &[]);
+    assert_eq!(counts(), (2, 2, 2));
+    served.get("/products/1/profile", &["Accept-Encoding: gzip"]);
+    served.get("/products/1/profile", &["Accept-Encoding: br"]);
+    served.get("/products/1/profile", &[]);
+    assert_eq!(counts(), (4, 3, 3), "one statement for all codings");
+    assert!(served.count("atelier_cache_bytes", "") > 0);
+
+    let without = serve(&["--cache-bytes", "0"]);
+    for _ in 0..3 {
+        without.get("/products/1", &[]);
+    }
+    assert_eq!(without.count("atelier_cache_hits_total", ""), 0);
+    assert_eq!(without.round_trips(), 3);
+    assert_eq!(without.count("atelier_cache_bytes", ""), 0);
+}
+
+/// Has many clients ask while the products are locked, and lets go of these when all requests wait.
+fn ask_at_once(served: &Served, clients: usize, ask: impl Fn(usize) + Sync) {
+    let database = &served.database;
+    database.execute("CREATE TABLE public.go ()");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // For a minute at most, or a test that fails would never end.
+            database.execute(
+                "DO $$ BEGIN
+                     LOCK TABLE atelier.product;
+                     FOR step IN 1..6000 LOOP
+                         EXIT WHEN EXISTS (SELECT FROM public.go);
+                         PERFORM pg_sleep(0.01);
+                     END LOOP;
+                 END $$",
+            );
+        });
+        until("the table is locked", || {
+            let locks = "SELECT 1 FROM pg_locks WHERE relation = 'atelier.product'::regclass AND granted
+                AND mode = 'AccessExclusiveLock'";
+            !database.query(locks).is_empty()
+        });
+        for client in 0..clients {
+            let ask = &ask;
+            scope.spawn(move || ask(client));
+        }
+        until("all requests wait", || served.count("atelier_http_requests_in_flight", "") == clients as u64);
+        database.execute("INSERT INTO public.go DEFAULT VALUES");
+    });
+}
+
+#[test]
+fn many_who_ask_for_the_same_at_once_cost_one_statement() {
+    let served = serve(&["--request-timeout", "1m"]);
+    let answers = Mutex::new(Vec::new());
+    ask_at_once(&served, 64, |_| {
+        let answer = served.get("/products/1/profile", &["Accept-Encoding: gzip"]);
+        answers.lock().unwrap().push((answer.status, answer.body));
+    });
+    assert_eq!(served.round_trips(), 1);
+    let answers = answers.into_inner().unwrap();
+    let expected = served.get("/products/1/profile", &[]).body;
+    assert_eq!(answers.len(), 64);
+    for (status, body) in answers {
+        assert_eq!((status, decode("gzip", &body)), (200, expected.clone()));
+    }
+}
+
+#[test]
+fn those_who_wait_for_different_products_share_statements() {
+    let served = serve(&["--cache-bytes", "0", "--request-timeout", "1m"]);
+    ask_at_once(&served, 64, |client| {
+        let id = [1, 2, 3, 4, 8, 77][client % 6];
+        let answer = served.get(&format!("/products/{id}"), &[]);
+        if id == 4 {
+            assert_eq!(answer.status, 404);
+        } else {
+            assert_eq!((answer.status, &answer.json()["id"]), (200, &id.into()));
+        }
+    });
+    assert_eq!(served.count("atelier_database_requests_total", ""), 64);
+    assert!(served.round_trips() < 32, "{} statements", served.round_trips());
+}

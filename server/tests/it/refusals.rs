@@ -1,0 +1,149 @@
+//! What a client is told when it gets no answer: why, and nothing of what is inside.
+
+use atelier_base::testing::until;
+
+use crate::client::{Connection, Response, get, request};
+use crate::served::{RESOURCES, serve};
+
+fn assert_problem(what: &str, answer: &Response, status: u16, title: &str, detail: &str) {
+    assert_eq!(answer.status, status, "{what}");
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{what}: a page may read why");
+    let begin = format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":""#);
+    assert!(answer.text().starts_with(&begin), "{what}: {}", answer.text());
+    let said = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(said.contains(detail), "{what}: {said}");
+    for inside in ["atelier", "relation", "column", "SELECT", "postgres", "SQL", "permission"] {
+        assert!(!said.contains(inside), "{what} says what is inside: {said}");
+    }
+}
+
+#[test]
+fn refusals_say_why() {
+    let served = serve(&[]);
+    let ask =
+        |method: &str, target: &str, headers: &[&str]| request(served.server.public, method, target, headers);
+    let get = |target: &str| ask("GET", target, &[]);
+    let ids = vec!["1"; 101].join(",");
+    let many = format!("/products?ids={ids}");
+    for (target, detail) in [
+        ("/products/0", "product_id"),
+        ("/products/2147483648/styles", "from 1 to 2147483647"),
+        ("/products/abc/related", "product_id"),
+        ("/products/-1/profile", "product_id"),
+        ("/products/1%20", "product_id"),
+        ("/products?page=0", "page"),
+        ("/products?page=2147483648", "page"),
+        ("/products?count=0", "from 1 to 1000"),
+        ("/products?count=1001", "count"),
+        ("/products?count=", "count"),
+        ("/products?ids=", "ids"),
+        ("/products?ids=1,,2", "ids"),
+        (&many, "1 to 100"),
+        ("/products?page=1&page=2", "page is given twice"),
+    ] {
+        assert_problem(target, &get(target), 400, "Bad Request", detail);
+    }
+    for target in [
+        "/product",
+        "/products/",
+        "/products/1/",
+        "/products/1/reviews",
+        "/docs/nothing",
+        "/openapi",
+        "/metrics",
+        "/livez",
+    ] {
+        assert_problem(target, &get(target), 404, "Not Found", "nothing at this path");
+    }
+    for target in ["/products/4", "/products/4/styles", "/products/4/related", "/products/4/profile"] {
+        assert_problem(target, &get(target), 404, "Not Found", "no product has the id 4");
+        assert_problem(target, &get(target), 404, "Not Found", "no product has the id 4"); // from the cache
+    }
+    for target in RESOURCES.iter().chain(&["/openapi.json", "/docs", "/", "/products/4", "/products/abc"]) {
+        for method in ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"] {
+            let answer = ask(method, target, &[]);
+            assert_problem(target, &answer, 405, "Method Not Allowed", method);
+            assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"), "{method} {target}");
+        }
+    }
+    let target = |bytes: usize| format!("/products?x={}", "y".repeat(bytes - "/products?x=".len()));
+    assert_eq!(get(&target(8192)).status, 200);
+    assert_problem("a long target", &get(&target(8193)), 414, "URI Too Long", "8192 bytes");
+    assert_problem("a longer target", &get(&target(16_000)), 414, "URI Too Long", "8192 bytes");
+    let large = |bytes: usize| format!("X-Large: {}", "y".repeat(bytes));
+    assert_eq!(ask("GET", "/products", &[&large(15_000)]).status, 200);
+    for bytes in [16_384, 24_000] {
+        let answer = ask("GET", "/products", &[&large(bytes)]);
+        assert_problem("large headers", &answer, 431, "Request Header Fields Too Large", "16384 bytes");
+    }
+    // An unknown parameter is no reason to refuse.
+    assert_eq!(get("/products?colour=red&page=1&sort=").status, 200);
+    assert_eq!(get("/products/1?page=0").status, 200);
+}
+
+/// What hyper cannot read is refused before anybody could write a problem, but it is refused.
+#[test]
+fn what_is_no_request_gets_an_answer_too() {
+    let served = serve(&[]);
+    let header_lines: String = (0..101).map(|number| format!("X-{number}: y\r\n")).collect();
+    for (request, status) in [
+        (format!("GET /products HTTP/1.1\r\nHost: test\r\n{header_lines}\r\n"), 431),
+        ("no request\r\n\r\n".to_owned(), 400),
+        ("GET /products HTTP/1.1\r\nHost test\r\n\r\n".to_owned(), 400),
+    ] {
+        let mut connection = Connection::open(served.server.public);
+        connection.send(request.as_bytes()).unwrap();
+        let answer = connection.receive(false).unwrap_or_else(|error| panic!("{request}: {error}"));
+        assert_eq!(answer.status, status, "{request}");
+        assert!(connection.is_closed());
+    }
+}
+
+#[test]
+fn a_connection_survives_a_refusal() {
+    let served = serve(&[]);
+    let mut connection = Connection::open(served.server.public);
+    let long = format!("/products/{}", "1".repeat(9000));
+    let large = format!("X-Large: {}", "y".repeat(20_000));
+    for (method, target, headers, status) in [
+        ("GET", "/nowhere", &[][..], 404),
+        ("GET", "/products/0", &[], 400),
+        ("DELETE", "/products/1", &[], 405),
+        ("GET", &long, &[], 414),
+        ("GET", "/products", &[large.as_str()], 431),
+        ("GET", "/products/1", &[], 200),
+    ] {
+        assert_eq!(connection.request(method, target, headers).unwrap().status, status);
+    }
+}
+
+#[test]
+fn what_goes_wrong_behind_the_server_is_not_told() {
+    let served = serve(&[]);
+    let cached = served.get("/products/1", &[]);
+    served.database.execute("ALTER TABLE atelier.product RENAME TO gone");
+    for target in ["/products", "/products?ids=2", "/products/2", "/products/2/styles", "/products/2/profile"]
+    {
+        let answer = served.get(target, &[]);
+        assert_problem(target, &answer, 503, "Service Unavailable", "");
+        assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
+    }
+    assert_eq!(served.get("/products/1", &[]).body, cached.body, "what is cached is still served");
+    assert!(
+        served.server.log().contains("gone") || served.server.log().contains("does not exist"),
+        "the log says"
+    );
+    served.database.execute("ALTER TABLE atelier.gone RENAME TO product");
+    until("it has recovered", || served.get("/products/2", &[]).status == 200);
+
+    served.database.execute("DELETE FROM atelier.load");
+    until("no load is published", || served.get("/products/1", &[]).status == 503);
+    let answer = served.get("/products/1", &[]);
+    assert_problem("without a load", &answer, 503, "Service Unavailable", "");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let ready = get(served.server.admin, "/readyz");
+    assert_eq!((ready.status, ready.text()), (503, "not ready: no load is published\n"));
+    assert_eq!(get(served.server.admin, "/livez").status, 200);
+}
