@@ -428,8 +428,11 @@ fn server_account() -> User {
     found.expect("an account named postgres or nobody")
 }
 
-/// The newest PostgreSQL of this machine.
+/// The PostgreSQL that `scripts/test --postgres` names, or the newest of this machine.
 fn find_programs() -> PathBuf {
+    if let Some(named) = env::var_os("ATELIER_TEST_POSTGRES") {
+        return named.into();
+    }
     let of_config = Command::new("pg_config").arg("--bindir").output().ok();
     let of_config = of_config.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     let of_packages = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
