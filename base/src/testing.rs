@@ -12,6 +12,8 @@
 
 #![allow(clippy::unwrap_used, reason = "for tests alone, where a panic is the report")]
 
+pub mod messages;
+
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::net::TcpListener;

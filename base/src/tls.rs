@@ -96,7 +96,9 @@ impl Options {
     /// Makes TLS connections as the options say.
     pub fn connector(&self) -> Result<MakeRustlsConnect> {
         let provider = Arc::new(ring::default_provider());
-        let setup = |error: rustls::Error| Error::usage("TLS cannot be set up").cause(error);
+        let wrong =
+            || Error::usage("TLS cannot be set up").hint("this is a fault of the program: please report it");
+        let setup = |error: rustls::Error| wrong().cause(error);
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(setup)?;
@@ -113,7 +115,7 @@ impl Options {
                     let roots = Arc::new(self.roots()?);
                     let verifier =
                         WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
-                    Some(verifier.map_err(|error| Error::usage("TLS cannot be set up").cause(error))?)
+                    Some(verifier.map_err(|error| wrong().cause(error))?)
                 }
                 _ => None,
             };

@@ -9,16 +9,55 @@ use crate::generate::Defects;
 /// Loads the Atelier product catalogue, six CSV files, into PostgreSQL: every row is loaded, or in a reject file
 /// with its line and the reason.
 #[derive(Debug, Parser)]
-#[command(name = "atelier-etl", version, after_help = EXIT_CODES)]
+#[command(name = "atelier-etl", version, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "\
+// In lines of at most 80 columns: clap does not break what begins with a space.
+const AFTER_HELP: &str = "\
+Examples:
+  export DATABASE_URL=postgresql://me@db.example/shop?sslmode=verify-full
+  atelier-etl check --data csv            # needs no database
+  atelier-etl load --data csv --report load.json
+  atelier-etl verify                      # is it still what was loaded?
+
 Exit codes: 0 done, 2 usage, 3 the input was not accepted, 4 the database failed or refused, \
 5 verification failed, 130 interrupted.";
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  atelier-etl load --data csv --database-url postgresql://me@db.example/shop
+  atelier-etl load --data csv --max-rejects 0.5% --report load.json
+  atelier-etl load --data csv --keep-previous     # atelier-etl rollback returns
+  atelier-etl load --data csv --wait 60           # for a database that starts";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  atelier-etl check --data csv
+  atelier-etl check --data csv --max-rejects 0 --rejects bad --report check.json";
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  atelier-etl generate --out csv
+  atelier-etl generate --out csv --products 1000011 --defects legacy  # full size";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  atelier-etl status --database-url postgresql://me@db.example/shop
+  atelier-etl status --wait 30                    # for a database that starts";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  atelier-etl verify --database-url postgresql://reader@db.example/shop
+  atelier-etl verify --jobs 1 --report verify.json";
+
+const ROLLBACK_EXAMPLES: &str = "\
+Examples:
+  atelier-etl load --data csv --keep-previous
+  atelier-etl rollback                            # and once more to return";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -73,6 +112,7 @@ pub struct Database {
 
 /// `load`
 #[derive(Args, Debug)]
+#[command(after_help = LOAD_EXAMPLES)]
 pub struct Load {
     /// Files.
     #[command(flatten)]
@@ -90,6 +130,7 @@ pub struct Load {
 
 /// `check`
 #[derive(Args, Debug)]
+#[command(after_help = CHECK_EXAMPLES)]
 pub struct Check {
     /// Files.
     #[command(flatten)]
@@ -98,6 +139,7 @@ pub struct Check {
 
 /// `generate`
 #[derive(Args, Debug)]
+#[command(after_help = GENERATE_EXAMPLES)]
 pub struct Generate {
     /// Directory to write the six files and manifest.json to
     #[arg(long, value_name = "DIR")]
@@ -115,6 +157,7 @@ pub struct Generate {
 
 /// `status`
 #[derive(Args, Debug)]
+#[command(after_help = STATUS_EXAMPLES)]
 pub struct Status {
     /// Database.
     #[command(flatten)]
@@ -123,6 +166,7 @@ pub struct Status {
 
 /// `verify`
 #[derive(Args, Debug)]
+#[command(after_help = VERIFY_EXAMPLES)]
 pub struct Verify {
     /// Database.
     #[command(flatten)]
@@ -137,6 +181,7 @@ pub struct Verify {
 
 /// `rollback`
 #[derive(Args, Debug)]
+#[command(after_help = ROLLBACK_EXAMPLES)]
 pub struct Rollback {
     /// Database.
     #[command(flatten)]

@@ -82,7 +82,9 @@ pub fn generate(options: &Options, progress: &dyn Fn(u64)) -> Result<Manifest> {
         return Err(Error::usage(what).hint(format!("give --products a number from 1 to {MOST_PRODUCTS}")));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
-    let pool = pool.map_err(|error| Error::usage("cannot start the threads").cause(error))?;
+    let pool = pool.map_err(|error| {
+        Error::usage("cannot start the threads").cause(error).hint("raise the limits on threads (ulimit -u)")
+    })?;
     let mut files = Files::create(&options.out)?;
     let catalogue = Catalogue { products: options.products, seed: options.seed };
     let plan = Plan::new(catalogue, options.defects);

@@ -95,10 +95,7 @@ async fn run(
             // What is left behind may have readers still: nothing stands in their way.
             let warning = publish::clear(&control).await.err();
             publish::unlock(&control).await;
-            return Ok(Prepared::Unchanged(
-                published,
-                warning.map(|error| error.to_string().replace('\n', ";")),
-            ));
+            return Ok(Prepared::Unchanged(published, warning.map(|error| error.in_a_line())));
         }
         // Not before the lock is ours: another load may be writing them.
         let rejects = rejects::create(&input.rejects)?;

@@ -1,9 +1,9 @@
 //! `atelier-etl`: parses the command line, runs the command, prints what came of it and gives the exit code.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use atelier_base::error::{Error, Result};
+use atelier_base::terminal::{GOOD, complain, say, styled};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,8 +17,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where nobody can read it, the exit code still says it.
-            let _ = writeln!(std::io::stderr(), "atelier-etl: {error}");
+            complain("atelier-etl", &error);
             ExitCode::from(&error)
         }
     }
@@ -57,28 +56,15 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
         true => load::load(&mut input, &database, &options, interrupt()).await?,
         false => load::load_if_changed(&mut input, &database, &options, interrupt()).await?,
     };
+    let id = report.load_id.as_deref().unwrap_or_default();
     if report.unchanged {
-        say(&format!(
-            "nothing to load: the files are those of load {}, which is published; --force loads them again\n",
-            report.load_id.as_deref().unwrap_or_default()
-        ));
-        report.warnings.iter().for_each(|warning| say(&format!("warning: {warning}\n")));
+        let unchanged = styled(GOOD, "nothing to load: these files are what is published");
+        say(&format!("{unchanged}\nload {id} stays; --force loads them again\n{}", report.warned()));
         return write(&mut input, &report);
     }
     let written = show(&mut input, &report);
     verdict?;
-    let stages = &report.stages;
-    say(&format!(
-        "load {} is published\n{:.1} s: scan {:.1}, copy {:.1}, index {:.1}, publish {:.1}; slowest: {}; peak memory {} MB\n",
-        report.load_id.as_deref().unwrap_or_default(),
-        report.seconds,
-        stages.scan,
-        stages.copy,
-        stages.index,
-        stages.publish,
-        report.bottleneck,
-        report.peak_rss_bytes / 1_000_000,
-    ));
+    say(&format!("{}\n{}", styled(GOOD, format_args!("load {id} is published")), report.times()));
     written
 }
 
@@ -89,8 +75,8 @@ async fn verify_catalogue(typed: &cli::Verify) -> Result<()> {
     let written = options.report.as_mut().map_or(Ok(()), |output| output.write(&report));
     verdict?;
     say(&format!(
-        "what is published is what load {} loaded; {:.1} s, peak memory {} MB\n",
-        report.load_id,
+        "{}\nin {:.1} s; peak memory: {} MB\n",
+        styled(GOOD, format_args!("what is published is what was loaded: load {}", report.load_id)),
         report.seconds,
         report.peak_rss_bytes / 1_000_000
     ));
@@ -102,8 +88,13 @@ fn check_files(typed: &cli::Check) -> Result<()> {
     let (report, verdict) = scan::check(&input)?;
     let written = show(&mut input, &report);
     verdict?;
-    let bytes: u64 = report.tables.values().map(|table| table.bytes).sum();
-    say(&format!("the files can be loaded; {:.0} MB/s\n", bytes as f64 / 1e6 / report.seconds));
+    let megabytes = report.tables.values().map(|table| table.bytes).sum::<u64>() as f64 / 1e6;
+    say(&format!(
+        "{}: {megabytes:.1} MB in {:.1} s, {:.0} MB/s\n",
+        styled(GOOD, "the files can be loaded"),
+        report.seconds,
+        megabytes / report.seconds
+    ));
     written
 }
 
@@ -139,11 +130,6 @@ async fn until_interrupted(work: impl FnOnce() -> Result<()> + Send + 'static) -
         }
         () = interrupt() => Err(Error::interrupted()),
     }
-}
-
-/// Prints to standard output. Whether somebody reads it, `| head` say, changes nothing about what was done.
-fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Ready at Ctrl-C or SIGTERM. A second one ends the process at once.

@@ -53,14 +53,18 @@ impl Input {
             .panic_handler(|_| {})
             .build()
             .map(Arc::new)
-            .map_err(|error| Error::usage("cannot start threads").cause(error).hint("lower --jobs"))?;
+            .map_err(|error| {
+                Error::usage("cannot start threads")
+                    .cause(error)
+                    .hint("lower --jobs, or raise the limits (ulimit -u)")
+            })?;
         let sources: Vec<Source> =
             TABLES.iter().map(|table| Source::find(&typed.data, table)).collect::<Result<_>>()?;
         for (table, source) in TABLES.iter().zip(&sources) {
             pipeline::look(table, source)?;
         }
         let show = match typed.progress {
-            cli::ProgressMode::Auto if std::io::stderr().is_terminal() => Show::Bars,
+            cli::ProgressMode::Auto if can_draw() => Show::Bars,
             cli::ProgressMode::Bar => Show::Bars,
             cli::ProgressMode::Auto | cli::ProgressMode::Plain => Show::Lines,
             cli::ProgressMode::None => Show::Nothing,
@@ -76,6 +80,11 @@ impl Input {
         let report = typed.report.as_deref().map(Output::create).transpose()?;
         Ok(Input { sources, jobs, pool, max_rejects, rejects: typed.rejects.clone(), report, show })
     }
+}
+
+/// Whether standard error is a terminal on which bars can be drawn over again.
+fn can_draw() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|terminal| terminal != "dumb")
 }
 
 /// The number of jobs that was typed, or one a core.

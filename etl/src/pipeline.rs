@@ -155,7 +155,11 @@ pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<O
         let reading = thread::Builder::new()
             .name(format!("read-{}", job.table.name))
             .spawn_scoped(scope, move || read_chunks(reader, header, &converter, pool, &sender, meter))
-            .map_err(|error| Error::input("cannot start a thread to read files").cause(error))?;
+            .map_err(|error| {
+                Error::input("cannot start a thread to read files")
+                    .cause(error)
+                    .hint("raise the limits on threads (ulimit -u)")
+            })?;
         let taken = take(&receiver, taker, &mut outcome, job);
         drop(receiver);
         let read = match reading.join() {
@@ -284,7 +288,7 @@ fn read_header(reader: &mut Reader, table: &Table, source: &Source) -> Result<He
         None if complete => bytes.len(),
         None => {
             return Err(Error::input(format!("{name}, line 1: no line end within {MAX_HEADER_BYTES} bytes"))
-                .hint("this is not a CSV file with a header"));
+                .hint(format!("see that this is the CSV file of {}: it begins with a header", table.name)));
         }
     };
     let next = (end + 1).min(bytes.len());

@@ -125,6 +125,11 @@ impl Session {
                 "make room on the database's disk (a load needs about the size of the published catalogue again) and {again}; {AS_IT_WAS}"
             ),
             SqlState::INSUFFICIENT_PRIVILEGE => self.rights.into(),
+            SqlState::READ_ONLY_SQL_TRANSACTION => {
+                "the database takes no writes: see default_transaction_read_only, or \
+                name another in --database-url"
+                    .into()
+            }
             SqlState::LOCK_NOT_AVAILABLE => {
                 format!("another session holds a lock there (see pg_locks): end it and {again}; {AS_IT_WAS}")
             }

@@ -8,7 +8,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use atelier_base::connect::describe;
 use atelier_base::error::{Error, Result};
+use atelier_base::terminal::{BAD, GOOD, LABEL, styled};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -168,7 +170,7 @@ async fn read(session: &Session, table: &Table) -> Result<Content> {
     let failed = |error: tokio_postgres::Error| match error.code() {
         Some(&(SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN)) => {
             Error::mismatch(format!("{}: not the table that was loaded", table.name))
-                .cause(error)
+                .cause(describe(&error))
                 .hint(DAMAGED)
         }
         _ => session.failed(format!("cannot read {} back", table.name), &error),
@@ -224,21 +226,24 @@ impl Report {
         Err(Error::mismatch(format!("load {}: {}", self.load_id, wrong.join("; "))).hint(DAMAGED))
     }
 
-    /// The summary for people.
+    /// The summary for people, in lines of at most 80 columns.
     pub fn summary(&self) -> String {
-        let mut text = format!(
-            "{:<9}{:>12}{:>12}  {:<9}{:>8}{:>11}{:>8}\n",
+        let header = format!(
+            "{:<9}{:>12}{:>12}  {:<9}{:>8}{:>11}{:>8}",
             "table", "loaded", "published", "content", "seconds", "rows/s", "MB/s"
         );
+        let mut text = styled(LABEL, header) + "\n";
         let rate = |amount: u64, seconds: f64| if seconds > 0.0 { amount as f64 / seconds } else { 0.0 };
         let mut line = |name, loaded, published, bytes, equal, seconds| {
+            let (style, content) = if equal { (GOOD, "equal") } else { (BAD, "DIFFERS") };
             // Writing into a String cannot fail.
             let _ = writeln!(
                 text,
-                "{name:<9}{:>12}{:>12}  {:<9}{seconds:>8.1}{:>11}{:>8.0}",
+                "{}{:>12}{:>12}  {}{seconds:>8.1}{:>11}{:>8.0}",
+                styled(LABEL, format_args!("{name:<9}")),
                 grouped(loaded),
                 grouped(published),
-                if equal { "equal" } else { "DIFFERS" },
+                styled(style, format_args!("{content:<9}")),
                 grouped(rate(published, seconds) as u64),
                 rate(bytes, seconds) / 1e6
             );

@@ -4,7 +4,7 @@
 mod crashes;
 mod database;
 mod disk;
-mod gate;
+pub(crate) mod gate;
 mod input;
 mod middle;
 mod rollback;

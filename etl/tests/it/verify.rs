@@ -43,12 +43,8 @@ fn what_is_loaded_is_what_is_published() {
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
         let id = seen(&loaded).0;
         let lines: Vec<&str> = run.stdout.lines().collect();
-        assert_eq!(lines.len(), 9, "{}", run.stdout);
-        assert!(
-            lines[8].starts_with(&format!("what is published is what load {id} loaded; ")),
-            "{}",
-            lines[8]
-        );
+        assert_eq!(lines.len(), 10, "{}", run.stdout);
+        assert_eq!(lines[8], format!("what is published is what was loaded: load {id}"));
         assert_eq!(run.stdout.matches(" equal ").count(), 7, "{}", run.stdout);
         assert_eq!(report["command"], "verify");
         assert_eq!((&report["load_id"], &report["equal"]), (&Value::from(id), &Value::from(true)));

@@ -12,6 +12,7 @@ mod hammer;
 mod http;
 mod layers;
 mod manager;
+mod messages;
 mod newload;
 mod openapi;
 mod page;

@@ -173,7 +173,7 @@ fn a_password_file_that_cannot_be_used_is_named() {
     refused("No such file");
     fs::write(&passfile, format!("*:*:*:*:{SECRET}")).unwrap();
     fs::set_permissions(&passfile, Permissions::from_mode(0o644)).unwrap();
-    refused("chmod 600 it");
+    refused("to do: chmod 600 ");
 }
 
 #[test]
