@@ -31,6 +31,17 @@ impl Taker for Nowhere {
     }
 }
 
+/// The tables that others point at, parents first.
+pub const PARENTS: [TableId; 2] = [TableId::Product, TableId::Styles];
+
+/// What the first reading found.
+pub struct Scanned {
+    /// The accepted ids.
+    pub parents: Parents,
+    /// Digests of the files read: the second reading must find the same.
+    pub digests: BTreeMap<TableId, u128>,
+}
+
 /// Reads `product` and `styles` for their accepted ids, which takes a few per cent of a load. Knowing them before the
 /// first row is copied lets all six tables load side by side, tells a product's position while it is copied, and
 /// tells an orphan at its line.
@@ -43,28 +54,9 @@ pub fn parents(sources: &[Source], pool: &ThreadPool) -> Result<Scanned> {
         let job = Job { table: table.table(), source, parents: &parents, wanted: Wanted::Ids, meter: &meter };
         let outcome = pipeline::run(&job, pool, &mut Nowhere)?;
         digests.insert(table, outcome.file_digest);
-        keep(&mut parents, table, Arc::new(outcome.ids));
+        parents.keep(table, outcome.ids);
     }
     Ok(Scanned { parents, digests })
-}
-
-/// The tables that others point at, parents first.
-pub const PARENTS: [TableId; 2] = [TableId::Product, TableId::Styles];
-
-/// What the first reading found.
-pub struct Scanned {
-    /// The accepted ids.
-    pub parents: Parents,
-    /// Digests of the files read: the second reading must find the same.
-    pub digests: BTreeMap<TableId, u128>,
-}
-
-fn keep(parents: &mut Parents, table: TableId, ids: Arc<roaring::RoaringBitmap>) {
-    match table {
-        TableId::Product => parents.product = ids,
-        TableId::Styles => parents.styles = ids,
-        _ => {}
-    }
 }
 
 /// Writes rejects to their file and drops the rows.
@@ -99,7 +91,7 @@ pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
         let jobs: Vec<(TableId, RejectFile)> =
             generation.iter().filter_map(|&table| Some((table, rejects[table as usize].take()?))).collect();
         for (table, mut found) in side_by_side(jobs, input, &parents, &board, begin)? {
-            keep(&mut parents, table, Arc::new(std::mem::take(&mut found.outcome.ids)));
+            parents.keep(table, std::mem::take(&mut found.outcome.ids));
             checked.insert(table, found);
         }
     }
@@ -182,14 +174,14 @@ fn report(input: &Input, checked: &BTreeMap<TableId, Checked>, begin: Instant) -
 pub fn verdict<'a>(input: &Input, outcomes: impl Iterator<Item = (TableId, &'a Outcome)>) -> Result<()> {
     for (table, outcome) in outcomes {
         let (name, rejected) = (table.table().name, outcome.rejected.total());
-        if input.max_rejects.exceeded_by(outcome) {
+        if input.max_rejects.is_exceeded(outcome.read, rejected) {
             return Err(Error::input(format!(
                 "{name}: {rejected} of {} rows rejected, more than --max-rejects {} allows",
                 outcome.read, input.max_rejects
             ))
             .hint(format!(
                 "read {}, mend the file, or raise --max-rejects",
-                input.rejects.join(format!("{name}.csv")).display()
+                rejects::path(&input.rejects, table.table()).display()
             )));
         }
         if table == TableId::Product && outcome.loaded == 0 {
