@@ -59,20 +59,27 @@ pub fn parents(sources: &[Source], pool: &ThreadPool) -> Result<Scanned> {
     Ok(Scanned { parents, digests })
 }
 
-/// Writes rejects to their file and drops the rows.
-struct ToFile(RejectFile);
+/// Asked for every chunk of a file; its error ends a check.
+pub type GoingOn = dyn Fn() -> Result<()> + Sync;
 
-impl Taker for ToFile {
+/// Writes rejects to their file and drops the rows.
+struct ToFile<'a> {
+    file: RejectFile,
+    going_on: &'a GoingOn,
+}
+
+impl Taker for ToFile<'_> {
     fn rows(&mut self, _: Vec<u8>) -> Result<()> {
-        Ok(())
+        (self.going_on)()
     }
     fn rejects(&mut self, rejects: &[Reject]) -> Result<()> {
-        self.0.write(rejects)
+        (self.going_on)()?;
+        self.file.write(rejects)
     }
 }
 
 /// Checks all six files. The error that there are too many rejects, if there are, comes beside the report.
-pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
+pub fn check(input: &Input, going_on: &GoingOn) -> Result<(Report, Result<()>)> {
     let begin = Instant::now();
     let board = Arc::new(Board::new(&input.sources));
     let mut rejects: Vec<Option<RejectFile>> =
@@ -90,7 +97,7 @@ pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
     for generation in generations {
         let jobs: Vec<(TableId, RejectFile)> =
             generation.iter().filter_map(|&table| Some((table, rejects[table as usize].take()?))).collect();
-        for (table, mut found) in side_by_side(jobs, input, &parents, &board, begin)? {
+        for (table, mut found) in side_by_side(jobs, input, &parents, &board, begin, going_on)? {
             parents.keep(table, std::mem::take(&mut found.outcome.ids));
             checked.insert(table, found);
         }
@@ -114,6 +121,7 @@ fn side_by_side(
     parents: &Parents,
     board: &Board,
     begin: Instant,
+    going_on: &GoingOn,
 ) -> Result<Vec<(TableId, Checked)>> {
     let lanes = input.jobs.min(tables.len());
     let queue = Mutex::new(tables.into_iter());
@@ -121,19 +129,19 @@ fn side_by_side(
         let mut done = Vec::new();
         loop {
             let next = queue.lock().ok().and_then(|mut queue| queue.next());
-            let Some((table, rejects)) = next else { return Ok(done) };
+            let Some((table, file)) = next else { return Ok(done) };
             let progress = board.table(table);
             progress.enter(Phase::Rows);
             let start = Instant::now();
             let source = &input.sources[table as usize];
             let job =
                 Job { table: table.table(), source, parents, wanted: Wanted::Rows, meter: &progress.meter };
-            let mut taker = ToFile(rejects);
+            let mut taker = ToFile { file, going_on };
             let outcome = pipeline::run(&job, &input.pool, &mut taker)?;
-            taker.0.finish()?;
+            taker.file.finish()?;
             progress.enter(Phase::Done);
             let rows = Span { began: (start - begin).as_secs_f64(), seconds: start.elapsed().as_secs_f64() };
-            done.push((table, Checked { outcome, rejects: taker.0, rows }));
+            done.push((table, Checked { outcome, rejects: taker.file, rows }));
         }
     };
     thread::scope(|scope| {

@@ -6,6 +6,7 @@ mod database;
 mod disk;
 mod gate;
 mod input;
+mod interrupt;
 mod middle;
 mod rollback;
 
