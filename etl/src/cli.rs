@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::generate::Defects;
+use crate::generate::{Defects, MOST_PRODUCTS};
 
 /// Loads the Atelier product catalogue, six CSV files, into PostgreSQL: every row is loaded, or in a reject file
 /// with its line and the reason.
@@ -145,7 +145,7 @@ pub struct Generate {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Products in it; the other tables follow (1000011 make 27 million rows, 2.2 GB)
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_PRODUCTS)))]
     pub products: u32,
     /// The same number makes the same files, on every machine
     #[arg(long, value_name = "S", default_value_t = 1)]

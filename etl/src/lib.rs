@@ -2,6 +2,7 @@
 //! modules stand in the order in which data flows; `ARCHITECTURE.md` tells the way of a row through them.
 
 pub mod cli;
+pub mod limit;
 pub mod options;
 
 pub mod tables;

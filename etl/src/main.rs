@@ -1,16 +1,25 @@
 //! `atelier-etl`: parses the command line, runs the command, prints what came of it and gives the exit code.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use atelier_base::error::{Error, Result};
 use atelier_base::terminal::{GOOD, complain, say, styled};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use atelier_etl::cli::{self, Cli, Command};
 use atelier_etl::options::{Database, Input, Verify};
 use atelier_etl::report::{Report, grouped};
+use atelier_etl::scan::GoingOn;
 use atelier_etl::{generate, load, rollback, scan, status, verify};
+
+/// How long work that was interrupted may take to put away what it has begun.
+const PUT_AWAY_PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -30,8 +39,10 @@ fn run(command: Command) -> Result<()> {
     let result = runtime.block_on(async {
         match command {
             Command::Load(typed) => load_catalogue(&typed).await,
-            Command::Check(typed) => until_interrupted(move || check_files(&typed)).await,
-            Command::Generate(typed) => until_interrupted(move || generate_files(&typed)).await,
+            Command::Check(typed) => until_interrupted(move |going_on| check_files(&typed, going_on)).await,
+            Command::Generate(typed) => {
+                until_interrupted(move |going_on| generate_files(&typed, going_on)).await
+            }
             Command::Status(typed) => {
                 say(&status::status(&Database::resolve(&typed.database)?).await?);
                 Ok(())
@@ -83,9 +94,9 @@ async fn verify_catalogue(typed: &cli::Verify) -> Result<()> {
     written
 }
 
-fn check_files(typed: &cli::Check) -> Result<()> {
+fn check_files(typed: &cli::Check, going_on: &GoingOn) -> Result<()> {
     let mut input = Input::resolve(&typed.input)?;
-    let (report, verdict) = scan::check(&input)?;
+    let (report, verdict) = scan::check(&input, going_on)?;
     let written = show(&mut input, &report);
     verdict?;
     let megabytes = report.tables.values().map(|table| table.bytes).sum::<u64>() as f64 / 1e6;
@@ -98,7 +109,7 @@ fn check_files(typed: &cli::Check) -> Result<()> {
     written
 }
 
-fn generate_files(typed: &cli::Generate) -> Result<()> {
+fn generate_files(typed: &cli::Generate, going_on: &GoingOn) -> Result<()> {
     let options = generate::Options {
         out: typed.out.clone(),
         products: typed.products,
@@ -106,7 +117,7 @@ fn generate_files(typed: &cli::Generate) -> Result<()> {
         defects: typed.defects,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let manifest = generate::generate(&options, &|_| {})?;
+    let manifest = generate::generate(&options, going_on)?;
     say(&format!("{} products in {}\n", grouped(u64::from(manifest.products)), typed.out.display()));
     Ok(())
 }
@@ -122,14 +133,22 @@ fn write(input: &mut Input, report: &Report) -> Result<()> {
     input.report.as_mut().map_or(Ok(()), |output| output.write(report))
 }
 
-/// Runs work that blocks, and gives up on it when the user does: it holds nothing that has to be put away.
-async fn until_interrupted(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    tokio::select! {
-        done = tokio::task::spawn_blocking(work) => {
-            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+/// Runs work that blocks. When the user gives up, it hears of it where it asks whether to go on, and has a moment to put
+/// away what it has begun.
+async fn until_interrupted(work: impl FnOnce(&GoingOn) -> Result<()> + Send + 'static) -> Result<()> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&interrupted);
+    let going_on = move || if seen.load(Ordering::Relaxed) { Err(Error::interrupted()) } else { Ok(()) };
+    let mut working = spawn_blocking(move || work(&going_on));
+    let done = tokio::select! {
+        done = &mut working => done,
+        () = interrupt() => {
+            interrupted.store(true, Ordering::Relaxed);
+            // It may wait for a disk that does not answer.
+            timeout(PUT_AWAY_PATIENCE, working).await.map_err(|_| Error::interrupted())?
         }
-        () = interrupt() => Err(Error::interrupted()),
-    }
+    };
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Ready at Ctrl-C or SIGTERM. A second one ends the process at once.

@@ -37,9 +37,9 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 #[derive(Clone, Debug, Default)]
 pub struct Parents {
     /// Accepted ids of `product`.
-    pub product: Arc<RoaringBitmap>,
+    product: Arc<RoaringBitmap>,
     /// Accepted ids of `styles`.
-    pub styles: Arc<RoaringBitmap>,
+    styles: Arc<RoaringBitmap>,
 }
 
 impl Parents {
@@ -49,6 +49,15 @@ impl Parents {
             TableId::Product => Arc::clone(&self.product),
             TableId::Styles => Arc::clone(&self.styles),
             _ => Arc::default(),
+        }
+    }
+
+    /// Keeps the ids of `table`, if anything points at it.
+    pub fn keep(&mut self, table: TableId, ids: RoaringBitmap) {
+        match table {
+            TableId::Product => self.product = Arc::new(ids),
+            TableId::Styles => self.styles = Arc::new(ids),
+            _ => {}
         }
     }
 }

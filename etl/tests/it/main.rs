@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod catalogue;
-
 mod codes;
 mod damaged;
 mod defects;
 mod encoding;
 mod example;
 mod failures;
+mod layers;
 mod loads;
 mod messages;
 mod published;
