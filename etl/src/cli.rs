@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use atelier_base::typed::number;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::generate::{Defects, MOST_PRODUCTS};
+
+/// More jobs than this only cost memory: there are six tables.
+pub const MAX_JOBS: usize = 64;
 
 /// Loads the Atelier product catalogue, six CSV files, into PostgreSQL: every row is loaded, or in a reject file
 /// with its line and the reason.
@@ -83,7 +87,7 @@ pub struct Input {
     #[arg(long, value_name = "DIR", default_value = "data", env = "ATELIER_DATA")]
     pub data: PathBuf,
     /// Tables read and loaded at a time, and threads that parse [default: the number of cores]
-    #[arg(long, value_name = "N", env = "ATELIER_JOBS")]
+    #[arg(long, value_name = "N", env = "ATELIER_JOBS", value_parser = number(1..=MAX_JOBS))]
     pub jobs: Option<usize>,
     /// Most rows that may be rejected: a number, or a share of any one file's rows such as 0.5%
     #[arg(long, value_name = "N|SHARE%", default_value = "1%", env = "ATELIER_MAX_REJECTS")]
@@ -106,7 +110,7 @@ pub struct Database {
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Wait up to SECONDS for a database that is still starting
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "ATELIER_WAIT", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "ATELIER_WAIT", value_parser = number(0..=86_400_u64))]
     pub wait: u64,
 }
 
@@ -145,10 +149,10 @@ pub struct Generate {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Products in it; the other tables follow (1000011 make 27 million rows, 2.2 GB)
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_PRODUCTS)))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number(1..=MOST_PRODUCTS))]
     pub products: u32,
     /// The same number makes the same files, on every machine
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = number(0..=u64::MAX))]
     pub seed: u64,
     /// Defects to plant: none, those of real copies, or every kind there is
     #[arg(long, value_name = "WHICH", value_enum, default_value = "none")]
@@ -172,7 +176,7 @@ pub struct Verify {
     #[command(flatten)]
     pub database: Database,
     /// Tables read at a time, each on a connection of its own [default: the number of cores]
-    #[arg(long, value_name = "N", env = "ATELIER_JOBS")]
+    #[arg(long, value_name = "N", env = "ATELIER_JOBS", value_parser = number(1..=MAX_JOBS))]
     pub jobs: Option<usize>,
     /// Write what was found to FILE as JSON
     #[arg(long, value_name = "FILE", env = "ATELIER_REPORT")]

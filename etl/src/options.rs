@@ -21,9 +21,6 @@ use crate::rejects;
 use crate::source::Source;
 use crate::tables::TABLES;
 
-/// More jobs than this only cost memory: there are six tables.
-const MAX_JOBS: usize = 64;
-
 /// The files, and how to read them.
 pub struct Input {
     /// The files of [`TABLES`], in their order, with headers that were understood.
@@ -45,7 +42,7 @@ pub struct Input {
 impl Input {
     /// Looks at everything that can be wrong before the first row is read: flags, files, headers, outputs.
     pub fn resolve(typed: &cli::Input) -> Result<Input> {
-        let jobs = jobs(typed.jobs)?;
+        let jobs = jobs(typed.jobs);
         let max_rejects = Limit::parse(&typed.max_rejects)?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(jobs)
@@ -89,14 +86,9 @@ fn can_draw() -> bool {
 }
 
 /// The number of jobs that was typed, or one a core.
-fn jobs(typed: Option<usize>) -> Result<usize> {
+fn jobs(typed: Option<usize>) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    match typed.unwrap_or(cores.min(MAX_JOBS)) {
-        jobs @ 1..=MAX_JOBS => Ok(jobs),
-        jobs => {
-            Err(Error::usage(format!("--jobs is {jobs}")).hint(format!("give a number from 1 to {MAX_JOBS}")))
-        }
-    }
+    typed.unwrap_or(cores.min(cli::MAX_JOBS))
 }
 
 /// Refuses an output that is one of the inputs: reject files are named as the tables are.
@@ -220,7 +212,7 @@ pub struct Verify {
 impl Verify {
     /// Looks at everything that can be wrong before the database is asked.
     pub fn resolve(typed: &cli::Verify) -> Result<Verify> {
-        let (jobs, database) = (jobs(typed.jobs)?, Database::resolve(&typed.database)?);
+        let (jobs, database) = (jobs(typed.jobs), Database::resolve(&typed.database)?);
         let report = typed.report.as_deref().map(Output::create).transpose()?;
         Ok(Verify { database, jobs, report })
     }

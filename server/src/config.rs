@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
+use atelier_base::typed::number;
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
@@ -47,16 +48,16 @@ pub struct Typed {
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Threads that answer requests [default: the number of cores]
-    #[arg(long, value_name = "N", env = "ATELIER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", env = "ATELIER_THREADS", value_parser = number(1..=1024_u16))]
     pub threads: Option<u16>,
     /// Connections to the database, the same number for each thread; one more looks which load is published [default: one for each]
-    #[arg(long, value_name = "N", env = "ATELIER_DB_CONNECTIONS", value_parser = number)]
+    #[arg(long, value_name = "N", env = "ATELIER_DB_CONNECTIONS", value_parser = one_or_more)]
     pub db_connections: Option<NonZeroUsize>,
     /// Memory for finished answers, as 256MiB or 1GB; 0 for no cache
     #[arg(long, value_name = "BYTES", default_value = "256MiB", env = "ATELIER_CACHE_BYTES", value_parser = bytes)]
     pub cache_bytes: ByteSize,
     /// Client connections at a time; further ones wait [default: 16384, or what the limit on open files allows]
-    #[arg(long, value_name = "N", env = "ATELIER_MAX_CONNECTIONS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", env = "ATELIER_MAX_CONNECTIONS", value_parser = number(1..=1_000_000_u64))]
     pub max_connections: Option<u64>,
     /// A request without an answer after this long gets a 503
     #[arg(long, value_name = "TIME", default_value = "5s", env = "ATELIER_REQUEST_TIMEOUT", value_parser = time)]
@@ -194,7 +195,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|error| format!("{error}: write 127.0.0.1:3000 or [::1]:3000"))
 }
 
-fn number(text: &str) -> Result<NonZeroUsize, String> {
+fn one_or_more(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "give a number, 1 or more".to_owned())
 }
 

@@ -221,7 +221,7 @@ fn what_cannot_be_verified_says_why() {
     database.execute("DROP TABLE atelier.skus");
     failed(5, &["skus: not the table that was loaded", "does not exist"]);
     let run = etl(["verify", "--database-url", &database.url(), "--jobs", "0"]);
-    assert!(run.code == 2 && run.stderr.contains("--jobs is 0"), "{run:?}");
+    assert!(run.code == 2 && run.stderr.contains("give a number from 1 to 64"), "{run:?}");
 }
 
 /// A session that holds a table against every reader until it commits, and what polls it.

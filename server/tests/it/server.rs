@@ -37,6 +37,7 @@ pub(crate) fn command(database_url: &str, arguments: &[&str]) -> Command {
         if text == "DATABASE_URL"
             || text == "RUST_LOG"
             || text == "NOTIFY_SOCKET"
+            || text == "CLICOLOR_FORCE"
             || text.starts_with("PG")
             || text.starts_with("ATELIER_")
         {
