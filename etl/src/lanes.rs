@@ -17,10 +17,11 @@ use crate::progress::Phase;
 use crate::publish;
 use crate::rejects::RejectFile;
 use crate::report::Span;
-use crate::scan::{self, Scanned};
+use crate::scan::Scanned;
 use crate::schema;
 use crate::session::Session;
 use crate::tables::{TABLES, Table, TableId};
+use crate::verdict::verdict;
 
 /// The order in which tables are copied and read back: those that take longest first, so that the lanes end together.
 pub(crate) const LONGEST_FIRST: [TableId; 6] =
@@ -141,7 +142,7 @@ impl<'a> Lanes<'a> {
         drop(permit);
         commit(session, table).await?;
         self.load.board.table(table.id).enter(Phase::Waiting);
-        if scan::verdict(self.load.input, [(table.id, &copied.outcome)].into_iter()).is_err() {
+        if verdict(self.load.input, [(table.id, &copied.outcome)].into_iter()).is_err() {
             self.refused.store(true, Ordering::Relaxed);
         }
         // Behind all copies, and the first to be copied is the first to be indexed.

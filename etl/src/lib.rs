@@ -23,6 +23,7 @@ pub mod rejects;
 pub mod scan;
 pub mod source;
 pub mod split;
+pub mod verdict;
 
 pub mod copy;
 mod lanes;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use atelier_base::terminal::{BAD, FAINT, LABEL, ODD, styled};
 use serde::Serialize;
@@ -10,6 +11,7 @@ use crate::defect::{Code, Fault, Repair};
 use crate::pipeline::Outcome;
 use crate::source::Source;
 use crate::tables::{TABLES, Table};
+use crate::verdict::bottleneck;
 
 /// A load or a check. Seconds are wall-clock time.
 #[derive(Debug, Serialize)]
@@ -147,6 +149,22 @@ impl TableReport {
 }
 
 impl Report {
+    /// Of a `command` that began at `begin` and has read nothing yet.
+    pub fn new(command: &'static str, begin: Instant) -> Report {
+        Report {
+            command,
+            version: env!("CARGO_PKG_VERSION"),
+            load_id: None,
+            unchanged: false,
+            seconds: begin.elapsed().as_secs_f64(),
+            stages: Stages::default(),
+            bottleneck: bottleneck(std::iter::empty()),
+            peak_rss_bytes: peak_rss_bytes(),
+            tables: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     fn table(&self, table: &Table) -> Option<&TableReport> {
         self.tables.get(table.name)
     }

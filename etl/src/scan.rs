@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use atelier_base::error::{Error, Result};
+use atelier_base::error::Result;
 use rayon::ThreadPool;
 
 use crate::convert::Wanted;
 use crate::defect::Reject;
-use crate::excerpt::excerpt;
 use crate::options::Input;
-use crate::pipeline::{self, Job, Meter, Outcome, Parents, Taker, Waits};
+use crate::pipeline::{self, Job, Meter, Outcome, Parents, Taker};
 use crate::progress::{Board, Display, Phase};
 use crate::rejects::{self, RejectFile};
-use crate::report::{Report, Span, Stages, TableReport, peak_rss_bytes};
+use crate::report::{Report, Span, TableReport};
 use crate::source::Source;
-use crate::tables::{Table, TableId};
+use crate::tables::TableId;
+use crate::verdict::{bottleneck, verdict, warnings};
 
 /// Counts, and keeps nothing.
 struct Nowhere;
@@ -158,13 +158,7 @@ fn report(input: &Input, checked: &BTreeMap<TableId, Checked>, begin: Instant) -
     let verdict = verdict(input, checked.iter().map(|(table, found)| (*table, &found.outcome)));
     let waits = checked.values().map(|found| found.outcome.waits);
     let report = Report {
-        command: "check",
-        version: env!("CARGO_PKG_VERSION"),
-        load_id: None,
-        unchanged: false,
         bottleneck: bottleneck(waits),
-        stages: Stages::default(),
-        peak_rss_bytes: peak_rss_bytes(),
         warnings: checked.iter().flat_map(|(table, found)| warnings(table.table(), &found.outcome)).collect(),
         tables: (checked.iter())
             .map(|(table, found)| {
@@ -173,59 +167,7 @@ fn report(input: &Input, checked: &BTreeMap<TableId, Checked>, begin: Instant) -
                 (table.table().name, TableReport::new(source, &found.outcome, file, found.rows))
             })
             .collect(),
-        seconds: begin.elapsed().as_secs_f64(),
+        ..Report::new("check", begin)
     };
     (report, verdict)
-}
-
-/// Whether the files are accepted: no more rejects than allowed, and at least one product.
-pub fn verdict<'a>(input: &Input, outcomes: impl Iterator<Item = (TableId, &'a Outcome)>) -> Result<()> {
-    for (table, outcome) in outcomes {
-        let (name, rejected) = (table.table().name, outcome.rejected.total());
-        if input.max_rejects.is_exceeded(outcome.read, rejected) {
-            return Err(Error::input(format!(
-                "{name}: {rejected} of {} rows rejected, more than --max-rejects {} allows",
-                outcome.read, input.max_rejects
-            ))
-            .hint(format!(
-                "read {}, mend the file, or raise --max-rejects",
-                rejects::path(&input.rejects, table.table()).display()
-            )));
-        }
-        if table == TableId::Product && outcome.loaded == 0 {
-            return Err(Error::input(format!(
-                "{name}: no row can be loaded from {}",
-                input.sources[0].path.display()
-            ))
-            .hint("a catalogue needs at least one product: check that this is the right file"));
-        }
-    }
-    Ok(())
-}
-
-/// What is odd about a file but no error.
-pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if outcome.read == 0 {
-        warnings.push(format!("{}: the file has a header and no rows", table.name));
-    }
-    for column in &outcome.unknown_columns {
-        warnings.push(format!(
-            "{}: the column \"{}\" is not loaded: no such column in the table",
-            table.name,
-            excerpt(column.as_bytes())
-        ));
-    }
-    warnings
-}
-
-/// What the rows waited for most.
-pub fn bottleneck(waits: impl Iterator<Item = Waits>) -> &'static str {
-    let mut sums = [("reading", 0.0), ("parsing", 0.0), ("database", 0.0)];
-    for wait in waits {
-        for (sum, part) in sums.iter_mut().zip([wait.reading, wait.parsing, wait.database]) {
-            sum.1 += part.as_secs_f64();
-        }
-    }
-    sums.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or("reading", |longest| longest.0)
 }

@@ -32,7 +32,7 @@ fn pure_modules_do_no_io() {
 #[test]
 fn what_reads_files_knows_no_database() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for name in ["pipeline", "rejects", "scan", "source"] {
+    for name in ["pipeline", "rejects", "scan", "source", "verdict"] {
         let code = code(&source.join(format!("{name}.rs")));
         for foreign in ["tokio", "crate::session", "crate::publish", "crate::copy"] {
             assert!(!code.contains(foreign), "{name} sees {foreign}");
