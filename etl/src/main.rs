@@ -81,15 +81,15 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
 
 async fn verify_catalogue(typed: &cli::Verify) -> Result<()> {
     let mut options = Verify::resolve(typed)?;
-    let (report, verdict) = verify::verify(&options, interrupt()).await?;
-    say(&report.summary());
-    let written = options.report.as_mut().map_or(Ok(()), |output| output.write(&report));
+    let (comparison, verdict) = verify::verify(&options, interrupt()).await?;
+    say(&comparison.summary());
+    let written = options.report.as_mut().map_or(Ok(()), |output| output.write(&comparison));
     verdict?;
     say(&format!(
         "{}\nin {:.1} s; peak memory: {} MB\n",
-        styled(GOOD, format_args!("what is published is what was loaded: load {}", report.load_id)),
-        report.seconds,
-        report.peak_rss_bytes / 1_000_000
+        styled(GOOD, format_args!("what is published is what was loaded: load {}", comparison.load_id)),
+        comparison.seconds,
+        comparison.peak_rss_bytes / 1_000_000
     ));
     written
 }

@@ -36,7 +36,7 @@ const DAMAGED: &str = "see who may write to the schema atelier and whether the d
 
 /// What was found. Seconds are wall-clock time.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct Comparison {
     /// `verify`.
     pub command: &'static str,
     /// Of atelier-etl.
@@ -50,12 +50,12 @@ pub struct Report {
     /// Peak resident set of this process in bytes.
     pub peak_rss_bytes: u64,
     /// By table.
-    pub tables: BTreeMap<&'static str, TableReport>,
+    pub tables: BTreeMap<&'static str, TableComparison>,
 }
 
 /// A table as it was loaded and as it is published.
 #[derive(Debug, Serialize)]
-pub struct TableReport {
+pub struct TableComparison {
     /// Rows that were loaded.
     pub loaded: u64,
     /// Rows that are published.
@@ -86,9 +86,12 @@ struct Found {
     seconds: f64,
 }
 
-/// Reads all tables back. The error that some are not what was loaded comes beside the report. Ends early with
+/// Reads all tables back. The error that some are not what was loaded comes beside the comparison. Ends early with
 /// [`Error::interrupted`] when `interrupt` is ready.
-pub async fn verify(options: &Verify, interrupt: impl Future<Output = ()>) -> Result<(Report, Result<()>)> {
+pub async fn verify(
+    options: &Verify,
+    interrupt: impl Future<Output = ()>,
+) -> Result<(Comparison, Result<()>)> {
     tokio::select! {
         compared = compare(options) => compared,
         // The database notices by itself that nobody takes its rows any more.
@@ -96,7 +99,7 @@ pub async fn verify(options: &Verify, interrupt: impl Future<Output = ()>) -> Re
     }
 }
 
-async fn compare(options: &Verify) -> Result<(Report, Result<()>)> {
+async fn compare(options: &Verify) -> Result<(Comparison, Result<()>)> {
     let (begin, database) = (Instant::now(), &options.database);
     let session = Session::connect_within(&database.target, SESSION, database.patience).await?;
     let session = session.to_try_again(AGAIN).to_read();
@@ -105,7 +108,7 @@ async fn compare(options: &Verify) -> Result<(Report, Result<()>)> {
     let mut tables = BTreeMap::new();
     for found in read_back(database, options.jobs).await? {
         let name = found.table.table().name;
-        tables.insert(name, TableReport::new(expected(&published, name)?, &found));
+        tables.insert(name, TableComparison::new(expected(&published, name)?, &found));
     }
     // Tables are found by name: only if it is the same load still, all of them were its tables.
     let now = Signature::read(&session, PUBLISHED).await?.ok_or_else(none)?;
@@ -116,7 +119,7 @@ async fn compare(options: &Verify) -> Result<(Report, Result<()>)> {
         ))
         .hint(AGAIN));
     }
-    let report = Report {
+    let comparison = Comparison {
         command: "verify",
         version: env!("CARGO_PKG_VERSION"),
         load_id: published.load_id,
@@ -125,8 +128,8 @@ async fn compare(options: &Verify) -> Result<(Report, Result<()>)> {
         peak_rss_bytes: peak_rss_bytes(),
         tables,
     };
-    let verdict = report.verdict();
-    Ok((report, verdict))
+    let verdict = comparison.verdict();
+    Ok((comparison, verdict))
 }
 
 fn expected(published: &Signature, table: &str) -> Result<Loaded> {
@@ -190,11 +193,11 @@ async fn read(session: &Session, table: &Table) -> Result<Content> {
     decoder.finish().map_err(malformed)
 }
 
-impl TableReport {
-    fn new(loaded: Loaded, found: &Found) -> TableReport {
+impl TableComparison {
+    fn new(loaded: Loaded, found: &Found) -> TableComparison {
         let Content { rows, digest, bytes } = found.content;
         let published_digest = digest.to_string();
-        TableReport {
+        TableComparison {
             equal: loaded.loaded == rows && loaded.content_digest == published_digest,
             loaded: loaded.loaded,
             published: rows,
@@ -206,8 +209,8 @@ impl TableReport {
     }
 }
 
-impl Report {
-    fn tables(&self) -> impl Iterator<Item = (&'static str, &TableReport)> {
+impl Comparison {
+    fn tables(&self) -> impl Iterator<Item = (&'static str, &TableComparison)> {
         TABLES.iter().filter_map(|table| Some((table.name, self.tables.get(table.name)?)))
     }
 
