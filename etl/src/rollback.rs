@@ -25,11 +25,7 @@ pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) 
         publish::check_rights(&session).await?;
         publish::lock(&session).await?;
         let Some(back) = Signature::read(&session, PREVIOUS).await? else {
-            return Err(Error::database(format!(
-                "no previous load is kept in {}",
-                database.target.describe()
-            ))
-            .hint(
+            return Err(Error::database(format!("no previous load is kept in {}", database.target)).hint(
                 "load the files that are wanted; load --keep-previous keeps what was published before it",
             ));
         };

@@ -30,7 +30,7 @@ pub async fn status(database: &Database) -> Result<String> {
     match Signature::read(&session, PUBLISHED).await? {
         None => {
             // Writing into a String cannot fail.
-            let _ = writeln!(text, "no load is published in {}", database.target.describe());
+            let _ = writeln!(text, "no load is published in {}", database.target);
         }
         Some(published) => {
             let sizes = format!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atelier_base::connect::{Connection, describe};
+use atelier_base::connect::{Connection, Target, describe};
 use atelier_base::error::Error;
 use tokio::time::timeout;
 use tokio_postgres::Client;
@@ -49,11 +49,11 @@ pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), U
         }
         prepare.await // fails, since the connection has ended
     });
-    let failed = |error| explain(&error, &config.database.describe());
+    let failed = |error| explain(&error, &config.database);
     match prepared.await {
         Ok(statements) => Ok((client, statements.map_err(failed)?, connection)),
         Err(_) => {
-            let what = format!("{} takes too long to prepare statements", config.database.describe());
+            let what = format!("{} takes too long to prepare statements", config.database);
             Err(Unopened::NotYet(
                 Error::database(what).hint("see what else keeps it busy; it is tried again"),
             ))
@@ -62,7 +62,7 @@ pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), U
 }
 
 /// What it means that statements cannot be prepared.
-fn explain(error: &tokio_postgres::Error, database: &str) -> Unopened {
+fn explain(error: &tokio_postgres::Error, database: &Target) -> Unopened {
     let code = error.code().map_or("", SqlState::code);
     let (what, hint) = match code {
         "42P01" | "3F000" => ("there is no catalogue in", "load one: atelier-etl load --database-url …"),
