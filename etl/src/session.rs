@@ -18,9 +18,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a request to cancel may take. Whoever waits for it has waited for the statement already.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A database may have limits for its everyday sessions. A load takes the time it takes.
+/// A database may have limits for its everyday sessions. A load takes the time it takes. `transaction_timeout` is there
+/// from PostgreSQL 17 on.
 const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
-                        SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0";
+                        SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
+                        SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
 
 /// A connection.
 pub struct Session {
