@@ -56,14 +56,14 @@ impl Messages {
 
 /// What the source files in `directory` can say of an error and `listed` has not: as it stands in the source.
 pub fn unlisted(directory: &Path, listed: &str) -> Vec<String> {
-    let says = r#"(?:Error::(?:usage|input|database|mismatch)|tracing::(?:warn|error)!|\b(?:failed|wrong|refused|cannot_start)!?)\("#;
+    let says = r#"(?:Error::(?:usage|input|database|mismatch)|tracing::(?:warn|error)!|\b(?:failed|wrong|refused|cannot_start)!?|let what = format!)\("#;
     let literal =
         Regex::new(&format!(r#"{says}[^"();]*?(?:\|\|\s*|format!\(\s*)?"((?:[^"\\]|\\.)*)""#)).unwrap();
     let continued = Regex::new(r"\\\n\s*").unwrap();
     let argument = Regex::new(r"\\\{[^}]*\\\}").unwrap();
     let mut found = Vec::new();
     for source in sources(directory) {
-        let text = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
+        let text = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
         for literal in literal.captures_iter(&text) {
             let said = continued.replace_all(&literal[1], "").replace("\\\"", "\"");
             let pattern = regex::escape(&said);
@@ -81,11 +81,10 @@ pub fn unlisted(directory: &Path, listed: &str) -> Vec<String> {
 fn sources(directory: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() && !entry.ends_with("testing") {
+        let for_tests = ["testing", "testing.rs", "tests.rs"].iter().any(|name| entry.ends_with(name));
+        if entry.is_dir() && !for_tests {
             all.extend(sources(&entry));
-        } else if entry.extension().is_some_and(|extension| extension == "rs")
-            && !entry.ends_with("testing.rs")
-        {
+        } else if entry.extension().is_some_and(|extension| extension == "rs") && !for_tests {
             all.push(fs::read_to_string(entry).unwrap());
         }
     }

@@ -23,14 +23,17 @@ Every message of atelier-etl: the command, what it said, its exit code. Written 
 Names in capitals stand for what differs from run to run.";
 
 /// What is not provoked here, and why: as it stands in the source.
-const NOT_HERE: [(&str, &str); 22] = [
+const NOT_HERE: &[(&str, &str)] = &[
     ("COPY has ended", "never seen: what ended it is"),
     ("TLS cannot be set up", FAULT),
     ("a thread that converts {} died", FAULT),
+    ("{split} records were read, but {loaded} accepted and {rejected} rejected", FAULT),
     ("{}: {sent} rows were accepted, but {verb} {found}", FAULT),
     ("cannot read {} back", FAULT),
     ("cannot start", LIMITS),
+    ("cannot generate {} products", "clap has seen to it"),
     ("cannot start a thread to read files", LIMITS),
+    ("cannot start the threads", LIMITS),
     ("cannot start threads", LIMITS),
     ("cannot commit {}", LOST),
     ("cannot count the rows of {}", LOST),

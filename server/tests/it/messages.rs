@@ -19,12 +19,14 @@ Every message of atelier-server: the command, what it said, its exit code. Writt
 Names in capitals stand for what differs from run to run.";
 
 /// What is not provoked here, and why: as it stands in the source.
-const NOT_HERE: [(&str, &str); 12] = [
+const NOT_HERE: &[(&str, &str)] = &[
     ("TLS cannot be set up", "a fault of the program"),
     ("a connection to the database was lost", "database_trouble.rs"),
     ("it is silent", "database_trouble.rs"),
     ("waiting for the database: it is silent", "takes a database that accepts and says nothing"),
     ("a connection was accepted and lost", "a client that is gone within the moment"),
+    ("cannot prepare statements in {database}", "a session that ends at just that moment"),
+    ("{} takes too long to prepare statements", "takes a database that comes to a stop at just that moment"),
     ("cannot accept a connection", "clients.rs, for want of open files"),
     ("cannot accept a connection on the admin port", "for want of open files"),
     ("cannot catch signals", "limits, which do not hold for root"),
