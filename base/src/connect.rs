@@ -3,6 +3,7 @@
 //! to be patient, is up to the program.
 
 use std::env;
+use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
@@ -161,7 +162,7 @@ impl Target {
     }
 
     fn refused(&self, why: &str, advice: Advice) -> Refused {
-        let error = Error::database(format!("cannot connect to {}", self.describe()));
+        let error = Error::database(format!("cannot connect to {self}"));
         Refused { error: error.cause(why).hint(advice.hint), may_come: advice.flag.is_some(), advice }
     }
 
@@ -169,23 +170,27 @@ impl Target {
     pub fn tls(&self) -> Tls {
         self.tls.clone()
     }
+}
 
-    /// The database for people: no password.
-    pub fn describe(&self) -> String {
+/// The database for people: no password.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = self.config.get_dbname() {
+            write!(f, "database \"{name}\" at ")?;
+        }
         let ports = self.config.get_ports();
-        let hosts: Vec<String> = (self.config.get_hosts().iter().enumerate())
-            .map(|(index, host)| {
-                let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-                match host {
-                    Host::Tcp(name) => format!("{name}:{port}"),
-                    Host::Unix(path) => format!("{}/.s.PGSQL.{port}", path.display()),
-                }
-            })
-            .collect();
-        let user = self.config.get_user().map(|user| format!(" as {user}")).unwrap_or_default();
-        let database =
-            self.config.get_dbname().map(|name| format!("database \"{name}\" at ")).unwrap_or_default();
-        format!("{database}{}{user}", hosts.join(","))
+        for (index, host) in self.config.get_hosts().iter().enumerate() {
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            let comma = if index == 0 { "" } else { "," };
+            match host {
+                Host::Tcp(name) => write!(f, "{comma}{name}:{port}")?,
+                Host::Unix(path) => write!(f, "{comma}{}/.s.PGSQL.{port}", path.display())?,
+            }
+        }
+        match self.config.get_user() {
+            Some(user) => write!(f, " as {user}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -297,7 +302,7 @@ mod tests {
             ),
             ("dbname=shop", "database \"shop\" at /var/run/postgresql/.s.PGSQL.5432"),
         ] {
-            assert!(Target::parse(text).unwrap().describe().starts_with(expected), "{text}");
+            assert!(Target::parse(text).unwrap().to_string().starts_with(expected), "{text}");
         }
     }
 

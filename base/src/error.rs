@@ -5,6 +5,10 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::process::ExitCode;
 
+use anstyle::Style;
+
+use crate::terminal::{LABEL, styled};
+
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Why a program stopped. One variant for each exit code.
@@ -90,6 +94,11 @@ impl Error {
         self
     }
 
+    /// The whole chain in one line, for a log or a list.
+    pub fn in_a_line(&self) -> String {
+        self.to_string().replace("\n  ", "; ")
+    }
+
     /// Which kind of failure this is.
     pub fn class(&self) -> Class {
         self.class
@@ -102,9 +111,11 @@ impl From<&Error> for ExitCode {
     }
 }
 
-/// The whole chain in one text, one thing a line: what, each cause, what to do.
+/// The whole chain in one text, one thing a line: what, each cause, what to do; `{:#}` is in colour.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = |text| styled(if f.alternate() { LABEL } else { Style::new() }, text);
+        let (because, to_do) = (label("because:"), label("to do:"));
         f.write_str(&self.what)?;
         let mut cause: Option<&dyn StdError> = self.cause.as_deref().map(|cause| cause as _);
         let mut said = self.what.clone();
@@ -112,13 +123,13 @@ impl fmt::Display for Error {
             // Many libraries repeat their source in their own message.
             let text = error.to_string();
             if !said.contains(&text) {
-                write!(f, "\n  because: {text}")?;
+                write!(f, "\n  {because} {text}")?;
                 said = text;
             }
             cause = error.source();
         }
         if let Some(hint) = &self.hint {
-            write!(f, "\n  to do: {hint}")?;
+            write!(f, "\n  {to_do} {hint}")?;
         }
         Ok(())
     }
@@ -138,6 +149,7 @@ mod tests {
             error.to_string(),
             "cannot read data/skus.csv\n  because: disk on fire\n  to do: put it out"
         );
+        assert_eq!(error.in_a_line(), "cannot read data/skus.csv; because: disk on fire; to do: put it out");
         assert_eq!(error.class().exit_code(), 3);
     }
 }

@@ -1,10 +1,12 @@
-//! What both programs share: how to reach the database, and how errors are shown. It knows nothing of tables,
-//! files or HTTP, and names no flag that only one of the programs has.
+//! What both programs share: how to reach the database, how errors are shown, colours, and how numbers are typed. It
+//! knows nothing of tables, files or HTTP, and names no flag that only one of the programs has.
 
 pub mod connect;
 pub mod error;
 pub mod passfile;
+pub mod terminal;
 pub mod tls;
+pub mod typed;
 
 #[cfg(feature = "testing")]
 pub mod certificates;

@@ -14,17 +14,17 @@ use crate::error::{Error, Result};
 /// The password of `config`'s first host, on the first line that fits; nothing if none does. `tokio-postgres` has one
 /// password for all hosts of a connection string, which is what replicas of one another have.
 pub fn find(path: &Path, config: &Config) -> Result<Option<Vec<u8>>> {
-    let unusable = |cause: Box<dyn std::error::Error + Send + Sync>, hint| {
+    let unusable = |cause: Box<dyn std::error::Error + Send + Sync>, hint: String| {
         Err(Error::usage(format!("cannot use the password file {}", path.display())).cause(cause).hint(hint))
     };
     let read = fs::metadata(path).and_then(|metadata| Ok((metadata.permissions().mode(), fs::read(path)?)));
     let (mode, text) = match read {
         Ok(read) => read,
-        Err(error) => return unusable(error.into(), "name another in PGPASSFILE"),
+        Err(error) => return unusable(error.into(), "name another in PGPASSFILE".into()),
     };
     // libpq refuses what the group may read as well. systemd's copies look so: it lets the service in by an ACL.
     if mode & 0o007 != 0 {
-        return unusable("everybody may read it".into(), "chmod 600 it");
+        return unusable("everybody may read it".into(), format!("chmod 600 {}", path.display()));
     }
     Ok(text.split(|&byte| byte == b'\n').find_map(|line| password(line, config)))
 }

@@ -12,6 +12,12 @@
 
 #![allow(clippy::unwrap_used, reason = "for tests alone, where a panic is the report")]
 
+mod database;
+pub mod messages;
+mod programs;
+
+pub use database::Database;
+
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -29,6 +35,7 @@ use nix::unistd::{Pid, Uid, User};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use crate::certificates::Certificates;
+use programs::{find_programs, server_account};
 
 /// Far beyond what anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -357,58 +364,6 @@ impl Drop for Server {
     }
 }
 
-/// A database of one test; dropped with this value, whoever is still connected.
-pub struct Database<'server> {
-    server: &'server Server,
-    name: String,
-}
-
-impl Database<'_> {
-    /// Its name on the server.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// As superuser, over the Unix socket.
-    pub fn url(&self) -> String {
-        self.server.socket_url(&self.name)
-    }
-
-    /// As superuser, over TCP with a password (SCRAM) and without TLS.
-    pub fn tcp_url(&self) -> String {
-        self.url_of("postgres", &self.server.password)
-    }
-
-    /// As another role, over TCP.
-    pub fn url_of(&self, role: &str, password: &str) -> String {
-        format!("postgresql://{role}:{password}@127.0.0.1:{}/{}?sslmode=disable", self.server.port, self.name)
-    }
-
-    /// As superuser, over TCP with TLS: `sslmode` is one of libpq's, as `require` or `verify-full`. The host is
-    /// `localhost`, which the certificate names.
-    pub fn tls_url(&self, sslmode: &str) -> String {
-        let Server { password, port, .. } = self.server;
-        format!("postgresql://postgres:{password}@localhost:{port}/{}?sslmode={sslmode}", self.name)
-    }
-
-    /// Runs one or more statements as superuser and gives all their rows.
-    pub fn query(&self, sql: &str) -> Rows {
-        self.server.run(&self.name, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
-    }
-
-    /// Runs one or more statements as superuser.
-    pub fn execute(&self, sql: &str) {
-        self.query(sql);
-    }
-}
-
-impl Drop for Database<'_> {
-    fn drop(&mut self) {
-        // A test may end with its server stopped; all goes with the server then.
-        let _ = self.server.run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
-    }
-}
-
 /// Waits for what is bound to happen; panics with `what` if it does not within a minute.
 pub fn until(what: &str, mut happens: impl FnMut() -> bool) {
     let begin = Instant::now();
@@ -420,36 +375,6 @@ pub fn until(what: &str, mut happens: impl FnMut() -> bool) {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).expect("a process id"))
-}
-
-/// PostgreSQL refuses to run as root: the package's account, or one that is everywhere.
-fn server_account() -> User {
-    let found = ["postgres", "nobody"].iter().find_map(|name| User::from_name(name).ok().flatten());
-    found.expect("an account named postgres or nobody")
-}
-
-/// The newest PostgreSQL of this machine.
-fn find_programs() -> PathBuf {
-    let of_config = Command::new("pg_config").arg("--bindir").output().ok();
-    let of_config = of_config.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
-    let of_packages = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let of_packages = of_packages.map(|version| version.path().join("bin"));
-    let of_path: Vec<PathBuf> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
-    let version = |bin: &Path| -> Option<u32> {
-        let complete = ["initdb", "psql"].iter().all(|program| bin.join(program).is_file());
-        let output =
-            Command::new(bin.join("postgres")).arg("--version").output().ok().filter(|_| complete)?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        text.split(|c: char| !c.is_ascii_digit()).find_map(|number| number.parse().ok())
-    };
-    iter::empty()
-        .chain(of_config)
-        .chain(of_packages)
-        .chain(of_path)
-        .filter_map(|bin| Some((version(&bin)?, bin)))
-        .max_by_key(|(version, _)| *version)
-        .expect("PostgreSQL's programs (postgres, initdb, psql): scripts/test installs them")
-        .1
 }
 
 /// A port of 127.0.0.1 that nobody uses, below the range from which Linux takes ports for outgoing connections:

@@ -96,10 +96,14 @@ impl Options {
     /// Makes TLS connections as the options say.
     pub fn connector(&self) -> Result<MakeRustlsConnect> {
         let provider = Arc::new(ring::default_provider());
-        let setup = |error: rustls::Error| Error::usage("TLS cannot be set up").cause(error);
+        let setup = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            Error::usage("TLS cannot be set up")
+                .cause(cause)
+                .hint("this is a fault of the program: please report it")
+        };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(setup)?;
+            .map_err(|error| setup(error.into()))?;
         // libpq: a root certificate beside `require` means `verify-ca`.
         let verify = match self.mode {
             Mode::Require if self.root_certificate.is_some() => Mode::VerifyCa,
@@ -113,7 +117,7 @@ impl Options {
                     let roots = Arc::new(self.roots()?);
                     let verifier =
                         WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
-                    Some(verifier.map_err(|error| Error::usage("TLS cannot be set up").cause(error))?)
+                    Some(verifier.map_err(|error| setup(error.into()))?)
                 }
                 _ => None,
             };
@@ -186,8 +190,9 @@ fn percent_decoded(text: &str) -> Result<String, String> {
             bytes.push(*first);
             continue;
         }
-        let code = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = code.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        // from_str_radix would take a sign too.
+        let code = tail.get(..2).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        let byte = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         bytes.push(byte.ok_or("a % without two hexadecimal digits in the URL")?);
         rest = &tail[2..];
     }
@@ -266,5 +271,13 @@ mod tests {
             ("postgresql://a@b/c".into(), Mode::Disable, None)
         );
         assert_eq!(take("host=b"), ("host=b ".into(), Mode::Prefer, None));
+    }
+
+    #[test]
+    fn what_is_not_percent_encoded_is_refused() {
+        for value in ["%", "%2", "%2g", "%+f", "%ff"] {
+            let url = format!("postgresql://a@b/c?sslrootcert={value}");
+            assert!(Options::take(&url).is_err(), "{value}");
+        }
     }
 }

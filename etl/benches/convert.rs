@@ -27,7 +27,7 @@ fn main() {
 static CHUNKS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().to_owned();
-    generate(&Options { out, products: 10_000, seed: 1, defects: Defects::None, threads: 1 }, &|_| {})
+    generate(&Options { out, products: 10_000, seed: 1, defects: Defects::None, threads: 1 }, &|| Ok(()))
         .unwrap();
     let read = |name: &str| {
         let text = std::fs::read_to_string(directory.path().join(format!("{name}.csv"))).unwrap();

@@ -2,23 +2,66 @@
 
 use std::path::PathBuf;
 
+use atelier_base::typed::number;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::generate::Defects;
+use crate::generate::{Defects, MOST_PRODUCTS};
+
+/// More jobs than this only cost memory: there are six tables.
+pub const MAX_JOBS: usize = 64;
 
 /// Loads the Atelier product catalogue, six CSV files, into PostgreSQL: every row is loaded, or in a reject file
 /// with its line and the reason.
 #[derive(Debug, Parser)]
-#[command(name = "atelier-etl", version, after_help = EXIT_CODES)]
+#[command(name = "atelier-etl", version, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "\
+// In lines of at most 80 columns: clap does not break what begins with a space.
+const AFTER_HELP: &str = "\
+Examples:
+  export DATABASE_URL=postgresql://me@db.example/shop?sslmode=verify-full
+  atelier-etl check --data csv            # needs no database
+  atelier-etl load --data csv --report load.json
+  atelier-etl verify                      # is it still what was loaded?
+
 Exit codes: 0 done, 2 usage, 3 the input was not accepted, 4 the database failed or refused, \
 5 verification failed, 130 interrupted.";
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  atelier-etl load --data csv --database-url postgresql://me@db.example/shop
+  atelier-etl load --data csv --max-rejects 0.5% --report load.json
+  atelier-etl load --data csv --keep-previous     # atelier-etl rollback returns
+  atelier-etl load --data csv --wait 60           # for a database that starts";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  atelier-etl check --data csv
+  atelier-etl check --data csv --max-rejects 0 --rejects bad --report check.json";
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  atelier-etl generate --out csv
+  atelier-etl generate --out csv --products 1000011 --defects legacy  # full size";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  atelier-etl status --database-url postgresql://me@db.example/shop
+  atelier-etl status --wait 30                    # for a database that starts";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  atelier-etl verify --database-url postgresql://reader@db.example/shop
+  atelier-etl verify --jobs 1 --report verify.json";
+
+const ROLLBACK_EXAMPLES: &str = "\
+Examples:
+  atelier-etl load --data csv --keep-previous
+  atelier-etl rollback                            # and once more to return";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -44,7 +87,7 @@ pub struct Input {
     #[arg(long, value_name = "DIR", default_value = "data", env = "ATELIER_DATA")]
     pub data: PathBuf,
     /// Tables read and loaded at a time, and threads that parse [default: the number of cores]
-    #[arg(long, value_name = "N", env = "ATELIER_JOBS")]
+    #[arg(long, value_name = "N", env = "ATELIER_JOBS", value_parser = number(1..=MAX_JOBS))]
     pub jobs: Option<usize>,
     /// Most rows that may be rejected: a number, or a share of any one file's rows such as 0.5%
     #[arg(long, value_name = "N|SHARE%", default_value = "1%", env = "ATELIER_MAX_REJECTS")]
@@ -67,12 +110,13 @@ pub struct Database {
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Wait up to SECONDS for a database that is still starting
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "ATELIER_WAIT", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "ATELIER_WAIT", value_parser = number(0..=86_400_u64))]
     pub wait: u64,
 }
 
 /// `load`
 #[derive(Args, Debug)]
+#[command(after_help = LOAD_EXAMPLES)]
 pub struct Load {
     /// Files.
     #[command(flatten)]
@@ -90,6 +134,7 @@ pub struct Load {
 
 /// `check`
 #[derive(Args, Debug)]
+#[command(after_help = CHECK_EXAMPLES)]
 pub struct Check {
     /// Files.
     #[command(flatten)]
@@ -98,15 +143,16 @@ pub struct Check {
 
 /// `generate`
 #[derive(Args, Debug)]
+#[command(after_help = GENERATE_EXAMPLES)]
 pub struct Generate {
     /// Directory to write the six files and manifest.json to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Products in it; the other tables follow (1000011 make 27 million rows, 2.2 GB)
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number(1..=MOST_PRODUCTS))]
     pub products: u32,
     /// The same number makes the same files, on every machine
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = number(0..=u64::MAX))]
     pub seed: u64,
     /// Defects to plant: none, those of real copies, or every kind there is
     #[arg(long, value_name = "WHICH", value_enum, default_value = "none")]
@@ -115,6 +161,7 @@ pub struct Generate {
 
 /// `status`
 #[derive(Args, Debug)]
+#[command(after_help = STATUS_EXAMPLES)]
 pub struct Status {
     /// Database.
     #[command(flatten)]
@@ -123,12 +170,13 @@ pub struct Status {
 
 /// `verify`
 #[derive(Args, Debug)]
+#[command(after_help = VERIFY_EXAMPLES)]
 pub struct Verify {
     /// Database.
     #[command(flatten)]
     pub database: Database,
     /// Tables read at a time, each on a connection of its own [default: the number of cores]
-    #[arg(long, value_name = "N", env = "ATELIER_JOBS")]
+    #[arg(long, value_name = "N", env = "ATELIER_JOBS", value_parser = number(1..=MAX_JOBS))]
     pub jobs: Option<usize>,
     /// Write what was found to FILE as JSON
     #[arg(long, value_name = "FILE", env = "ATELIER_REPORT")]
@@ -137,6 +185,7 @@ pub struct Verify {
 
 /// `rollback`
 #[derive(Args, Debug)]
+#[command(after_help = ROLLBACK_EXAMPLES)]
 pub struct Rollback {
     /// Database.
     #[command(flatten)]

@@ -70,19 +70,21 @@ pub enum Defects {
     Heavy,
 }
 
-/// Generates a catalogue. `progress` is told now and then how many bytes are written so far.
+/// Generates a catalogue. `going_on` is asked now and then, and its error ends it.
 ///
 /// # Errors
 ///
 /// `Usage` if the options ask for what cannot be, or the directory holds a catalogue that was not generated;
-/// `Input` if the files cannot be written. No file stands half-written under its real name then.
-pub fn generate(options: &Options, progress: &dyn Fn(u64)) -> Result<Manifest> {
+/// `Input` if the files cannot be written. Nothing half-written is left then.
+pub fn generate(options: &Options, going_on: &dyn Fn() -> Result<()>) -> Result<Manifest> {
     if !(1..=MOST_PRODUCTS).contains(&options.products) {
         let what = format!("cannot generate {} products", options.products);
         return Err(Error::usage(what).hint(format!("give --products a number from 1 to {MOST_PRODUCTS}")));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
-    let pool = pool.map_err(|error| Error::usage("cannot start the threads").cause(error))?;
+    let pool = pool.map_err(|error| {
+        Error::usage("cannot start the threads").cause(error).hint("raise the limits on threads (ulimit -u)")
+    })?;
     let mut files = Files::create(&options.out)?;
     let catalogue = Catalogue { products: options.products, seed: options.seed };
     let plan = Plan::new(catalogue, options.defects);
@@ -97,7 +99,7 @@ pub fn generate(options: &Options, progress: &dyn Fn(u64)) -> Result<Manifest> {
             let _ = empty_sender.send(wave);
         }
         scope.spawn(|| pool.install(|| render(&catalogue, &plan, empty, full_sender)));
-        write(&mut files, &mut tallies, full, empty_sender, progress)
+        write(&mut files, &mut tallies, full, empty_sender, going_on)
     })?;
 
     let tables = TABLES.iter().zip(&tallies).enumerate().map(|(index, (table, tally))| {
@@ -145,18 +147,16 @@ fn write(
     tallies: &mut [Tally; 6],
     full: Receiver<Vec<Block>>,
     empty: Sender<Vec<Block>>,
-    progress: &dyn Fn(u64),
+    going_on: &dyn Fn() -> Result<()>,
 ) -> Result<()> {
-    let mut written = 0;
     for wave in full {
+        going_on()?;
         for (table, tally) in tallies.iter_mut().enumerate() {
             for block in &wave {
                 files.write(table, &block.bytes[table])?;
                 tally.add(&block.tallies[table]);
-                written += block.bytes[table].len() as u64;
             }
         }
-        progress(written);
         // After the last wave nobody waits for an empty one.
         let _ = empty.send(wave);
     }

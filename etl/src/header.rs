@@ -33,11 +33,10 @@ pub fn layout(line: &[u8], table: &Table, file: &str) -> Result<Layout> {
         if line.trim_ascii_end().contains(&b'\r') {
             return of_cr();
         }
-        let expected: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
         Error::input(format!("{file}, line 1: {what}")).hint(format!(
             "the header of {} is {}, in any order",
             table.name,
-            expected.join(",")
+            table.header()
         ))
     };
     let mut fields = Fields::default();

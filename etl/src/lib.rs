@@ -2,6 +2,7 @@
 //! modules stand in the order in which data flows; `ARCHITECTURE.md` tells the way of a row through them.
 
 pub mod cli;
+pub mod limit;
 pub mod options;
 
 pub mod tables;
@@ -22,6 +23,7 @@ pub mod rejects;
 pub mod scan;
 pub mod source;
 pub mod split;
+pub mod verdict;
 
 pub mod copy;
 mod lanes;

@@ -1,7 +1,6 @@
 //! A load from the first look to publishing. The first failure cancels everything; whatever happens, the published
 //! catalogue is touched by nothing but the one transaction that publishes.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -17,12 +16,13 @@ use crate::options::{Database, Input};
 use crate::progress::{Board, Display, Phase};
 use crate::publish;
 use crate::rejects::{self, RejectFile};
-use crate::report::{Report, Span, Stages, TableReport, peak_rss_bytes};
+use crate::report::{Report, Span, Stages, TableReport};
 use crate::scan::{self, Scanned};
 use crate::session::{Canceller, Session};
 use crate::signature::Signature;
 use crate::tables::TABLES;
 use crate::unchanged;
+use crate::verdict::{bottleneck, verdict, warnings};
 
 /// How often the database is asked how far its indexes are.
 const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -95,10 +95,7 @@ async fn run(
             // What is left behind may have readers still: nothing stands in their way.
             let warning = publish::clear(&control).await.err();
             publish::unlock(&control).await;
-            return Ok(Prepared::Unchanged(
-                published,
-                warning.map(|error| error.to_string().replace('\n', ";")),
-            ));
+            return Ok(Prepared::Unchanged(published, warning.map(|error| error.in_a_line())));
         }
         // Not before the lock is ours: another load may be writing them.
         let rejects = rejects::create(&input.rejects)?;
@@ -142,16 +139,10 @@ async fn run(
 
 fn nothing_loaded(published: Signature, warning: Option<String>, begin: Instant) -> Report {
     Report {
-        command: "load",
-        version: env!("CARGO_PKG_VERSION"),
         load_id: Some(published.load_id),
         unchanged: true,
-        seconds: begin.elapsed().as_secs_f64(),
-        stages: Stages::default(),
-        bottleneck: scan::bottleneck(std::iter::empty()),
-        peak_rss_bytes: peak_rss_bytes(),
-        tables: BTreeMap::new(),
         warnings: Vec::from_iter(warning),
+        ..Report::new("load", begin)
     }
 }
 
@@ -185,20 +176,14 @@ impl Load<'_> {
         let (done, copied_at) = lanes.done();
         stages.copy = (copied_at - copying).as_secs_f64();
         stages.index = copied_at.elapsed().as_secs_f64();
-        let verdict =
-            scan::verdict(self.input, done.iter().map(|(table, done)| (*table, &done.copied.outcome)));
+        let verdict = verdict(self.input, done.iter().map(|(table, done)| (*table, &done.copied.outcome)));
         let report = Report {
-            command: "load",
-            version: env!("CARGO_PKG_VERSION"),
             load_id: verdict.is_ok().then(|| uuid::Uuid::now_v7().to_string()),
-            unchanged: false,
-            seconds: self.begin.elapsed().as_secs_f64(),
             stages,
-            bottleneck: scan::bottleneck(done.values().map(|done| done.copied.outcome.waits)),
-            peak_rss_bytes: peak_rss_bytes(),
+            bottleneck: bottleneck(done.values().map(|done| done.copied.outcome.waits)),
             warnings: done
                 .iter()
-                .flat_map(|(table, done)| scan::warnings(table.table(), &done.copied.outcome))
+                .flat_map(|(table, done)| warnings(table.table(), &done.copied.outcome))
                 .collect(),
             tables: done
                 .iter()
@@ -211,6 +196,7 @@ impl Load<'_> {
                     (table.table().name, report)
                 })
                 .collect(),
+            ..Report::new("load", self.begin)
         };
         rejects::name(done.into_values().map(|done| done.copied.rejects))?;
         if verdict.is_ok() {

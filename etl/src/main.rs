@@ -1,24 +1,32 @@
 //! `atelier-etl`: parses the command line, runs the command, prints what came of it and gives the exit code.
 
-use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use atelier_base::error::{Error, Result};
+use atelier_base::terminal::{GOOD, complain, say, styled};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use atelier_etl::cli::{self, Cli, Command};
 use atelier_etl::options::{Database, Input, Verify};
 use atelier_etl::report::{Report, grouped};
+use atelier_etl::scan::GoingOn;
 use atelier_etl::{generate, load, rollback, scan, status, verify};
+
+/// How long work that was interrupted may take to put away what it has begun.
+const PUT_AWAY_PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where nobody can read it, the exit code still says it.
-            let _ = writeln!(std::io::stderr(), "atelier-etl: {error}");
+            complain("atelier-etl", &error);
             ExitCode::from(&error)
         }
     }
@@ -31,8 +39,10 @@ fn run(command: Command) -> Result<()> {
     let result = runtime.block_on(async {
         match command {
             Command::Load(typed) => load_catalogue(&typed).await,
-            Command::Check(typed) => until_interrupted(move || check_files(&typed)).await,
-            Command::Generate(typed) => until_interrupted(move || generate_files(&typed)).await,
+            Command::Check(typed) => until_interrupted(move |going_on| check_files(&typed, going_on)).await,
+            Command::Generate(typed) => {
+                until_interrupted(move |going_on| generate_files(&typed, going_on)).await
+            }
             Command::Status(typed) => {
                 say(&status::status(&Database::resolve(&typed.database)?).await?);
                 Ok(())
@@ -57,57 +67,49 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
         true => load::load(&mut input, &database, &options, interrupt()).await?,
         false => load::load_if_changed(&mut input, &database, &options, interrupt()).await?,
     };
+    let id = report.load_id.as_deref().unwrap_or_default();
     if report.unchanged {
-        say(&format!(
-            "nothing to load: the files are those of load {}, which is published; --force loads them again\n",
-            report.load_id.as_deref().unwrap_or_default()
-        ));
-        report.warnings.iter().for_each(|warning| say(&format!("warning: {warning}\n")));
+        let unchanged = styled(GOOD, "nothing to load: these files are what is published");
+        say(&format!("{unchanged}\nload {id} stays; --force loads them again\n{}", report.warned()));
         return write(&mut input, &report);
     }
     let written = show(&mut input, &report);
     verdict?;
-    let stages = &report.stages;
-    say(&format!(
-        "load {} is published\n{:.1} s: scan {:.1}, copy {:.1}, index {:.1}, publish {:.1}; slowest: {}; peak memory {} MB\n",
-        report.load_id.as_deref().unwrap_or_default(),
-        report.seconds,
-        stages.scan,
-        stages.copy,
-        stages.index,
-        stages.publish,
-        report.bottleneck,
-        report.peak_rss_bytes / 1_000_000,
-    ));
+    say(&format!("{}\n{}", styled(GOOD, format_args!("load {id} is published")), report.times()));
     written
 }
 
 async fn verify_catalogue(typed: &cli::Verify) -> Result<()> {
     let mut options = Verify::resolve(typed)?;
-    let (report, verdict) = verify::verify(&options, interrupt()).await?;
-    say(&report.summary());
-    let written = options.report.as_mut().map_or(Ok(()), |output| output.write(&report));
+    let (comparison, verdict) = verify::verify(&options, interrupt()).await?;
+    say(&comparison.summary());
+    let written = options.report.as_mut().map_or(Ok(()), |output| output.write(&comparison));
     verdict?;
     say(&format!(
-        "what is published is what load {} loaded; {:.1} s, peak memory {} MB\n",
-        report.load_id,
-        report.seconds,
-        report.peak_rss_bytes / 1_000_000
+        "{}\nin {:.1} s; peak memory: {} MB\n",
+        styled(GOOD, format_args!("what is published is what was loaded: load {}", comparison.load_id)),
+        comparison.seconds,
+        comparison.peak_rss_bytes / 1_000_000
     ));
     written
 }
 
-fn check_files(typed: &cli::Check) -> Result<()> {
+fn check_files(typed: &cli::Check, going_on: &GoingOn) -> Result<()> {
     let mut input = Input::resolve(&typed.input)?;
-    let (report, verdict) = scan::check(&input)?;
+    let (report, verdict) = scan::check(&input, going_on)?;
     let written = show(&mut input, &report);
     verdict?;
-    let bytes: u64 = report.tables.values().map(|table| table.bytes).sum();
-    say(&format!("the files can be loaded; {:.0} MB/s\n", bytes as f64 / 1e6 / report.seconds));
+    let megabytes = report.tables.values().map(|table| table.bytes).sum::<u64>() as f64 / 1e6;
+    say(&format!(
+        "{}: {megabytes:.1} MB in {:.1} s, {:.0} MB/s\n",
+        styled(GOOD, "the files can be loaded"),
+        report.seconds,
+        megabytes / report.seconds
+    ));
     written
 }
 
-fn generate_files(typed: &cli::Generate) -> Result<()> {
+fn generate_files(typed: &cli::Generate, going_on: &GoingOn) -> Result<()> {
     let options = generate::Options {
         out: typed.out.clone(),
         products: typed.products,
@@ -115,7 +117,7 @@ fn generate_files(typed: &cli::Generate) -> Result<()> {
         defects: typed.defects,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let manifest = generate::generate(&options, &|_| {})?;
+    let manifest = generate::generate(&options, going_on)?;
     say(&format!("{} products in {}\n", grouped(u64::from(manifest.products)), typed.out.display()));
     Ok(())
 }
@@ -131,19 +133,22 @@ fn write(input: &mut Input, report: &Report) -> Result<()> {
     input.report.as_mut().map_or(Ok(()), |output| output.write(report))
 }
 
-/// Runs work that blocks, and gives up on it when the user does: it holds nothing that has to be put away.
-async fn until_interrupted(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    tokio::select! {
-        done = tokio::task::spawn_blocking(work) => {
-            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+/// Runs work that blocks. When the user gives up, it hears of it where it asks whether to go on, and has a moment to put
+/// away what it has begun.
+async fn until_interrupted(work: impl FnOnce(&GoingOn) -> Result<()> + Send + 'static) -> Result<()> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&interrupted);
+    let going_on = move || if seen.load(Ordering::Relaxed) { Err(Error::interrupted()) } else { Ok(()) };
+    let mut working = spawn_blocking(move || work(&going_on));
+    let done = tokio::select! {
+        done = &mut working => done,
+        () = interrupt() => {
+            interrupted.store(true, Ordering::Relaxed);
+            // It may wait for a disk that does not answer.
+            timeout(PUT_AWAY_PATIENCE, working).await.map_err(|_| Error::interrupted())?
         }
-        () = interrupt() => Err(Error::interrupted()),
-    }
-}
-
-/// Prints to standard output. Whether somebody reads it, `| head` say, changes nothing about what was done.
-fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    };
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Ready at Ctrl-C or SIGTERM. A second one ends the process at once.

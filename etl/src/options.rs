@@ -14,14 +14,12 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
 use crate::cli;
-use crate::pipeline::{self, Outcome};
+use crate::limit::Limit;
+use crate::pipeline;
 use crate::progress::Show;
 use crate::rejects;
 use crate::source::Source;
 use crate::tables::TABLES;
-
-/// More jobs than this only cost memory: there are six tables.
-const MAX_JOBS: usize = 64;
 
 /// The files, and how to read them.
 pub struct Input {
@@ -44,7 +42,7 @@ pub struct Input {
 impl Input {
     /// Looks at everything that can be wrong before the first row is read: flags, files, headers, outputs.
     pub fn resolve(typed: &cli::Input) -> Result<Input> {
-        let jobs = jobs(typed.jobs)?;
+        let jobs = jobs(typed.jobs);
         let max_rejects = Limit::parse(&typed.max_rejects)?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(jobs)
@@ -53,14 +51,18 @@ impl Input {
             .panic_handler(|_| {})
             .build()
             .map(Arc::new)
-            .map_err(|error| Error::usage("cannot start threads").cause(error).hint("lower --jobs"))?;
+            .map_err(|error| {
+                Error::usage("cannot start threads")
+                    .cause(error)
+                    .hint("lower --jobs, or raise the limits (ulimit -u)")
+            })?;
         let sources: Vec<Source> =
             TABLES.iter().map(|table| Source::find(&typed.data, table)).collect::<Result<_>>()?;
         for (table, source) in TABLES.iter().zip(&sources) {
             pipeline::look(table, source)?;
         }
         let show = match typed.progress {
-            cli::ProgressMode::Auto if std::io::stderr().is_terminal() => Show::Bars,
+            cli::ProgressMode::Auto if can_draw() => Show::Bars,
             cli::ProgressMode::Bar => Show::Bars,
             cli::ProgressMode::Auto | cli::ProgressMode::Plain => Show::Lines,
             cli::ProgressMode::None => Show::Nothing,
@@ -78,15 +80,15 @@ impl Input {
     }
 }
 
+/// Whether standard error is a terminal on which bars can be drawn over again.
+fn can_draw() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|terminal| terminal != "dumb")
+}
+
 /// The number of jobs that was typed, or one a core.
-fn jobs(typed: Option<usize>) -> Result<usize> {
+fn jobs(typed: Option<usize>) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    match typed.unwrap_or(cores.min(MAX_JOBS)) {
-        jobs @ 1..=MAX_JOBS => Ok(jobs),
-        jobs => {
-            Err(Error::usage(format!("--jobs is {jobs}")).hint(format!("give a number from 1 to {MAX_JOBS}")))
-        }
-    }
+    typed.unwrap_or(cores.min(cli::MAX_JOBS))
 }
 
 /// Refuses an output that is one of the inputs: reject files are named as the tables are.
@@ -114,7 +116,7 @@ fn keep_rejects_apart(rejects: &Path, data: &Path) -> Result<()> {
 }
 
 /// Refuses a report that is a reject file, or will be: what is written last would replace the other.
-fn keep_report_apart(report: &Path, rejects: &[PathBuf]) -> Result<()> {
+fn keep_report_apart(report: &Path, rejected: &[PathBuf]) -> Result<()> {
     let directory = |path: &Path| match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -124,7 +126,7 @@ fn keep_report_apart(report: &Path, rejects: &[PathBuf]) -> Result<()> {
         is_same(report, file)
             || report.file_name() == file.file_name() && is_same(&directory(report), &directory(file))
     };
-    match rejects.iter().find(|file| becomes(file) || becomes(&file.with_extension("csv.partial"))) {
+    match rejected.iter().find(|file| becomes(file) || becomes(&rejects::partial(file))) {
         None => Ok(()),
         Some(file) => Err(Error::usage(format!(
             "{} cannot be the report: rejected rows go to {}",
@@ -210,111 +212,8 @@ pub struct Verify {
 impl Verify {
     /// Looks at everything that can be wrong before the database is asked.
     pub fn resolve(typed: &cli::Verify) -> Result<Verify> {
-        let (jobs, database) = (jobs(typed.jobs)?, Database::resolve(&typed.database)?);
+        let (jobs, database) = (jobs(typed.jobs), Database::resolve(&typed.database)?);
         let report = typed.report.as_deref().map(Output::create).transpose()?;
         Ok(Verify { database, jobs, report })
-    }
-}
-
-/// How many rows of a file may be rejected.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Limit {
-    /// At most this many.
-    Rows(u64),
-    /// At most this share, in millionths of a per cent: exact, so that 29 of 100 rows are no more than 29 %.
-    Share(u32),
-}
-
-/// Of a per cent: six decimals of `--max-rejects` count.
-const MILLIONTHS: u32 = 1_000_000;
-
-impl Limit {
-    /// Reads `250` or `0.5%`.
-    pub fn parse(text: &str) -> Result<Limit> {
-        let limit = match text.strip_suffix('%') {
-            Some(percent) => millionths(percent.trim()).map(Limit::Share),
-            None => text.parse().ok().map(Limit::Rows),
-        };
-        limit.ok_or_else(|| {
-            Error::usage(format!("--max-rejects is {text:?}"))
-                .hint("give a number of rows such as 250, or a share of a file's rows such as 0.5%")
-        })
-    }
-
-    /// Whether a file with this outcome has more rejects than allowed.
-    pub fn exceeded_by(self, outcome: &Outcome) -> bool {
-        self.is_exceeded(outcome.read, outcome.rejected.total())
-    }
-
-    /// Whether a file with so many rows has more rejects than allowed.
-    pub fn is_exceeded(self, read: u64, rejected: u64) -> bool {
-        match self {
-            Limit::Rows(most) => rejected > most,
-            Limit::Share(share) => {
-                u128::from(rejected) * 100 * u128::from(MILLIONTHS) > u128::from(read) * u128::from(share)
-            }
-        }
-    }
-}
-
-/// `29` or `0.5` per cent in [`MILLIONTHS`], up to 100.
-fn millionths(percent: &str) -> Option<u32> {
-    let (whole, decimals) = percent.split_once('.').unwrap_or((percent, "0"));
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !(digits(whole) && digits(decimals) && decimals.len() <= 6) {
-        return None;
-    }
-    let whole: u32 = whole.parse().ok()?;
-    let decimals: u32 = format!("{decimals:0<6}").parse().ok()?;
-    whole.checked_mul(MILLIONTHS)?.checked_add(decimals).filter(|share| *share <= 100 * MILLIONTHS)
-}
-
-impl std::fmt::Display for Limit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Limit::Rows(most) => write!(f, "{most}"),
-            // Below 2^53, where a number and its shortest decimals are the same.
-            Limit::Share(share) => write!(f, "{} %", f64::from(*share) / f64::from(MILLIONTHS)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits() {
-        assert_eq!(Limit::parse("250").unwrap(), Limit::Rows(250));
-        assert_eq!(Limit::parse("0.5%").unwrap(), Limit::Share(500_000));
-        for wrong in ["", "-1", "101%", "100.000001%", "%", ".5%", "1.%", "1e1%", "0.0000001%", "1.5", "many"]
-        {
-            assert_eq!(Limit::parse(wrong).unwrap_err().class().exit_code(), 2, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn as_many_as_the_limit_are_not_too_many() {
-        // The limit, how it is shown, rows, the most rejects.
-        let cases = [
-            ("0", "0", 10, 0),
-            ("4", "4", 19, 4),
-            ("0%", "0 %", 10, 0),
-            ("1%", "1 %", 100, 1),
-            ("1%", "1 %", 199, 1),
-            ("7%", "7 %", 100, 7),
-            // In binary fractions, 100 times 0.29 is less than 29.
-            ("29%", "29 %", 100, 29),
-            ("28.999999%", "28.999999 %", 100, 28),
-            ("0.57%", "0.57 %", 10_000, 57),
-            ("0.1 %", "0.1 %", 27_000_000_000, 27_000_000),
-            ("100%", "100 %", 3, 3),
-        ];
-        for (text, shown, read, most) in cases {
-            let limit = Limit::parse(text).unwrap();
-            assert_eq!(limit.to_string(), shown);
-            assert!(!limit.is_exceeded(read, most), "{text} of {read}");
-            assert!(limit.is_exceeded(read, most + 1), "{text} of {read}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Chunk → records with their place in the file. Closes quotes that were left open; no values, no I/O.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::record::{Ending, Fields, MAX_RECORD_BYTES, Shape, open_ending, scan};
 use crate::split::Chunk;
@@ -80,7 +80,7 @@ impl<'a> Lines<'a> {
 
     /// The line of the byte at index `at`, which must not lie before that of the last call.
     pub fn line_of(&mut self, at: usize) -> u64 {
-        self.line += memchr::memchr_iter(b'\n', &self.chunk.bytes[self.at..at]).count() as u64;
+        self.line += memchr_iter(b'\n', &self.chunk.bytes[self.at..at]).count() as u64;
         self.at = at;
         self.line
     }

@@ -37,9 +37,9 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 #[derive(Clone, Debug, Default)]
 pub struct Parents {
     /// Accepted ids of `product`.
-    pub product: Arc<RoaringBitmap>,
+    product: Arc<RoaringBitmap>,
     /// Accepted ids of `styles`.
-    pub styles: Arc<RoaringBitmap>,
+    styles: Arc<RoaringBitmap>,
 }
 
 impl Parents {
@@ -49,6 +49,15 @@ impl Parents {
             TableId::Product => Arc::clone(&self.product),
             TableId::Styles => Arc::clone(&self.styles),
             _ => Arc::default(),
+        }
+    }
+
+    /// Keeps the ids of `table`, if anything points at it.
+    pub fn keep(&mut self, table: TableId, ids: RoaringBitmap) {
+        match table {
+            TableId::Product => self.product = Arc::new(ids),
+            TableId::Styles => self.styles = Arc::new(ids),
+            _ => {}
         }
     }
 }
@@ -155,7 +164,11 @@ pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<O
         let reading = thread::Builder::new()
             .name(format!("read-{}", job.table.name))
             .spawn_scoped(scope, move || read_chunks(reader, header, &converter, pool, &sender, meter))
-            .map_err(|error| Error::input("cannot start a thread to read files").cause(error))?;
+            .map_err(|error| {
+                Error::input("cannot start a thread to read files")
+                    .cause(error)
+                    .hint("raise the limits on threads (ulimit -u)")
+            })?;
         let taken = take(&receiver, taker, &mut outcome, job);
         drop(receiver);
         let read = match reading.join() {
@@ -284,7 +297,7 @@ fn read_header(reader: &mut Reader, table: &Table, source: &Source) -> Result<He
         None if complete => bytes.len(),
         None => {
             return Err(Error::input(format!("{name}, line 1: no line end within {MAX_HEADER_BYTES} bytes"))
-                .hint("this is not a CSV file with a header"));
+                .hint(format!("see that this is the CSV file of {}: it begins with a header", table.name)));
         }
     };
     let next = (end + 1).min(bytes.len());

@@ -2,9 +2,9 @@
 //! work down, and nothing depends on it.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,18 @@ impl TableProgress {
 
     fn percent(&self) -> u64 {
         (self.meter.bytes.load(Ordering::Relaxed) * 100).checked_div(self.total).unwrap_or(100)
+    }
+
+    /// How fast its file was read in the time since its rows began, and how long the rest takes at that pace. Nothing in
+    /// the first second: files are read ahead of their rows.
+    fn pace(&self, since: Duration) -> String {
+        let (bytes, seconds) = (self.meter.bytes.load(Ordering::Relaxed), since.as_secs_f64());
+        if bytes == 0 || seconds < 1.0 {
+            return String::new();
+        }
+        let rate = bytes as f64 / seconds;
+        let left = self.total.saturating_sub(bytes) as f64 / rate;
+        format!("{:>4.0} MB/s {left:>4.0} s left  ", rate / 1e6)
     }
 
     fn words(&self) -> String {
@@ -152,37 +164,31 @@ impl Drop for Display {
 
 fn bars(board: Arc<Board>) -> Box<dyn FnMut(bool)> {
     let all = MultiProgress::new();
-    let rows = style("{prefix:<9}{bar:20} {percent:>3}% {binary_bytes_per_sec:>12} {eta:>4} left  {msg}");
-    let other = style("{prefix:<9}{bar:20} {percent:>3}% {msg}");
+    let style = "{prefix:<9}{bar:20} {percent:>3}% {msg}";
+    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bars: Vec<ProgressBar> = (TABLES.iter().zip(&board.tables))
         .map(|(table, progress)| {
-            let bar = ProgressBar::new(progress.total).with_style(other.clone()).with_prefix(table.name);
+            let bar = ProgressBar::new(progress.total).with_style(style.clone()).with_prefix(table.name);
             all.add(bar)
         })
         .collect();
-    let shown = Mutex::new([Phase::Waiting; 6]);
+    // When each table's rows were first seen to be read.
+    let mut begun = [None; 6];
     Box::new(move |last| {
-        let Ok(mut shown) = shown.lock() else { return };
-        for ((bar, progress), shown) in bars.iter().zip(&board.tables).zip(shown.iter_mut()) {
-            let phase = progress.phase();
-            if phase != *shown {
-                bar.set_style(if phase == Phase::Rows { rows.clone() } else { other.clone() });
-                if phase == Phase::Rows {
-                    bar.reset();
-                }
-                *shown = phase;
-            }
+        for ((bar, progress), begun) in bars.iter().zip(&board.tables).zip(&mut begun) {
             bar.set_position(progress.meter.bytes.load(Ordering::Relaxed).min(progress.total));
-            bar.set_message(progress.words());
+            bar.set_message(match progress.phase() {
+                Phase::Rows => {
+                    let begun = begun.get_or_insert_with(Instant::now);
+                    format!("{}{}", progress.pace(begun.elapsed()), progress.words())
+                }
+                _ => progress.words(),
+            });
             if last {
                 bar.abandon();
             }
         }
     })
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn lines(board: Arc<Board>) -> Box<dyn FnMut(bool)> {

@@ -1,5 +1,10 @@
-//! The three schemas, and how one becomes another. `atelier` is what clients read and is never written to;
-//! everything is made in `atelier_staging`; publishing and rolling back rename.
+//! The loader's schemas, and how one becomes another. `atelier` is what clients read and is never written to;
+//! everything is made in `atelier_staging`; publishing and rolling back rename. One load or rollback of a database does
+//! this at a time: `lock` sees to that.
+
+mod lock;
+
+pub use lock::{lock, unlock};
 
 use std::future::Future;
 use std::pin::pin;
@@ -26,6 +31,8 @@ pub const PREVIOUS: &str = "atelier_previous";
 const DISCARDED: &str = "atelier_discarded";
 /// What will be published, within the transaction that publishes and nowhere else.
 const NEXT: &str = "atelier_next";
+/// The loader's own: whatever is in them goes when it is in the way.
+const OWN: [&str; 5] = [PUBLISHED, STAGING, PREVIOUS, DISCARDED, NEXT];
 /// May read what is published, and nothing else.
 const READER: &str = "atelier_reader";
 
@@ -33,9 +40,6 @@ const READER: &str = "atelier_reader";
 pub const CONTROL_SESSION: &str = "atelier-etl";
 /// `application_name` of the sessions that copy and index.
 pub const LANE_SESSION: &str = "atelier-etl lane";
-
-/// Advisory lock that a load or a rollback holds: "atelier" in ASCII.
-const LOCK: i64 = 0x61_7465_6c69_6572;
 
 /// How long what a dead load left behind is waited for, if somebody still reads it.
 const STAGE_LOCK_TIMEOUT: &str = "10s";
@@ -57,11 +61,6 @@ const UNANSWERED: &str = "look into PostgreSQL's log, see that it runs, and ask 
 
 /// How long the last readers of the catalogue that was replaced are waited for.
 const DROP_LOCK_TIMEOUT: &str = "10s";
-
-/// How long the lock of a session that has just ended is waited for, and how often a session that holds it looks whether
-/// its loader is still there: a load that was killed does not keep the next from starting.
-const LOST_LOCK_TIMEOUT: &str = "5s";
-const LOADER_CHECK_INTERVAL: &str = "500ms";
 
 /// How long cleaning up waits for somebody who reads what is staged, at a time.
 const UNSTAGE_LOCK_TIMEOUT: &str = "2s";
@@ -103,10 +102,10 @@ pub async fn check_rights(session: &Session) -> Result<()> {
     // Not to_regclass: it fails in a schema that this user may not look into.
     let query = "SELECT nspname::text, pg_get_userbyid(nspowner)::text, pg_has_role(nspowner, 'USAGE'),
                         EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'load')
-                 FROM pg_namespace n WHERE nspname IN ('atelier', 'atelier_staging', 'atelier_previous', 'atelier_discarded', 'atelier_next')";
+                 FROM pg_namespace n WHERE nspname = ANY($1)";
     let rows = session
         .client
-        .query(query, &[])
+        .query(query, &[&OWN.as_slice()])
         .await
         .map_err(|error| session.failed("cannot look at the schemas", &error))?;
     for row in rows {
@@ -126,45 +125,6 @@ pub async fn check_rights(session: &Session) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Takes the lock that only one load or rollback of a database has at a time. It is held until the session ends, and
-/// the session ends soon after its loader, or the network between them: the database would look after two hours.
-pub async fn lock(session: &Session) -> Result<()> {
-    let silence = session.silence.as_millis();
-    let lock = format!(
-        "SET client_connection_check_interval = '{LOADER_CHECK_INTERVAL}';
-         SET tcp_keepalives_idle = '{idle}s'; SET tcp_keepalives_interval = '{interval}s';
-         SET tcp_keepalives_count = 3; SET tcp_user_timeout = '{silence}ms';
-         SET lock_timeout = '{LOST_LOCK_TIMEOUT}'; SELECT pg_advisory_lock({LOCK}); SET lock_timeout = 0",
-        idle = silence.div_ceil(2_000),
-        interval = silence.div_ceil(6_000)
-    );
-    match session.client.batch_execute(&lock).await {
-        Ok(()) => return Ok(()),
-        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
-        Err(error) => return Err(session.failed("cannot take the lock of a load", &error)),
-    }
-    let query = format!(
-        "SELECT a.pid, coalesce(host(a.client_addr), 'this host'), to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')
-         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-         WHERE l.locktype = 'advisory' AND l.granted
-           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND (l.classid::bigint << 32 | l.objid::bigint) = {LOCK}"
-    );
-    let holder = session.client.query_opt(&query, &[]).await.ok().flatten();
-    let who = holder.map_or_else(String::new, |row| {
-        let (pid, host, since): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
-        format!(", from {host}, since {since} (backend {pid})")
-    });
-    Err(Error::database(format!("another load or rollback of this database is running{who}"))
-        .hint(format!("wait until it has ended, then {}", session.again())))
-}
-
-/// Lets go of the lock, so that another load can begin as soon as this one has ended. A session that ends without it
-/// lets go a moment later.
-pub async fn unlock(session: &Session) {
-    let _ = session.client.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).await;
 }
 
 /// Ends and drops whatever a load that died left behind. Call it with the lock held.

@@ -15,6 +15,11 @@ pub fn path(directory: &Path, table: &Table) -> PathBuf {
     directory.join(format!("{}.csv", table.name))
 }
 
+/// What the file at `path` is called until it is whole.
+pub fn partial(path: &Path) -> PathBuf {
+    path.with_extension("csv.partial")
+}
+
 /// Gives all files of a run their names, when all are whole: what is there is of one run, this one or the last.
 pub fn name(files: impl IntoIterator<Item = RejectFile>) -> Result<()> {
     files.into_iter().try_for_each(RejectFile::name)
@@ -55,7 +60,7 @@ pub fn create(directory: &Path) -> Result<Vec<RejectFile>> {
 impl RejectFile {
     fn create(directory: &Path, lock: &Arc<File>, table: &Table) -> Result<RejectFile> {
         let path = path(directory, table);
-        let partial = path.with_extension("csv.partial");
+        let partial = partial(&path);
         // Else it would be found when all is read.
         if path.is_dir() {
             return Err(Error::usage(format!(

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Instant;
 
+use atelier_base::terminal::{BAD, FAINT, LABEL, ODD, styled};
 use serde::Serialize;
 
 use crate::defect::{Code, Fault, Repair};
 use crate::pipeline::Outcome;
 use crate::source::Source;
 use crate::tables::{TABLES, Table};
+use crate::verdict::bottleneck;
 
 /// A load or a check. Seconds are wall-clock time.
 #[derive(Debug, Serialize)]
@@ -146,57 +149,119 @@ impl TableReport {
 }
 
 impl Report {
+    /// Of a `command` that began at `begin` and has read nothing yet.
+    pub fn new(command: &'static str, begin: Instant) -> Report {
+        Report {
+            command,
+            version: env!("CARGO_PKG_VERSION"),
+            load_id: None,
+            unchanged: false,
+            seconds: begin.elapsed().as_secs_f64(),
+            stages: Stages::default(),
+            bottleneck: bottleneck(std::iter::empty()),
+            peak_rss_bytes: peak_rss_bytes(),
+            tables: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     fn table(&self, table: &Table) -> Option<&TableReport> {
         self.tables.get(table.name)
     }
 
     /// The summary for people, in lines of at most 80 columns besides paths and values from the files.
     pub fn summary(&self) -> String {
-        let mut text = format!(
-            "{:<9}{:>12}{:>12}{:>12}{:>12}{:>9}{:>11}\n",
+        let header = format!(
+            "{:<9}{:>12}{:>12}{:>12}{:>12}{:>9}{:>11}",
             "table", "rows read", "loaded", "repaired", "rejected", "seconds", "rows/s"
         );
-        let mut totals = (0, 0, 0, 0);
+        let mut text = styled(LABEL, header) + "\n";
+        let mut total = Line { name: "total", seconds: self.seconds, ..Line::default() };
         for (table, report) in TABLES.iter().filter_map(|table| Some((table, self.table(table)?))) {
-            let rejected = report.rejected.values().sum();
-            let numbers = (report.read, report.loaded, report.repaired_rows, rejected);
-            line(&mut text, table.name, numbers, report.seconds);
-            totals = (totals.0 + numbers.0, totals.1 + numbers.1, totals.2 + numbers.2, totals.3 + numbers.3);
+            let line = Line {
+                name: table.name,
+                read: report.read,
+                loaded: report.loaded,
+                repaired: report.repaired_rows,
+                rejected: report.rejected.values().sum(),
+                seconds: report.seconds,
+            };
+            text += &line.text();
+            total.add(&line);
         }
-        line(&mut text, "total", totals, self.seconds);
+        text += &total.text();
         for (table, report) in TABLES.iter().filter_map(|table| Some((table, self.table(table)?))) {
             // Writing into a String cannot fail.
             let _ = defects(&mut text, table, report);
         }
-        for warning in &self.warnings {
-            let _ = writeln!(text, "warning: {warning}");
-        }
-        text
+        text + &self.warned()
+    }
+
+    /// The warnings, a line each.
+    pub fn warned(&self) -> String {
+        self.warnings.iter().map(|warning| warned(warning)).collect()
+    }
+
+    /// How long it took and what that was spent on.
+    pub fn times(&self) -> String {
+        let Stages { scan, copy, index, publish } = self.stages;
+        format!(
+            "in {:.1} s: scan {scan:.1} s, copy {copy:.1} s, index {index:.1} s, publish {publish:.1} s\n\
+             slowest: {}; peak memory: {} MB\n",
+            self.seconds,
+            self.bottleneck,
+            self.peak_rss_bytes / 1_000_000
+        )
     }
 }
 
-fn line(
-    text: &mut String,
-    name: &str,
-    (read, loaded, repaired, rejected): (u64, u64, u64, u64),
+/// A warning for people, in a line.
+pub fn warned(warning: &str) -> String {
+    format!("{} {warning}\n", styled(ODD, "warning:"))
+}
+
+/// A line of the summary.
+#[derive(Default)]
+struct Line {
+    name: &'static str,
+    read: u64,
+    loaded: u64,
+    repaired: u64,
+    rejected: u64,
     seconds: f64,
-) {
-    let rate = if seconds > 0.0 { (read as f64 / seconds) as u64 } else { 0 };
-    let _ = writeln!(
-        text,
-        "{name:<9}{:>12}{:>12}{:>12}{:>12}{seconds:>9.1}{:>11}",
-        grouped(read),
-        grouped(loaded),
-        grouped(repaired),
-        grouped(rejected),
-        grouped(rate)
-    );
+}
+
+impl Line {
+    fn add(&mut self, other: &Line) {
+        self.read += other.read;
+        self.loaded += other.loaded;
+        self.repaired += other.repaired;
+        self.rejected += other.rejected;
+    }
+
+    fn text(&self) -> String {
+        let rate = if self.seconds > 0.0 { (self.read as f64 / self.seconds) as u64 } else { 0 };
+        let rows = |rows| format!("{:>12}", grouped(rows));
+        let defects = |style, number| styled(if number == 0 { FAINT } else { style }, rows(number));
+        format!(
+            "{}{}{}{}{}{:>9.1}{:>11}\n",
+            styled(LABEL, format_args!("{:<9}", self.name)),
+            rows(self.read),
+            rows(self.loaded),
+            defects(ODD, self.repaired),
+            defects(BAD, self.rejected),
+            self.seconds,
+            grouped(rate)
+        )
+    }
 }
 
 fn defects(text: &mut String, table: &Table, report: &TableReport) -> std::fmt::Result {
-    for (codes, outcome) in [(&report.repaired, "repaired"), (&report.rejected, "rejected")] {
+    for (codes, outcome, style) in [(&report.repaired, "repaired", ODD), (&report.rejected, "rejected", BAD)]
+    {
         for (code, rows) in codes {
-            writeln!(text, "{}: {} {outcome}, {code}", table.name, grouped(*rows))?;
+            let what = styled(style, format_args!("{} {outcome}", grouped(*rows)));
+            writeln!(text, "{}: {what}, {code}", table.name)?;
             for example in
                 report.examples.iter().filter(|example| (example.outcome, example.code) == (outcome, *code))
             {

@@ -6,9 +6,11 @@ use std::future::Future;
 use std::pin::pin;
 
 use atelier_base::error::{Error, Result};
+use atelier_base::terminal::{GOOD, styled};
 
 use crate::options::Database;
 use crate::publish::{self, PREVIOUS, PUBLISHED};
+use crate::report::warned;
 use crate::session::Session;
 use crate::signature::Signature;
 
@@ -23,11 +25,7 @@ pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) 
         publish::check_rights(&session).await?;
         publish::lock(&session).await?;
         let Some(back) = Signature::read(&session, PREVIOUS).await? else {
-            return Err(Error::database(format!(
-                "no previous load is kept in {}",
-                database.target.describe()
-            ))
-            .hint(
+            return Err(Error::database(format!("no previous load is kept in {}", database.target)).hint(
                 "load the files that are wanted; load --keep-previous keeps what was published before it",
             ));
         };
@@ -42,17 +40,14 @@ pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) 
     let warning = publish::interruptible(&session, exchange, interrupt).await?;
     publish::unlock(&session).await;
 
-    // Writing into a String cannot fail.
-    let mut text = format!("load {} is published again; it was finished {}\n", back.load_id, back.finished);
-    if let Some(replaced) = replaced {
+    let again = styled(GOOD, format_args!("load {} is published again", back.load_id));
+    let mut text = format!("{again}\n  finished {}\n", back.finished);
+    if let Some(Signature { load_id, finished, .. }) = replaced {
+        // Writing into a String cannot fail.
         let _ = writeln!(
             text,
-            "load {}, finished {}, is kept as the schema {PREVIOUS}: roll back again to return to it",
-            replaced.load_id, replaced.finished
+            "load {load_id} is kept as {PREVIOUS}\n  finished {finished}; roll back again to return to it"
         );
     }
-    if let Some(warning) = warning {
-        let _ = writeln!(text, "warning: {warning}");
-    }
-    Ok(text)
+    Ok(text + &warning.map(|warning| warned(&warning)).unwrap_or_default())
 }

@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use atelier_base::error::{Error, Result};
+use atelier_base::error::Result;
 use rayon::ThreadPool;
 
 use crate::convert::Wanted;
 use crate::defect::Reject;
-use crate::excerpt::excerpt;
 use crate::options::Input;
-use crate::pipeline::{self, Job, Meter, Outcome, Parents, Taker, Waits};
+use crate::pipeline::{self, Job, Meter, Outcome, Parents, Taker};
 use crate::progress::{Board, Display, Phase};
 use crate::rejects::{self, RejectFile};
-use crate::report::{Report, Span, Stages, TableReport, peak_rss_bytes};
+use crate::report::{Report, Span, TableReport};
 use crate::source::Source;
-use crate::tables::{Table, TableId};
+use crate::tables::TableId;
+use crate::verdict::{bottleneck, verdict, warnings};
 
 /// Counts, and keeps nothing.
 struct Nowhere;
@@ -29,6 +29,17 @@ impl Taker for Nowhere {
     fn rejects(&mut self, _: &[Reject]) -> Result<()> {
         Ok(())
     }
+}
+
+/// The tables that others point at, parents first.
+pub const PARENTS: [TableId; 2] = [TableId::Product, TableId::Styles];
+
+/// What the first reading found.
+pub struct Scanned {
+    /// The accepted ids.
+    pub parents: Parents,
+    /// Digests of the files read: the second reading must find the same.
+    pub digests: BTreeMap<TableId, u128>,
 }
 
 /// Reads `product` and `styles` for their accepted ids, which takes a few per cent of a load. Knowing them before the
@@ -43,44 +54,32 @@ pub fn parents(sources: &[Source], pool: &ThreadPool) -> Result<Scanned> {
         let job = Job { table: table.table(), source, parents: &parents, wanted: Wanted::Ids, meter: &meter };
         let outcome = pipeline::run(&job, pool, &mut Nowhere)?;
         digests.insert(table, outcome.file_digest);
-        keep(&mut parents, table, Arc::new(outcome.ids));
+        parents.keep(table, outcome.ids);
     }
     Ok(Scanned { parents, digests })
 }
 
-/// The tables that others point at, parents first.
-pub const PARENTS: [TableId; 2] = [TableId::Product, TableId::Styles];
-
-/// What the first reading found.
-pub struct Scanned {
-    /// The accepted ids.
-    pub parents: Parents,
-    /// Digests of the files read: the second reading must find the same.
-    pub digests: BTreeMap<TableId, u128>,
-}
-
-fn keep(parents: &mut Parents, table: TableId, ids: Arc<roaring::RoaringBitmap>) {
-    match table {
-        TableId::Product => parents.product = ids,
-        TableId::Styles => parents.styles = ids,
-        _ => {}
-    }
-}
+/// Asked for every chunk of a file; its error ends a check.
+pub type GoingOn = dyn Fn() -> Result<()> + Sync;
 
 /// Writes rejects to their file and drops the rows.
-struct ToFile(RejectFile);
+struct ToFile<'a> {
+    file: RejectFile,
+    going_on: &'a GoingOn,
+}
 
-impl Taker for ToFile {
+impl Taker for ToFile<'_> {
     fn rows(&mut self, _: Vec<u8>) -> Result<()> {
-        Ok(())
+        (self.going_on)()
     }
     fn rejects(&mut self, rejects: &[Reject]) -> Result<()> {
-        self.0.write(rejects)
+        (self.going_on)()?;
+        self.file.write(rejects)
     }
 }
 
 /// Checks all six files. The error that there are too many rejects, if there are, comes beside the report.
-pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
+pub fn check(input: &Input, going_on: &GoingOn) -> Result<(Report, Result<()>)> {
     let begin = Instant::now();
     let board = Arc::new(Board::new(&input.sources));
     let mut rejects: Vec<Option<RejectFile>> =
@@ -98,8 +97,8 @@ pub fn check(input: &Input) -> Result<(Report, Result<()>)> {
     for generation in generations {
         let jobs: Vec<(TableId, RejectFile)> =
             generation.iter().filter_map(|&table| Some((table, rejects[table as usize].take()?))).collect();
-        for (table, mut found) in side_by_side(jobs, input, &parents, &board, begin)? {
-            keep(&mut parents, table, Arc::new(std::mem::take(&mut found.outcome.ids)));
+        for (table, mut found) in side_by_side(jobs, input, &parents, &board, begin, going_on)? {
+            parents.keep(table, std::mem::take(&mut found.outcome.ids));
             checked.insert(table, found);
         }
     }
@@ -122,6 +121,7 @@ fn side_by_side(
     parents: &Parents,
     board: &Board,
     begin: Instant,
+    going_on: &GoingOn,
 ) -> Result<Vec<(TableId, Checked)>> {
     let lanes = input.jobs.min(tables.len());
     let queue = Mutex::new(tables.into_iter());
@@ -129,19 +129,19 @@ fn side_by_side(
         let mut done = Vec::new();
         loop {
             let next = queue.lock().ok().and_then(|mut queue| queue.next());
-            let Some((table, rejects)) = next else { return Ok(done) };
+            let Some((table, file)) = next else { return Ok(done) };
             let progress = board.table(table);
             progress.enter(Phase::Rows);
             let start = Instant::now();
             let source = &input.sources[table as usize];
             let job =
                 Job { table: table.table(), source, parents, wanted: Wanted::Rows, meter: &progress.meter };
-            let mut taker = ToFile(rejects);
+            let mut taker = ToFile { file, going_on };
             let outcome = pipeline::run(&job, &input.pool, &mut taker)?;
-            taker.0.finish()?;
+            taker.file.finish()?;
             progress.enter(Phase::Done);
             let rows = Span { began: (start - begin).as_secs_f64(), seconds: start.elapsed().as_secs_f64() };
-            done.push((table, Checked { outcome, rejects: taker.0, rows }));
+            done.push((table, Checked { outcome, rejects: taker.file, rows }));
         }
     };
     thread::scope(|scope| {
@@ -158,13 +158,7 @@ fn report(input: &Input, checked: &BTreeMap<TableId, Checked>, begin: Instant) -
     let verdict = verdict(input, checked.iter().map(|(table, found)| (*table, &found.outcome)));
     let waits = checked.values().map(|found| found.outcome.waits);
     let report = Report {
-        command: "check",
-        version: env!("CARGO_PKG_VERSION"),
-        load_id: None,
-        unchanged: false,
         bottleneck: bottleneck(waits),
-        stages: Stages::default(),
-        peak_rss_bytes: peak_rss_bytes(),
         warnings: checked.iter().flat_map(|(table, found)| warnings(table.table(), &found.outcome)).collect(),
         tables: (checked.iter())
             .map(|(table, found)| {
@@ -173,59 +167,7 @@ fn report(input: &Input, checked: &BTreeMap<TableId, Checked>, begin: Instant) -
                 (table.table().name, TableReport::new(source, &found.outcome, file, found.rows))
             })
             .collect(),
-        seconds: begin.elapsed().as_secs_f64(),
+        ..Report::new("check", begin)
     };
     (report, verdict)
-}
-
-/// Whether the files are accepted: no more rejects than allowed, and at least one product.
-pub fn verdict<'a>(input: &Input, outcomes: impl Iterator<Item = (TableId, &'a Outcome)>) -> Result<()> {
-    for (table, outcome) in outcomes {
-        let (name, rejected) = (table.table().name, outcome.rejected.total());
-        if input.max_rejects.exceeded_by(outcome) {
-            return Err(Error::input(format!(
-                "{name}: {rejected} of {} rows rejected, more than --max-rejects {} allows",
-                outcome.read, input.max_rejects
-            ))
-            .hint(format!(
-                "read {}, mend the file, or raise --max-rejects",
-                input.rejects.join(format!("{name}.csv")).display()
-            )));
-        }
-        if table == TableId::Product && outcome.loaded == 0 {
-            return Err(Error::input(format!(
-                "{name}: no row can be loaded from {}",
-                input.sources[0].path.display()
-            ))
-            .hint("a catalogue needs at least one product: check that this is the right file"));
-        }
-    }
-    Ok(())
-}
-
-/// What is odd about a file but no error.
-pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if outcome.read == 0 {
-        warnings.push(format!("{}: the file has a header and no rows", table.name));
-    }
-    for column in &outcome.unknown_columns {
-        warnings.push(format!(
-            "{}: the column \"{}\" is not loaded: no such column in the table",
-            table.name,
-            excerpt(column.as_bytes())
-        ));
-    }
-    warnings
-}
-
-/// What the rows waited for most.
-pub fn bottleneck(waits: impl Iterator<Item = Waits>) -> &'static str {
-    let mut sums = [("reading", 0.0), ("parsing", 0.0), ("database", 0.0)];
-    for wait in waits {
-        for (sum, part) in sums.iter_mut().zip([wait.reading, wait.parsing, wait.database]) {
-            sum.1 += part.as_secs_f64();
-        }
-    }
-    sums.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or("reading", |longest| longest.0)
 }

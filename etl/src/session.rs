@@ -18,9 +18,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a request to cancel may take. Whoever waits for it has waited for the statement already.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A database may have limits for its everyday sessions. A load takes the time it takes.
+/// A database may have limits for its everyday sessions. A load takes the time it takes. `transaction_timeout` is there
+/// from PostgreSQL 17 on.
 const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
-                        SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0";
+                        SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
+                        SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
 
 /// A connection.
 pub struct Session {
@@ -125,6 +127,11 @@ impl Session {
                 "make room on the database's disk (a load needs about the size of the published catalogue again) and {again}; {AS_IT_WAS}"
             ),
             SqlState::INSUFFICIENT_PRIVILEGE => self.rights.into(),
+            SqlState::READ_ONLY_SQL_TRANSACTION => {
+                "the database takes no writes: see default_transaction_read_only, or \
+                name another in --database-url"
+                    .into()
+            }
             SqlState::LOCK_NOT_AVAILABLE => {
                 format!("another session holds a lock there (see pg_locks): end it and {again}; {AS_IT_WAS}")
             }

@@ -51,6 +51,6 @@ impl Signature {
 
 /// There is no published catalogue to work on.
 pub fn nothing_published(target: &Target) -> Error {
-    Error::database(format!("no load is published in {}", target.describe()))
+    Error::database(format!("no load is published in {target}"))
         .hint("load a catalogue with atelier-etl load, or name another database in --database-url")
 }

@@ -1,7 +1,6 @@
 //! One input file: found, opened, decompressed, digested. Knows names and bytes, not records.
 
-use std::fs::File;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -55,6 +54,19 @@ impl State {
     }
 }
 
+/// The files in `directory` that may be that of `table`, the usual name first.
+pub fn paths(directory: &Path, table: &Table) -> impl Iterator<Item = PathBuf> {
+    named(directory, table).map(|(path, _)| path)
+}
+
+/// The same, and how each is compressed.
+fn named(directory: &Path, table: &Table) -> impl Iterator<Item = (PathBuf, Compression)> {
+    table.stems.iter().flat_map(move |stem| {
+        EXTENSIONS
+            .map(|(extension, compression)| (directory.join(format!("{stem}.{extension}")), compression))
+    })
+}
+
 /// Bytes read at a time for a digest alone.
 const DIGEST_BUFFER_BYTES: usize = 1 << 20;
 
@@ -62,24 +74,21 @@ impl Source {
     /// Finds the file of `table` in `directory`: one of its names, plain or compressed, exactly once.
     pub fn find(directory: &Path, table: &Table) -> Result<Source> {
         let mut found = None;
-        for stem in table.stems {
-            for (extension, compression) in EXTENSIONS {
-                let path = directory.join(format!("{stem}.{extension}"));
-                match std::fs::metadata(&path) {
-                    Ok(metadata) if metadata.is_file() => {
-                        let state = State::of(&metadata);
-                        let source = Source { path, bytes: state.bytes, compression, state };
-                        if let Some(other) = found.replace(source) {
-                            return Err(twice(table, &other, found.as_ref()));
-                        }
+        for (path, compression) in named(directory, table) {
+            match std::fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => {
+                    let state = State::of(&metadata);
+                    let source = Source { path, bytes: state.bytes, compression, state };
+                    if let Some(other) = found.replace(source) {
+                        return Err(twice(table, &other, found.as_ref()));
                     }
-                    Ok(_) => {
-                        return Err(Error::input(format!("{} is not a file", path.display()))
-                            .hint(format!("put the CSV of {} there", table.name)));
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(unreadable(&path, error)),
                 }
+                Ok(_) => {
+                    return Err(Error::input(format!("{} is not a file", path.display()))
+                        .hint(format!("put the CSV of {} there", table.name)));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable(&path, error)),
             }
         }
         found.ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! Bytes → chunks that end where a record ends. Decides on record ends only; no fields, no values, no I/O: who reads
 //! is given.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::record::{Ending, Fields, MAX_RECORD_BYTES, Shape, ending};
 
@@ -42,8 +42,8 @@ pub enum Cut {
     Oversize,
 }
 
-/// Finds the last record end in `bytes`, or the one behind as many records as a chunk may have. They start where a record starts. `complete` says that the file ends
-/// behind them. `bytes` must not be empty.
+/// Finds the last record end in `bytes`, or the one behind as many records as a chunk may have. `bytes` start where a
+/// record starts and must not be empty; `complete` says that the file ends behind them.
 pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
     let mut fields = Fields::default();
     let mut at = 0;
@@ -53,7 +53,7 @@ pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
         let rest = &bytes[at..];
         let (end, inner) = match ending(rest, complete, shape, &mut fields) {
             Ending::Line(end) | Ending::Unterminated(end) => (end, 0),
-            Ending::Later(end) => (end, memchr::memchr_iter(b'\n', &rest[..end]).count() as u64),
+            Ending::Later(end) => (end, memchr_iter(b'\n', &rest[..end]).count() as u64),
             Ending::Unknown => break,
         };
         lines += inner + 1;
@@ -118,11 +118,11 @@ impl<E, F: FnMut(&mut Vec<u8>) -> Result<bool, E>> Iterator for Chunks<'_, F> {
 
     fn next(&mut self) -> Option<Result<Chunk, E>> {
         loop {
-            match if self.buffer.is_empty() {
-                Cut::More
-            } else {
-                cut(&self.buffer, self.complete, self.shape)
-            } {
+            let cut = match self.buffer.is_empty() {
+                true => Cut::More,
+                false => cut(&self.buffer, self.complete, self.shape),
+            };
+            match cut {
                 Cut::At { bytes, lines, records } => {
                     let rest = self.buffer.split_off(bytes);
                     let whole = std::mem::replace(&mut self.buffer, rest);
@@ -183,6 +183,7 @@ mod tests {
         runaway.push(b'x');
         assert_eq!(cut(&runaway, false, &shape()), Cut::At { bytes: first_two, lines: 2, records: 2 });
     }
+
     /// Both a buffer that ends with the longest record there may be and one that shows a byte more.
     #[test]
     fn the_edge_of_the_window_ends_no_record() {

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use atelier_base::error::Result;
+use atelier_base::terminal::{BAD, FAINT, GOOD, LABEL, ODD, styled};
+use tokio_postgres::Row;
 
 use crate::options::Database;
 use crate::publish::{PREVIOUS, PUBLISHED, STAGING};
@@ -25,53 +27,65 @@ pub async fn status(database: &Database) -> Result<String> {
     let there = |schema: &str| schemas.iter().any(|found| found == schema);
 
     let mut text = String::new();
-    // Writing into a String cannot fail.
     match Signature::read(&session, PUBLISHED).await? {
         None => {
-            let _ = writeln!(text, "no load is published in {}", database.target.describe());
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "no load is published in {}", database.target);
         }
-        Some(Signature { load_id, finished, seconds, version, tables: reports }) => {
-            let _ = writeln!(text, "load      {load_id}");
-            let _ = writeln!(text, "finished  {finished}, after {seconds} s, by atelier-etl {version}");
-            let sizes = query(&format!(
+        Some(published) => {
+            let sizes = format!(
                 "SELECT c.relname::text, pg_table_size(c.oid), pg_indexes_size(c.oid)
                  FROM pg_class c WHERE c.relnamespace = '{PUBLISHED}'::regnamespace AND c.relkind = 'r'"
-            ))
-            .await?;
-            let _ = writeln!(
-                text,
-                "{:<9}{:>12}{:>10}{:>12}{:>12}",
-                "table", "rows", "rejected", "rows MB", "index MB"
             );
-            for table in &TABLES {
-                let report = &reports[table.name];
-                let rejected: u64 = report["rejected"]
-                    .as_object()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|(_, rows)| rows.as_u64())
-                    .sum();
-                let size = sizes.iter().find(|row| row.get::<_, String>(0) == table.name);
-                let megabytes = |index| size.map_or(0.0, |row| row.get::<_, i64>(index) as f64 / 1e6);
-                let rows = grouped(report["loaded"].as_u64().unwrap_or_default());
-                let _ = writeln!(
-                    text,
-                    "{:<9}{rows:>12}{:>10}{:>12.1}{:>12.1}",
-                    table.name,
-                    grouped(rejected),
-                    megabytes(1),
-                    megabytes(2)
-                );
-            }
+            text += &describe(&published, &query(&sizes).await?);
         }
     }
-    let kept = if there(PREVIOUS) { "kept, as the schema atelier_previous" } else { "not kept" };
-    let _ = writeln!(text, "previous  {kept}");
+    let kept =
+        if there(PREVIOUS) { format!("kept, as the schema {PREVIOUS}") } else { "not kept".to_owned() };
+    let _ = writeln!(text, "{} {kept}", label("previous"));
     if there(STAGING) {
-        let _ = writeln!(
-            text,
-            "staging   a load is running or died: the schema {STAGING} is there; the next load clears it"
-        );
+        let what = format!("the schema {STAGING} is there: a load is running, or has died");
+        let _ =
+            writeln!(text, "{} {}\n{:10}the next load clears it", label("staging"), styled(ODD, what), "");
     }
     Ok(text)
+}
+
+/// What stands in front of a value.
+fn label(name: &str) -> String {
+    styled(LABEL, format_args!("{name:<9}"))
+}
+
+/// The published load and its tables; `sizes` are name, bytes of the rows and bytes of the indexes.
+fn describe(published: &Signature, sizes: &[Row]) -> String {
+    let Signature { load_id, finished, seconds, version, tables } = published;
+    let mut text = format!(
+        "{} {}\n{} {finished}, after {seconds} s, by atelier-etl {version}\n",
+        label("load"),
+        styled(GOOD, load_id),
+        label("finished")
+    );
+    let header = format!("{:<9}{:>12}{:>10}{:>12}{:>12}", "table", "rows", "rejected", "rows MB", "index MB");
+    text += &(styled(LABEL, header) + "\n");
+    let mut line = |name, rows, rejected, bytes: [i64; 2]| {
+        let [of_rows, of_indexes] = bytes.map(|bytes| bytes as f64 / 1e6);
+        let (name, style) =
+            (styled(LABEL, format_args!("{name:<9}")), if rejected == 0 { FAINT } else { BAD });
+        let (rows, rejected) = (grouped(rows), styled(style, format_args!("{:>10}", grouped(rejected))));
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{name}{rows:>12}{rejected}{of_rows:>12.1}{of_indexes:>12.1}");
+    };
+    let mut total = (0, 0, [0, 0]);
+    for table in &TABLES {
+        let report = &tables[table.name];
+        let rows = report["loaded"].as_u64().unwrap_or_default();
+        let rejected = report["rejected"].as_object().into_iter().flatten();
+        let rejected = rejected.filter_map(|(_, rows)| rows.as_u64()).sum();
+        let size = sizes.iter().find(|row| row.get::<_, String>(0) == table.name);
+        let bytes = [1, 2].map(|column| size.map_or(0, |row| row.get(column)));
+        line(table.name, rows, rejected, bytes);
+        total = (total.0 + rows, total.1 + rejected, [total.2[0] + bytes[0], total.2[1] + bytes[1]]);
+    }
+    line("total", total.0, total.1, total.2);
+    text
 }

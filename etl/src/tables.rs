@@ -176,6 +176,11 @@ impl TableId {
 }
 
 impl Table {
+    /// The usual header of the file.
+    pub fn header(&self) -> String {
+        self.columns.iter().map(|column| column.headers[0]).collect::<Vec<_>>().join(",")
+    }
+
     /// The names of the columns in the order they are encoded in, as COPY takes them.
     pub fn encoded_columns(&self) -> String {
         let names = self.columns.iter().map(|column| column.name).chain(self.ranked.then_some("position"));

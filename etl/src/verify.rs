@@ -8,7 +8,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use atelier_base::connect::describe;
 use atelier_base::error::{Error, Result};
+use atelier_base::terminal::{BAD, GOOD, LABEL, styled};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -34,7 +36,7 @@ const DAMAGED: &str = "see who may write to the schema atelier and whether the d
 
 /// What was found. Seconds are wall-clock time.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct Comparison {
     /// `verify`.
     pub command: &'static str,
     /// Of atelier-etl.
@@ -48,12 +50,12 @@ pub struct Report {
     /// Peak resident set of this process in bytes.
     pub peak_rss_bytes: u64,
     /// By table.
-    pub tables: BTreeMap<&'static str, TableReport>,
+    pub tables: BTreeMap<&'static str, TableComparison>,
 }
 
 /// A table as it was loaded and as it is published.
 #[derive(Debug, Serialize)]
-pub struct TableReport {
+pub struct TableComparison {
     /// Rows that were loaded.
     pub loaded: u64,
     /// Rows that are published.
@@ -84,9 +86,12 @@ struct Found {
     seconds: f64,
 }
 
-/// Reads all tables back. The error that some are not what was loaded comes beside the report. Ends early with
+/// Reads all tables back. The error that some are not what was loaded comes beside the comparison. Ends early with
 /// [`Error::interrupted`] when `interrupt` is ready.
-pub async fn verify(options: &Verify, interrupt: impl Future<Output = ()>) -> Result<(Report, Result<()>)> {
+pub async fn verify(
+    options: &Verify,
+    interrupt: impl Future<Output = ()>,
+) -> Result<(Comparison, Result<()>)> {
     tokio::select! {
         compared = compare(options) => compared,
         // The database notices by itself that nobody takes its rows any more.
@@ -94,7 +99,7 @@ pub async fn verify(options: &Verify, interrupt: impl Future<Output = ()>) -> Re
     }
 }
 
-async fn compare(options: &Verify) -> Result<(Report, Result<()>)> {
+async fn compare(options: &Verify) -> Result<(Comparison, Result<()>)> {
     let (begin, database) = (Instant::now(), &options.database);
     let session = Session::connect_within(&database.target, SESSION, database.patience).await?;
     let session = session.to_try_again(AGAIN).to_read();
@@ -103,7 +108,7 @@ async fn compare(options: &Verify) -> Result<(Report, Result<()>)> {
     let mut tables = BTreeMap::new();
     for found in read_back(database, options.jobs).await? {
         let name = found.table.table().name;
-        tables.insert(name, TableReport::new(expected(&published, name)?, &found));
+        tables.insert(name, TableComparison::new(expected(&published, name)?, &found));
     }
     // Tables are found by name: only if it is the same load still, all of them were its tables.
     let now = Signature::read(&session, PUBLISHED).await?.ok_or_else(none)?;
@@ -114,7 +119,7 @@ async fn compare(options: &Verify) -> Result<(Report, Result<()>)> {
         ))
         .hint(AGAIN));
     }
-    let report = Report {
+    let comparison = Comparison {
         command: "verify",
         version: env!("CARGO_PKG_VERSION"),
         load_id: published.load_id,
@@ -123,8 +128,8 @@ async fn compare(options: &Verify) -> Result<(Report, Result<()>)> {
         peak_rss_bytes: peak_rss_bytes(),
         tables,
     };
-    let verdict = report.verdict();
-    Ok((report, verdict))
+    let verdict = comparison.verdict();
+    Ok((comparison, verdict))
 }
 
 fn expected(published: &Signature, table: &str) -> Result<Loaded> {
@@ -168,7 +173,7 @@ async fn read(session: &Session, table: &Table) -> Result<Content> {
     let failed = |error: tokio_postgres::Error| match error.code() {
         Some(&(SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN)) => {
             Error::mismatch(format!("{}: not the table that was loaded", table.name))
-                .cause(error)
+                .cause(describe(&error))
                 .hint(DAMAGED)
         }
         _ => session.failed(format!("cannot read {} back", table.name), &error),
@@ -188,11 +193,11 @@ async fn read(session: &Session, table: &Table) -> Result<Content> {
     decoder.finish().map_err(malformed)
 }
 
-impl TableReport {
-    fn new(loaded: Loaded, found: &Found) -> TableReport {
+impl TableComparison {
+    fn new(loaded: Loaded, found: &Found) -> TableComparison {
         let Content { rows, digest, bytes } = found.content;
         let published_digest = digest.to_string();
-        TableReport {
+        TableComparison {
             equal: loaded.loaded == rows && loaded.content_digest == published_digest,
             loaded: loaded.loaded,
             published: rows,
@@ -204,8 +209,8 @@ impl TableReport {
     }
 }
 
-impl Report {
-    fn tables(&self) -> impl Iterator<Item = (&'static str, &TableReport)> {
+impl Comparison {
+    fn tables(&self) -> impl Iterator<Item = (&'static str, &TableComparison)> {
         TABLES.iter().filter_map(|table| Some((table.name, self.tables.get(table.name)?)))
     }
 
@@ -224,21 +229,24 @@ impl Report {
         Err(Error::mismatch(format!("load {}: {}", self.load_id, wrong.join("; "))).hint(DAMAGED))
     }
 
-    /// The summary for people.
+    /// The summary for people, in lines of at most 80 columns.
     pub fn summary(&self) -> String {
-        let mut text = format!(
-            "{:<9}{:>12}{:>12}  {:<9}{:>8}{:>11}{:>8}\n",
+        let header = format!(
+            "{:<9}{:>12}{:>12}  {:<9}{:>8}{:>11}{:>8}",
             "table", "loaded", "published", "content", "seconds", "rows/s", "MB/s"
         );
+        let mut text = styled(LABEL, header) + "\n";
         let rate = |amount: u64, seconds: f64| if seconds > 0.0 { amount as f64 / seconds } else { 0.0 };
         let mut line = |name, loaded, published, bytes, equal, seconds| {
+            let (style, content) = if equal { (GOOD, "equal") } else { (BAD, "DIFFERS") };
             // Writing into a String cannot fail.
             let _ = writeln!(
                 text,
-                "{name:<9}{:>12}{:>12}  {:<9}{seconds:>8.1}{:>11}{:>8.0}",
+                "{}{:>12}{:>12}  {}{seconds:>8.1}{:>11}{:>8.0}",
+                styled(LABEL, format_args!("{name:<9}")),
                 grouped(loaded),
                 grouped(published),
-                if equal { "equal" } else { "DIFFERS" },
+                styled(style, format_args!("{content:<9}")),
                 grouped(rate(published, seconds) as u64),
                 rate(bytes, seconds) / 1e6
             );

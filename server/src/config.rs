@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
+use atelier_base::typed::number;
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
@@ -29,13 +30,13 @@ const DATABASE_CONNECTIONS_A_THREAD: usize = 1;
 
 /// Serves the Atelier product catalogue that atelier-etl has published in PostgreSQL: a read-only HTTP API.
 #[derive(Debug, Parser)]
-#[command(name = "atelier-server", version, after_help = EXIT_CODES)]
+#[command(name = "atelier-server", version, after_help = AFTER_HELP)]
 pub struct Typed {
     /// Address of the API
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:3000", env = "ATELIER_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:3000", env = "ATELIER_LISTEN", value_parser = address)]
     pub listen: SocketAddr,
     /// Address of /livez, /readyz and /metrics, not for the public
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", env = "ATELIER_ADMIN_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", env = "ATELIER_ADMIN_LISTEN", value_parser = address)]
     pub admin_listen: SocketAddr,
     /// Certificate chain, a PEM file: the API is served with TLS, and with TLS alone. Read at the start
     #[arg(long, value_name = "FILE", env = "ATELIER_TLS_CERT")]
@@ -47,16 +48,16 @@ pub struct Typed {
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Threads that answer requests [default: the number of cores]
-    #[arg(long, value_name = "N", env = "ATELIER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", env = "ATELIER_THREADS", value_parser = number(1..=1024_u16))]
     pub threads: Option<u16>,
     /// Connections to the database, the same number for each thread; one more looks which load is published [default: one for each]
-    #[arg(long, value_name = "N", env = "ATELIER_DB_CONNECTIONS")]
+    #[arg(long, value_name = "N", env = "ATELIER_DB_CONNECTIONS", value_parser = one_or_more)]
     pub db_connections: Option<NonZeroUsize>,
     /// Memory for finished answers, as 256MiB or 1GB; 0 for no cache
-    #[arg(long, value_name = "BYTES", default_value = "256MiB", env = "ATELIER_CACHE_BYTES")]
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", env = "ATELIER_CACHE_BYTES", value_parser = bytes)]
     pub cache_bytes: ByteSize,
     /// Client connections at a time; further ones wait [default: 16384, or what the limit on open files allows]
-    #[arg(long, value_name = "N", env = "ATELIER_MAX_CONNECTIONS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", env = "ATELIER_MAX_CONNECTIONS", value_parser = number(1..=1_000_000_u64))]
     pub max_connections: Option<u64>,
     /// A request without an answer after this long gets a 503
     #[arg(long, value_name = "TIME", default_value = "5s", env = "ATELIER_REQUEST_TIMEOUT", value_parser = time)]
@@ -90,10 +91,15 @@ pub struct Typed {
     pub log_format: LogFormat,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 stopped by SIGTERM or Ctrl-C, 2 usage, 4 the database refused or holds no catalogue.
+// In lines of at most 80 columns: clap does not break what begins with a space.
+const AFTER_HELP: &str = "\
+Examples:
+  export DATABASE_URL=postgresql://reader@db.example/shop?sslmode=verify-full
+  atelier-server                                  # the API at port 3000
+  atelier-server --listen 127.0.0.1:8080 --cache-bytes 1GiB
+  atelier-server --admin-listen 0.0.0.0:9000 --log-format json
 
-Example: atelier-server --database-url postgresql://reader@db.example/shop --listen 127.0.0.1:3000";
+Exit codes: 0 stopped by SIGTERM or Ctrl-C, 2 usage, 4 the database refused or holds no catalogue.";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -185,6 +191,18 @@ fn max_connections(wanted: Option<u64>, of_threads: usize) -> Result<usize> {
     }
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|error| format!("{error}: write 127.0.0.1:3000 or [::1]:3000"))
+}
+
+fn one_or_more(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "give a number, 1 or more".to_owned())
+}
+
+fn bytes(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "write 256MiB or 1GB, or 0".to_owned())
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}: write 5s or 500ms"))?;
     if duration < Duration::from_millis(1) || duration > Duration::from_secs(24 * 60 * 60) {
@@ -196,7 +214,11 @@ fn time(text: &str) -> Result<Duration, String> {
 fn header(text: &str) -> Result<HeaderValue, String> {
     let value =
         HeaderValue::from_str(text).map_err(|_| "it cannot be the value of an HTTP header".to_owned())?;
-    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(value) }
+    if text.is_empty() {
+        Err("it is empty: leave the option out for its default".to_owned())
+    } else {
+        Ok(value)
+    }
 }
 
 /// The same, which all threads may clone without telling one another: its bytes stay as long as the process.

@@ -172,7 +172,7 @@ impl Database {
                     }
                 }
                 Err(Unopened::NotYet(error) | Unopened::Never(error)) => {
-                    self.log(|| tracing::warn!("{}", error.to_string().replace('\n', ";")));
+                    self.log(|| tracing::warn!("{}", error.in_a_line()));
                     sleep(pause).await;
                     pause = (pause * 2).min(MAX_RETRY_PAUSE);
                 }

@@ -1,9 +1,9 @@
 //! `atelier-server`: parses the command line, serves until it is told to stop, and gives the exit code.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use atelier_base::error::Error;
+use atelier_base::terminal::{complain, stderr_has_colour};
 use atelier_server::config::{Config, LogFormat, Typed};
 use atelier_server::listen;
 use clap::Parser as _;
@@ -18,8 +18,7 @@ fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where nobody can read it, the exit code still says it.
-            let _ = writeln!(std::io::stderr(), "atelier-server: {error}");
+            complain("atelier-server", &error);
             ExitCode::from(&error)
         }
     }
@@ -33,8 +32,7 @@ fn log(format: LogFormat) -> Result<(), Error> {
             .cause(error)
             .hint("write RUST_LOG=debug, or RUST_LOG=atelier_server=debug")
     })?;
-    let colour = std::io::stderr().is_terminal();
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(stderr_has_colour()).with_target(false);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atelier_base::connect::{Connection, describe};
+use atelier_base::connect::{Connection, Target, describe};
 use atelier_base::error::Error;
 use tokio::time::timeout;
 use tokio_postgres::Client;
@@ -16,6 +16,10 @@ pub const SESSION: &str = "atelier-server";
 
 /// A new connection that has not prepared its statements by then is given up.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What to do about a database that stops, starts or is full.
+const GIVE_IT_TIME: &str =
+    "see that PostgreSQL runs and has sessions left (max_connections); it is tried again";
 
 /// Why no connection could be opened.
 pub enum Unopened {
@@ -45,32 +49,34 @@ pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), U
         }
         prepare.await // fails, since the connection has ended
     });
-    let failed = |error| explain(&error, &config.database.describe());
+    let failed = |error| explain(&error, &config.database);
     match prepared.await {
         Ok(statements) => Ok((client, statements.map_err(failed)?, connection)),
-        Err(_) => Err(Unopened::NotYet(Error::database(format!(
-            "{} takes too long to prepare statements",
-            config.database.describe()
-        )))),
+        Err(_) => {
+            let what = format!("{} takes too long to prepare statements", config.database);
+            Err(Unopened::NotYet(
+                Error::database(what).hint("see what else keeps it busy; it is tried again"),
+            ))
+        }
     }
 }
 
 /// What it means that statements cannot be prepared.
-fn explain(error: &tokio_postgres::Error, database: &str) -> Unopened {
+fn explain(error: &tokio_postgres::Error, database: &Target) -> Unopened {
     let code = error.code().map_or("", SqlState::code);
     let (what, hint) = match code {
         "42P01" | "3F000" => ("there is no catalogue in", "load one: atelier-etl load --database-url …"),
-        "42501" => {
-            ("this user may not read the catalogue in", "GRANT atelier_reader TO the user in --database-url")
-        }
-        "42703" | "42883" => (
-            "this is no catalogue of this version's in",
-            "load it again with the atelier-etl of this version",
+        "42501" => (
+            "this user may not read the catalogue in",
+            "as an administrator: GRANT atelier_reader TO the user in --database-url",
         ),
+        "42703" | "42883" => {
+            ("there is no catalogue of this version in", "load it again with the atelier-etl of this version")
+        }
         // Without SQLSTATE it is the connection's; 57 and 53 are a database that stops, starts or is full.
         code if code.is_empty() || code.starts_with("57") || code.starts_with("53") => {
             let what = format!("cannot prepare statements in {database}");
-            return Unopened::NotYet(Error::database(what).cause(describe(error)));
+            return Unopened::NotYet(Error::database(what).cause(describe(error)).hint(GIVE_IT_TIME));
         }
         _ => ("cannot prepare statements in", "look into PostgreSQL's log"),
     };

@@ -70,7 +70,11 @@ impl Tls {
             }
             Err(error) => return Err(wrong_certificate(error.into())),
         }
-        let setup = |error: rustls::Error| Error::usage("TLS cannot be set up").cause(error);
+        let setup = |error: rustls::Error| {
+            Error::usage("TLS cannot be set up")
+                .cause(error)
+                .hint("this is a fault of the program: please report it")
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions() // 1.2 and 1.3
             .map_err(setup)?

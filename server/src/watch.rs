@@ -52,7 +52,7 @@ impl Watch {
         match timeout(PATIENCE, watch.connect()).await {
             Ok(connected) => {
                 if let Some(absent) = connected? {
-                    tracing::warn!("waiting for the database: {}", absent.to_string().replace('\n', ";"));
+                    tracing::warn!("waiting for the database: {}", absent.in_a_line());
                 }
             }
             // Nobody waits for it: requests are answered meanwhile, and told that it is away.

@@ -4,6 +4,7 @@
 use atelier_base::error::{Error, Result};
 
 use super::manifest::Manifest;
+use crate::source;
 use crate::tables::TABLES;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -29,8 +30,7 @@ impl Files {
             let path = files.partial(index);
             let file = File::create(&path).map_err(|error| failed("cannot write", &path, error))?;
             files.files.push(file);
-            let header: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
-            files.write(index, header.join(",").as_bytes())?;
+            files.write(index, table.header().as_bytes())?;
         }
         Ok(files)
     }
@@ -98,9 +98,7 @@ fn refuse_real_data(out: &Path) -> Result<()> {
     if out.join(MANIFEST).exists() {
         return Ok(());
     }
-    let stems = TABLES.iter().flat_map(|table| table.stems);
-    let mut paths =
-        stems.flat_map(|stem| ["", ".gz", ".zst"].map(|end| out.join(format!("{stem}.csv{end}"))));
+    let mut paths = TABLES.iter().flat_map(|table| source::paths(out, table));
     // A link that leads nowhere is somebody's too.
     match paths.find(|path| path.symlink_metadata().is_ok()) {
         None => Ok(()),

@@ -3,7 +3,7 @@
 //! as the counts of those before it are summed. No bytes are written here.
 
 use super::random::{Random, Stream};
-use crate::tables::TableId;
+use crate::tables::{TABLES, TableId};
 
 /// The catalogue that is generated, without its defects.
 #[derive(Clone, Copy)]
@@ -117,9 +117,6 @@ pub(super) struct Cursor {
     pub(super) rows: [u32; 6],
 }
 
-const ALL: [TableId; 6] =
-    [TableId::Product, TableId::Features, TableId::Styles, TableId::Photos, TableId::Skus, TableId::Related];
-
 impl Cursor {
     /// Leaves out the id that the shape says is to be left out, if any.
     pub(super) fn skip_gap(&mut self, shape: &Shape) {
@@ -130,16 +127,16 @@ impl Cursor {
 
     /// Moves past a product's rows, whose gap was skipped.
     pub(super) fn pass(&mut self, shape: &Shape) {
-        for table in ALL {
-            let rows = shape.rows(table);
-            self.ids[table as usize] += rows;
-            self.rows[table as usize] += rows;
+        for (index, table) in TABLES.iter().enumerate() {
+            let rows = shape.rows(table.id);
+            self.ids[index] += rows;
+            self.rows[index] += rows;
         }
     }
 
     /// Moves past products that take up as much as `other`.
     pub(super) fn add(&mut self, other: &Cursor) {
-        for table in 0..6 {
+        for table in 0..TABLES.len() {
             self.ids[table] += other.ids[table];
             self.rows[table] += other.rows[table];
         }

@@ -20,7 +20,7 @@ pub(crate) fn example() -> PathBuf {
 pub(crate) fn generated(products: u32, defects: Defects) -> (TempDir, Manifest) {
     let out = tempfile::tempdir().unwrap();
     let options = Options { out: out.path().to_owned(), products, seed: 1, defects, threads: 2 };
-    let manifest = generate(&options, &|_| {}).unwrap();
+    let manifest = generate(&options, &|| Ok(())).unwrap();
     (out, manifest)
 }
 

@@ -4,24 +4,22 @@
 mod crashes;
 mod database;
 mod disk;
-mod gate;
+pub(crate) mod gate;
 mod input;
+mod interrupt;
 mod middle;
 mod rollback;
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use atelier_base::testing::{Database, Rows, Server};
+use atelier_etl::generate::Defects;
 use tempfile::TempDir;
 
-use crate::run::{Etl, Run, etl};
-
-/// The hand-made catalogue. Its defects are more than the usual limit allows.
-fn example() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/example")
-}
+use crate::catalogue::{self, example};
+use crate::run::{Etl, Run};
 
 /// A copy of the hand-made catalogue, to be damaged.
 fn copy_of_example() -> TempDir {
@@ -36,11 +34,7 @@ fn copy_of_example() -> TempDir {
 /// A generated catalogue without defects. 2,000 products are 4.6 MB, more than what is between the loader and a
 /// database that stands still.
 fn generated(products: u32) -> TempDir {
-    let place = tempfile::tempdir().unwrap();
-    let out = place.path().display().to_string();
-    let run = etl(["generate", "--out", &out, "--products", &products.to_string()]);
-    assert_eq!(run.code, 0, "{run:?}");
-    place
+    catalogue::generated(products, Defects::None).0
 }
 
 /// A load of `data` into `url` that lets half of the rows be rejected, and says nothing but what counts.
@@ -111,7 +105,7 @@ fn skipped(takes: &str) {
     eprintln!("skipped: {takes}");
 }
 
-/// Which of the three schemas are there.
+/// Which schemas of the loader are there.
 fn schemas(database: &Database<'_>) -> String {
     let query =
         "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname LIKE 'atelier%'";

@@ -147,9 +147,7 @@ fn position_is_the_rank_of_the_id() {
             accepted.push(id);
         }
     }
-    let header =
-        |table: &Table| table.columns.iter().map(|column| column.headers[0]).collect::<Vec<_>>().join(",");
-    let empty = TABLES[1..].iter().map(|table| (format!("{}.csv", table.name), header(table)));
+    let empty = TABLES[1..].iter().map(|table| (format!("{}.csv", table.name), table.header()));
     let catalogue = written(empty.chain([("product.csv".to_owned(), products)]));
 
     let database = Server::shared().database();

@@ -4,14 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod catalogue;
-
 mod codes;
 mod damaged;
 mod defects;
 mod encoding;
 mod example;
 mod failures;
+mod layers;
 mod loads;
+mod messages;
 mod published;
 mod quotes;
 mod records;
@@ -20,5 +21,6 @@ mod rollback;
 mod run;
 mod schema;
 mod shapes;
+mod terminal;
 mod unchanged;
 mod verify;

@@ -149,7 +149,8 @@ fn the_previous_load_is_kept_on_demand_and_dropped_by_the_next() {
         rows,
         ["product 15 4", "features 9 3", "styles 10 3", "photos 12 3", "skus 12 4", "related 10 2"]
     );
-    assert_eq!(lines[9..], ["previous  not kept"]);
+    assert!(lines[9].starts_with("total              68        19 "), "{}", lines[9]);
+    assert_eq!(lines[10..], ["previous  not kept"]);
 }
 
 #[test]
@@ -200,8 +201,10 @@ fn tables_are_frozen_analyzed_and_indexed() {
     }
     for table in &TABLES {
         let name = table.name;
+        // From 16 on COPY makes room for many pages at a time, and leaves what it does not need at the end.
         let pages = database.query(&format!(
-            "SELECT relpages > 0, relallvisible = relpages, pg_relation_size(oid) = relpages * 8192::bigint,
+            "SELECT relallvisible = (SELECT max((ctid::text::point)[0]) + 1 FROM atelier.{name}),
+                    relpages - relallvisible < 64, pg_relation_size(oid) = relpages * 8192::bigint,
                     reltuples = (SELECT count(*) FROM atelier.{name}), relpersistence
              FROM pg_class WHERE oid = 'atelier.{name}'::regclass"
         ));
@@ -209,7 +212,10 @@ fn tables_are_frozen_analyzed_and_indexed() {
         if visibility {
             let thawed = one(
                 &database,
-                &format!("SELECT count(*) FROM pg_visibility_map('atelier.{name}') WHERE NOT all_frozen"),
+                &format!(
+                    "SELECT count(*) FROM pg_class, pg_visibility_map(oid)
+                     WHERE oid = 'atelier.{name}'::regclass AND blkno < relallvisible AND NOT all_frozen"
+                ),
             );
             assert_eq!(thawed, "0", "{name}");
             assert_eq!(

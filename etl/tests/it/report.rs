@@ -193,7 +193,7 @@ fn the_number_of_jobs_changes_no_byte_but_those_of_times() {
     let place = Place::new();
     let heading = "`load` and `check`";
     for (command, more, last_lines) in [
-        ("load", vec![accepting, "--force", &url], 2),
+        ("load", vec![accepting, "--force", &url], 3),
         ("check", vec![accepting], 1),
         ("check", vec!["--max-rejects=0"], 0),
     ] {

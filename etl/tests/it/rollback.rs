@@ -43,8 +43,8 @@ fn the_two_catalogues_change_places_with_all_they_have() {
     for (back, replaced, products) in [(&older, &newer, "20"), (&newer, &older, "15")] {
         let said = rollback(&database).stdout;
         let expected = format!(
-            "load {back} is published again; it was finished {}\n\
-             load {replaced}, finished {}, is kept as the schema atelier_previous: roll back again to return to it\n",
+            "load {back} is published again\n  finished {}\n\
+             load {replaced} is kept as atelier_previous\n  finished {}; roll back again to return to it\n",
             finished("atelier"),
             finished("atelier_previous")
         );

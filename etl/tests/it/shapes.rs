@@ -76,11 +76,10 @@ fn line_ends_in_quotes_are_kept_and_those_behind_a_record_are_not() {
     let features =
         "id,product_id,feature,value\r\n1,1,\"f\",\"open\r\n2,1,\"f\",bare\r\n3,2,\"f\",\"open\r\n4,2,f,null";
     let catalogue = written(TABLES.iter().map(|table| {
-        let headers: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
         let text = match table.name {
             "product" => product.to_owned(),
             "features" => features.to_owned(),
-            _ => headers.join(","),
+            _ => table.header(),
         };
         (format!("{}.csv", table.name), text)
     }));

@@ -19,7 +19,7 @@ pub(crate) fn example() -> PathBuf {
 pub(crate) fn generated(products: u32, seed: u64) -> TempDir {
     let out = tempfile::tempdir().unwrap();
     let options = Options { out: out.path().to_owned(), products, seed, defects: Defects::None, threads: 2 };
-    generate(&options, &|_| {}).unwrap();
+    generate(&options, &|| Ok(())).unwrap();
     out
 }
 

@@ -16,6 +16,7 @@ mod hammer;
 mod http;
 mod layers;
 mod manager;
+mod messages;
 mod newload;
 mod openapi;
 mod page;

@@ -30,13 +30,14 @@ pub(crate) struct Server {
 }
 
 /// The program with nothing from the environment that it would listen to, and ports that nobody uses.
-fn command(database_url: &str, arguments: &[&str]) -> Command {
+pub(crate) fn command(database_url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_atelier-server"));
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text == "DATABASE_URL"
             || text == "RUST_LOG"
             || text == "NOTIFY_SOCKET"
+            || text == "CLICOLOR_FORCE"
             || text.starts_with("PG")
             || text.starts_with("ATELIER_")
         {
@@ -60,7 +61,12 @@ fn command(database_url: &str, arguments: &[&str]) -> Command {
 
 /// Runs the program where it is not expected to serve: its exit code and what it said.
 pub(crate) fn refuses(database_url: &str, arguments: &[&str]) -> (i32, String) {
-    let mut child = command(database_url, arguments).spawn().unwrap();
+    refused(command(database_url, arguments))
+}
+
+/// The same with a command that is not the usual one.
+pub(crate) fn refused(mut command: Command) -> (i32, String) {
+    let mut child = command.spawn().unwrap();
     let begin = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {

@@ -173,7 +173,7 @@ fn a_password_file_that_cannot_be_used_is_named() {
     refused("No such file");
     fs::write(&passfile, format!("*:*:*:*:{SECRET}")).unwrap();
     fs::set_permissions(&passfile, Permissions::from_mode(0o644)).unwrap();
-    refused("chmod 600 it");
+    refused("to do: chmod 600 ");
 }
 
 #[test]
@@ -209,6 +209,26 @@ fn a_database_that_takes_no_writes() {
     shop.is_untouched();
     shop.database.execute(&format!("SET transaction_read_only = off; ALTER DATABASE {name} RESET ALL"));
     shop.loads();
+}
+
+#[test]
+fn the_time_limits_of_everyday_sessions_are_not_for_a_load() {
+    let database = Server::shared().database();
+    let limits = "name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
+    for limit in database.query(&format!("SELECT name FROM pg_settings WHERE {limits}")) {
+        let limit = limit[0].as_deref().unwrap();
+        database.execute(&format!("ALTER DATABASE {} SET {limit} = '1h'", database.name()));
+    }
+    database.execute(&format!(
+        "CREATE SCHEMA limits; CREATE TABLE limits.seen (name text, setting text);
+         CREATE FUNCTION limits.see() RETURNS event_trigger LANGUAGE plpgsql AS
+         $$ BEGIN INSERT INTO limits.seen SELECT name, setting FROM pg_settings WHERE {limits}; END $$;
+         CREATE EVENT TRIGGER limits ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION limits.see()"
+    ));
+    let run = load(&database.url(), &example()).run();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    let seen = database.query("SELECT DISTINCT setting FROM limits.seen");
+    assert_eq!(seen, [[Some("0".to_owned())]]);
 }
 
 #[test]

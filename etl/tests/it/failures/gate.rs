@@ -7,7 +7,7 @@ use tokio_postgres::{Client, NoTls};
 
 /// Where a load is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// With some of the photos copied and more of them coming.
     Copy,
     /// Before the first index of a table is built.
@@ -18,11 +18,11 @@ pub(super) enum Place {
     Drop,
 }
 
-pub(super) const PLACES: [Place; 3] = [Place::Copy, Place::Index, Place::Publish];
+pub(crate) const PLACES: [Place; 3] = [Place::Copy, Place::Index, Place::Publish];
 
 /// A gate in a database, closed: sessions of the loader wait in front of it for an advisory lock that the session
 /// of this value holds. Dropped, it opens.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     client: Client,
     runtime: Runtime,
 }
@@ -54,7 +54,7 @@ const FUNCTIONS: &str = "
     END $$;";
 
 impl Gate {
-    pub(super) fn close(database: &Database<'_>, place: Place) -> Gate {
+    pub(crate) fn close(database: &Database<'_>, place: Place) -> Gate {
         let trigger = match place {
             Place::Copy => "ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION gate.photos()",
             Place::Index => "ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION gate.statement()",
@@ -77,7 +77,7 @@ impl Gate {
     }
 
     /// Waits until a session of the loader stands before the gate, and gives its backend.
-    pub(super) fn wait(&self) -> i32 {
+    pub(crate) fn wait(&self) -> i32 {
         let waiting = "SELECT min(a.pid) FROM pg_stat_activity a JOIN pg_locks l USING (pid)
                        WHERE a.datname = current_database() AND a.application_name LIKE 'atelier-etl%'
                          AND l.locktype = 'advisory' AND l.objid = 7 AND NOT l.granted";
@@ -91,7 +91,7 @@ impl Gate {
     }
 
     /// Lets further loads pass. Whoever stands before the gate stands there still.
-    pub(super) fn lift(&self) {
+    pub(crate) fn lift(&self) {
         self.runtime.block_on(self.client.batch_execute("DROP EVENT TRIGGER gate")).unwrap();
     }
 }

@@ -355,9 +355,7 @@ fn wrong_options_are_named() {
     // Nothing is asked of a database before its time.
     let url = "postgresql://nobody@127.0.0.1:1/nothing";
     for (option, code, telling) in [
-        ("--jobs=0", 2, &["--jobs is 0", "a number from 1 to 64"][..]),
-        ("--jobs=65", 2, &["--jobs is 65", "a number from 1 to 64"]),
-        ("--max-rejects=many", 2, &["--max-rejects is \"many\"", "a number of rows such as 250"]),
+        ("--max-rejects=many", 2, &["--max-rejects is \"many\"", "a number of rows such as 250"][..]),
         ("--max-rejects=101%", 2, &["--max-rejects is \"101%\"", "such as 0.5%"]),
         ("--data=/no/such/place", 3, &["no file for product", "/no/such/place", "--data"]),
     ] {
@@ -369,7 +367,9 @@ fn wrong_options_are_named() {
     }
     // What clap finds, in clap's form.
     for (arguments, telling) in [
-        (&["load", "--jobs", "two"][..], "invalid value 'two' for '--jobs <N>'"),
+        (&["load", "--jobs", "two"][..], "invalid value 'two' for '--jobs <N>': give a number from 1 to 64"),
+        (&["load", "--jobs", "0"], "give a number from 1 to 64"),
+        (&["load", "--jobs", "65"], "give a number from 1 to 64"),
         (&["load", "--wait", "-1"], "unexpected argument '-1'"),
         (&["load", "--progress", "loud"], "possible values: auto, bar, plain, none"),
         (&["laod"], "similar subcommand exists: 'load'"),

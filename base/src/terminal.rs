@@ -1,0 +1,44 @@
+//! What people see at a terminal: the same words as in a file or a pipe, in colour. There is none where `NO_COLOR` is
+//! set, nor on a terminal that has none (`TERM=dumb`).
+//!
+//! Text is styled where it is made; what prints it takes the styles out where they cannot be seen.
+
+use std::fmt::Display;
+use std::io::{Write as _, stderr, stdout};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+
+use crate::error::Error;
+
+/// Headings and labels.
+pub const LABEL: Style = Style::new().bold();
+/// All is well.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// Worth a look.
+pub const ODD: Style = AnsiColor::Yellow.on_default();
+/// Wrong.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// Not worth one.
+pub const FAINT: Style = Style::new().dimmed();
+
+/// The text in a style. Pad it before: what switches a style on and off counts as characters.
+pub fn styled(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Prints to standard output. Whether somebody reads it, `| head` say, changes nothing about what was done.
+pub fn say(text: &str) {
+    let _ = AutoStream::auto(stdout()).write_all(text.as_bytes());
+}
+
+/// Prints why `program` stops to standard error. Where nobody can read it, the exit code still says it.
+pub fn complain(program: &str, error: &Error) {
+    let text = format!("{}: {error:#}\n", styled(BAD, program));
+    let _ = AutoStream::auto(stderr()).write_all(text.as_bytes());
+}
+
+/// Whether what is printed to standard error may be in colour.
+pub fn stderr_has_colour() -> bool {
+    AutoStream::choice(&stderr()) != ColorChoice::Never
+}

@@ -1,0 +1,92 @@
+//! All messages of a program in one text, for a person to read through and for a test to hold. What differs from one
+//! run to the next has a name in it instead; and what the source can say and the text has not is found.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use regex::{Captures, Regex};
+
+/// The text, as it grows.
+pub struct Messages {
+    text: String,
+    names: Vec<(Regex, &'static str)>,
+}
+
+impl Messages {
+    /// Begins with what the text is; a line of it is a comment.
+    pub fn new(about: &str) -> Messages {
+        let mut messages = Messages { text: about.to_owned(), names: Vec::new() };
+        for (pattern, name) in [
+            (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "LOAD"),
+            (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+", "TIME"),
+            (r"backend \d+", "backend PID"),
+            (r"\d+ open files, and this process may open \d+", "N open files, and this process may open M"),
+            (r"\btest_\d+\b", "shop"),
+        ] {
+            messages.names.push((Regex::new(pattern).unwrap(), name));
+        }
+        messages
+    }
+
+    /// Has `value` stand as `name` from here on.
+    pub fn name(&mut self, value: impl ToString, name: &'static str) {
+        self.names.push((Regex::new(&regex::escape(&value.to_string())).unwrap(), name));
+    }
+
+    /// Begins a section.
+    pub fn section(&mut self, title: &str) {
+        let _ = write!(self.text, "\n\n# {title}\n");
+    }
+
+    /// Adds what `command` said and its exit code.
+    pub fn add(&mut self, command: &str, code: i32, said: &str) {
+        let mut entry = format!("\n$ {command}\n{}\nexit {code}\n", said.trim_end());
+        for (value, name) in &self.names {
+            entry = value.replace_all(&entry, *name).into_owned();
+        }
+        self.text += &entry;
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What the source files in `directory` can say of an error and `listed` has not: as it stands in the source.
+pub fn unlisted(directory: &Path, listed: &str) -> Vec<String> {
+    let says = r#"(?:Error::(?:usage|input|database|mismatch)|tracing::(?:warn|error)!|\b(?:failed|wrong|refused|cannot_start)!?|let what = format!)\("#;
+    let literal =
+        Regex::new(&format!(r#"{says}[^"();]*?(?:\|\|\s*|format!\(\s*)?"((?:[^"\\]|\\.)*)""#)).unwrap();
+    let continued = Regex::new(r"\\\n\s*").unwrap();
+    let argument = Regex::new(r"\\\{[^}]*\\\}").unwrap();
+    let mut found = Vec::new();
+    for source in sources(directory) {
+        let text = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+        for literal in literal.captures_iter(&text) {
+            let said = continued.replace_all(&literal[1], "").replace("\\\"", "\"");
+            let pattern = regex::escape(&said);
+            let pattern = argument.replace_all(&pattern, |_: &Captures<'_>| ".*");
+            if !Regex::new(&pattern).unwrap().is_match(listed) {
+                found.push(said);
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn sources(directory: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        let for_tests = ["testing", "testing.rs", "tests.rs"].iter().any(|name| entry.ends_with(name));
+        if entry.is_dir() && !for_tests {
+            all.extend(sources(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") && !for_tests {
+            all.push(fs::read_to_string(entry).unwrap());
+        }
+    }
+    all
+}

@@ -1,0 +1,32 @@
+//! Values as people type them, and what they are told to type where they have mistyped.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+/// Reads a number in `range`, for clap. Its own readers speak of invalid digits, and of ranges as Rust writes them.
+pub fn number<N>(
+    range: RangeInclusive<N>,
+) -> impl Fn(&str) -> Result<N, String> + Clone + Send + Sync + 'static
+where
+    N: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("give a number from {} to {}", range.start(), range.end()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_in_their_range() {
+        let read = number(1..=64_u16);
+        assert_eq!([read("1"), read("64")], [Ok(1), Ok(64)]);
+        for text in ["0", "65", "two", "", "-1", "1.5", " 1", "70000"] {
+            assert_eq!(read(text), Err("give a number from 1 to 64".to_owned()), "{text}");
+        }
+    }
+}
