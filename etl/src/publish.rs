@@ -62,6 +62,9 @@ const UNANSWERED: &str = "look into PostgreSQL's log, see that it runs, and ask 
 /// How long the last readers of the catalogue that was replaced are waited for.
 const DROP_LOCK_TIMEOUT: &str = "10s";
 
+/// How often dropping is tried if PostgreSQL ends it for a deadlock with readers.
+const DROP_TRIES: u32 = 4;
+
 /// How long cleaning up waits for somebody who reads what is staged, at a time.
 const UNSTAGE_LOCK_TIMEOUT: &str = "2s";
 
@@ -314,6 +317,13 @@ async fn drop_schema(session: &Session, schema: &str, patience: &str) -> Result<
     let drop = format!(
         "BEGIN; SET LOCAL lock_timeout = '{patience}'; DROP SCHEMA IF EXISTS {schema} CASCADE; COMMIT"
     );
+    for _ in 1..DROP_TRIES {
+        match transaction(session, &drop).await {
+            // A reader that has some of the tables and wants others, which we have: it has them now, and ends.
+            Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {}
+            result => return result,
+        }
+    }
     transaction(session, &drop).await
 }
 
