@@ -1,5 +1,5 @@
 //! What people see at a terminal: the same words as in a file or a pipe, in colour. There is none where `NO_COLOR` is
-//! set, nor on a terminal that has none (`TERM=dumb`).
+//! set, nor on a terminal that has none (`TERM=dumb`), unless `CI` says that it is a log which shows colours.
 //!
 //! Text is styled where it is made; what prints it takes the styles out where they cannot be seen.
 

@@ -62,7 +62,8 @@ impl Etl {
         command.args(args).current_dir(&cwd).stdin(Stdio::null());
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
-            let colour = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"].contains(&&*text);
+            // A CI system's terminals count as coloured, whatever `TERM` says.
+            let colour = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"].contains(&&*text);
             if text == "DATABASE_URL" || text.starts_with("PG") || text.starts_with("ATELIER_") || colour {
                 command.env_remove(&name);
             }
