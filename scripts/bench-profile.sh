@@ -30,7 +30,7 @@ profiled() {
     as_root perf script -i "$work/perf" -F comm,ip,sym 2>/dev/null |
         python3 scripts/bench-profile.py "$requests" 999 >"$work/split" || die "the profile cannot be read"
     figure profile --arg name "$name" --arg what "$label" --argjson split "$(cat "$work/split")"
-    jq -r --arg label "$label" '$label + ", µs of CPU a request: " +
+    jq -r --arg what "$label" '$what + ", µs of CPU a request: " +
         ([.stages | to_entries[] | "\(.key) \(.value * 100 | round / 100)"] | join("  "))' "$work/split"
 }
 
