@@ -128,7 +128,8 @@ cached() {
     curl -sSf -i -o "$work/not-modified.http" -H "If-None-Match: $tag" "http://$address$CACHED"
     serve_floor "$work/ok.http" && ok_floor=$floor_address ok_floor_pid=$floor_pid
     serve_floor "$work/not-modified.http" && not_modified_floor=$floor_address not_modified_floor_pid=$floor_pid
-    mapfile -t workers < <(tr ' ' '\n' <"/proc/$nginx_pid/task/$nginx_pid/children" | grep .)
+    # Its other children do nothing here, and one of them ends after a minute.
+    mapfile -t workers < <(pgrep -P "$nginx_pid" -f 'worker process')
     for ((run = 0; run < rounds; run++)); do
         contestant=("${workers[@]}")
         wrk_run nginx "nginx, proxy_cache" $((size + 2000)) "http://$nginx_address$CACHED"

@@ -32,7 +32,7 @@ static void serve(int client) {
     char request[REQUEST_BYTES];
     ssize_t length = read(client, request, sizeof request);
     if (length < 4 || memcmp(request + length - 4, "\r\n\r\n", 4) != 0 ||
-        write(client, answer, answer_length) != (ssize_t)answer_length) {
+        send(client, answer, answer_length, MSG_NOSIGNAL) != (ssize_t)answer_length) {
         close(client);
     }
 }
