@@ -70,8 +70,11 @@ drop_made() {
 plan() {
     {
         printf 'set plan_cache_mode = force_generic_plan; set jit = off;\nexplain (analyze, buffers, costs off, timing off, summary off) '
-        awk -v seed="$RANDOM" -v products="$products" 'BEGIN { srand(seed) } /^\\set/ { next }
-            { while (match($0, /:id[0-9]+/)) $0 = substr($0, 1, RSTART - 1) (1 + int(rand() * products)) substr($0, RSTART + RLENGTH); print }' \
+        awk -v seed="$RANDOM" -v products="$products" 'BEGIN { srand(seed) }
+            /^\\set/ { id[$2] = 1 + int(rand() * products); next }
+            { while (match($0, /:id[0-9]+/))
+                  $0 = substr($0, 1, RSTART - 1) id[substr($0, RSTART + 1, RLENGTH - 1)] substr($0, RSTART + RLENGTH)
+              print }' \
             "$work/statements/rows.sql"
     } >"$work/statements/explain.sql"
     query -f "$work/statements/explain.sql" >/dev/null # the pages are in memory as a rule
@@ -106,11 +109,11 @@ read_model() {
     for ((run = 0; run < rounds; run++)); do
         pgbench_products "$work/one.sql" 1 >>"$work/model-one"
         pgbench_products "$work/many.sql" "$IDS_A_STATEMENT" >>"$work/model-many"
-        pgbench_products "$work/statements/rows.sql" "$IDS_A_STATEMENT" >>"$work/model-rows"
+        pgbench_products "$work/statements/rows.sql" "$IDS_A_STATEMENT" >>"$work/model-own"
     done
     figure model --argjson made "$made" --argjson indexed "$indexed" \
         --argjson one "$(median <"$work/model-one")" --argjson many "$(median <"$work/model-many")" \
-        --argjson rows "$(median <"$work/model-rows")" \
+        --argjson rows "$(median <"$work/model-own")" \
         --argjson disk "$(query -c "select json_build_object(
             'model', pg_total_relation_size('bench_read.style_document'),
             'catalogue', (select sum(pg_total_relation_size(oid)) from pg_class

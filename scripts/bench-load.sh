@@ -26,11 +26,23 @@ SETTINGS=(
 cluster_cpu() {
     local pid postmaster
     postmaster=$(pg_pid)
+    # A session's process that ends between two of these readings would be in none of them.
+    while sessions_end "$postmaster"; do sleep 0.01; done
     for pid in "$postmaster" $(pgrep -P "$postmaster"); do
         # The name, in parentheses, may hold spaces. Behind it utime is the 12th field.
         sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null |
             awk -v all="$([ "$pid" = "$postmaster" ] && printf 1 || printf 0)" '{ print $12 + $13 + all * ($14 + $15) }'
     done | awk -v ticks="$(getconf CLK_TCK)" '{ sum += $1 } END { print sum / ticks }'
+}
+
+# sessions_end POSTMASTER: whether sessions in bench_load, or processes that are about to end, are still there.
+sessions_end() {
+    local pid title
+    for pid in $(pgrep -P "$1"); do
+        title=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") || continue
+        if [[ -z $title || $title == *' bench_load '* ]]; then return 0; fi
+    done
+    return 1
 }
 
 # A database that nothing was done to, on a server that has nothing left to write.

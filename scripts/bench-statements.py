@@ -12,80 +12,95 @@ from pathlib import Path
 
 CTE = """WITH style AS MATERIALIZED (SELECT id, product_id, name, original_price, sale_price, default_style
     FROM atelier.styles WHERE product_id = ANY({ids}))"""
-ISLANDS = """, island AS MATERIALIZED (SELECT min(id) AS low, max(id) AS high FROM style GROUP BY product_id)"""
-LOAD = "SELECT 0::int2, 0, 0, 0, load_id::text, NULL::text FROM atelier.load"
-MISSING = """SELECT 7::int2, 0, id, 0, NULL, NULL FROM atelier.product WHERE id = ANY(ARRAY(
-    SELECT asked FROM unnest({ids}) AS asked WHERE NOT EXISTS (SELECT FROM style WHERE product_id = asked)))"""
-EXISTING = "SELECT 7::int2, 0, id, 0, NULL, NULL FROM atelier.product WHERE id = ANY({ids})"
-STYLES = """SELECT 3::int2, product_id, id, default_style::int, name, concat_ws(' ', original_price, sale_price)
-    FROM style"""
-OF_STYLES = "style_id = ANY(ARRAY(SELECT id FROM style))"
-PHOTOS = "SELECT 4::int2, style_id, id, 0, thumbnail_url, url FROM atelier.photos WHERE " + OF_STYLES
-SKUS = "SELECT 5::int2, style_id, id, quantity, size, NULL FROM atelier.skus WHERE " + OF_STYLES
-SKU_TEXT = "concat_ws(' ', id, quantity, octet_length(size), size)"
-PHOTO_TEXT = "concat_ws(' ', id, octet_length(url), octet_length(thumbnail_url), url || thumbnail_url)"
-# The shape with the columns of everything, which most rows leave empty.
-WIDE = [
-    "SELECT 0::int2, 0, 0, 0, load_id::text, NULL, NULL, NULL, NULL FROM atelier.load",
-    "SELECT 1::int2, 0, id, 0, '', '', '', '', '' FROM atelier.product WHERE id = ANY({ids})",
-    """SELECT 3::int2, product_id, id, default_style::int, name, original_price::text, sale_price::text, NULL, NULL
-    FROM style""",
-    PHOTOS.replace("url FROM", "url, NULL, NULL, NULL FROM"),
-    SKUS.replace("NULL FROM", "NULL, NULL, NULL, NULL FROM"),
-]
+
+
+def select(numbers, texts, source, width):
+    return f"SELECT {numbers}{''.join(', ' + text for text in texts + ['NULL'] * (width - len(texts)))} FROM {source}"
 
 
 def union(*parts, ctes=CTE):
-    return ctes + " " + "\nUNION ALL ".join(parts)
+    """One statement of parts, each of numbers, texts and where they are from, with as many texts as the widest."""
+    width = max(len(texts) for _, texts, _ in parts)
+    return ctes + " " + " UNION ALL ".join(select(*part, width) for part in parts)
 
 
-def grouped(text, table):
-    return f"SELECT 5::int2, style_id, 0, 0, string_agg({text}, ''), NULL FROM atelier.{table} WHERE {OF_STYLES} GROUP BY style_id"
+def packed(text, table):
+    return f"(SELECT string_agg({text}, '') FROM atelier.{table} WHERE style_id = style.id)"
 
 
-def lateral(photos, skus):
-    return f"""SELECT 0, 0, load_id::text, NULL, NULL, false, {", ".join(["NULL"] * (len(photos) + len(skus)))} FROM atelier.load
-UNION ALL SELECT product_id, id, name, original_price::text, sale_price::text, default_style,
-    {", ".join([p + " FROM atelier.photos c WHERE style_id = s.id)" for p in photos] + [k + " FROM atelier.skus c WHERE style_id = s.id)" for k in skus])}
-FROM atelier.styles s WHERE product_id = ANY({{ids}})"""
+def arrays(columns, table):
+    return [f"(SELECT array_agg({column})::text FROM atelier.{table} WHERE style_id = style.id)" for column in columns]
+
+
+OF_STYLES = "style_id = ANY(ARRAY(SELECT id FROM style))"
+SKU_TEXT = "concat_ws(' ', id, quantity, octet_length(size), size)"
+PHOTO_TEXT = "concat_ws(' ', id, octet_length(thumbnail_url), octet_length(url), thumbnail_url || url)"
+PRICES = "concat_ws(' ', original_price, sale_price)"
+LOAD = ("0::int2, 0, 0, 0", ["load_id::text"], "atelier.load")
+EXISTING = ("7::int2, 0, id, 0", [], "atelier.product WHERE id = ANY({ids})")
+MISSING = (
+    "7::int2, 0, id, 0",
+    [],
+    """atelier.product WHERE id = ANY(ARRAY(
+    SELECT asked FROM unnest({ids}) AS asked WHERE NOT EXISTS (SELECT FROM style WHERE product_id = asked)))""",
+)
+STYLES = ("3::int2, product_id, id, default_style::int", ["name", PRICES], "style")
+PHOTOS = ("4::int2, style_id, id, 0", ["thumbnail_url", "url"], "atelier.photos WHERE " + OF_STYLES)
+SKUS = ("5::int2, style_id, id, quantity", ["size"], "atelier.skus WHERE " + OF_STYLES)
+PACKED_PHOTOS = packed(PHOTO_TEXT, "photos")
+PACKED_SKUS = packed(SKU_TEXT, "skus")
+ARRAYS = arrays(["id", "url", "thumbnail_url"], "photos") + arrays(["id", "quantity", "size"], "skus")
+ISLANDS = ", island AS MATERIALIZED (SELECT min(id) AS low, max(id) AS high FROM style GROUP BY product_id)"
+
+
+def ranged(part):
+    numbers, texts, source = part
+    return numbers, texts, source.replace("WHERE " + OF_STYLES, "JOIN island ON style_id BETWEEN low AND high")
+
+
+def with_styles(texts):
+    numbers, own, source = STYLES
+    return numbers, own + texts, source
+
+
+def grouped(number, text, table):
+    source = f"atelier.{table} WHERE {OF_STYLES} GROUP BY style_id"
+    return f"{number}::int2, style_id, 0, 0", [f"string_agg({text}, '')"], source
 
 
 STATEMENTS = {
-    "rows": ("rows by `UNION ALL`, as the server sends it", union(LOAD, MISSING, STYLES, PHOTOS, SKUS)),
+    "rows": (
+        "a row for each photo and each sku, by `UNION ALL`: the server's",
+        union(LOAD, MISSING, STYLES, PHOTOS, SKUS),
+    ),
     "existing": ("the same, every product looked up", union(LOAD, EXISTING, STYLES, PHOTOS, SKUS)),
-    "wide": ("the same, in nine columns instead of six", union(*WIDE)),
+    "unchecked": (
+        "the same, no product looked up: one without styles cannot be told from none",
+        union(LOAD, STYLES, PHOTOS, SKUS),
+    ),
+    "wide": (
+        "the same, with three empty columns more",
+        union(LOAD, MISSING, STYLES, (PHOTOS[0], PHOTOS[1] + ["NULL"] * 3, PHOTOS[2]), SKUS),
+    ),
     "ranges": (
-        "photos and skus by ranges of style ids, one a product",
-        union(
-            LOAD,
-            MISSING,
-            STYLES,
-            PHOTOS.replace("WHERE " + OF_STYLES, "JOIN island ON style_id BETWEEN low AND high"),
-            SKUS.replace("WHERE " + OF_STYLES, "JOIN island ON style_id BETWEEN low AND high"),
-            ctes=CTE + ISLANDS,
-        ),
+        "the same, photos and skus by ranges of style ids, one a product",
+        union(LOAD, MISSING, STYLES, ranged(PHOTOS), ranged(SKUS), ctes=CTE + ISLANDS),
     ),
-    "string_agg_skus": (
-        "skus by `string_agg`, one row a style",
-        union(LOAD, MISSING, STYLES, PHOTOS, grouped(SKU_TEXT, "skus")),
+    "packed": (
+        "photos and skus in two texts of their style's row, by `string_agg`",
+        union(LOAD, MISSING, with_styles([PACKED_PHOTOS, PACKED_SKUS])),
     ),
-    "string_agg": (
-        "photos and skus by `string_agg`, one row a style each",
-        union(LOAD, MISSING, STYLES, grouped(PHOTO_TEXT, "photos"), grouped(SKU_TEXT, "skus")),
+    "packed_skus": ("skus so, a row for each photo", union(LOAD, MISSING, with_styles([PACKED_SKUS]), PHOTOS)),
+    "grouped": (
+        "photos and skus in a text a style, rows of their own, by `GROUP BY`",
+        union(LOAD, MISSING, STYLES, grouped(4, PHOTO_TEXT, "photos"), grouped(5, SKU_TEXT, "skus")),
     ),
-    "lateral_text": (
-        "one row a style, photos and skus by `string_agg` in it",
-        lateral([f"(SELECT string_agg({PHOTO_TEXT}, '')"], [f"(SELECT string_agg({SKU_TEXT}, '')"]),
-    ),
-    "lateral_arrays": (
-        "one row a style, photos and skus by `array_agg` in it",
-        lateral(
-            [f"(SELECT array_agg({column})" for column in ("id", "url", "thumbnail_url")],
-            [f"(SELECT array_agg({column})" for column in ("id", "quantity", "size")],
-        ),
+    "arrays": (
+        "photos and skus in arrays of their style's row, by `array_agg`",
+        union(LOAD, MISSING, with_styles(ARRAYS)),
     ),
     # Run behind the others, with an index that has size and quantity in it.
-    "covering": ("rows, with a covering index for skus", union(LOAD, MISSING, STYLES, PHOTOS, SKUS)),
+    "covering": ("the server's, with a covering index for skus", union(LOAD, MISSING, STYLES, PHOTOS, SKUS)),
 }
 
 
