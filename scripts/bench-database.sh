@@ -17,15 +17,15 @@ pgbench_products() {
 
 # The same rows by other statements, in turn.
 statements() {
-    local name what run before=() covering
+    local name ids what run covering
     title "The same rows by other statements, $IDS_A_STATEMENT products in each, $rounds rounds of $STATEMENT_SECONDS s"
     mkdir -p "$work/statements"
     python3 scripts/bench-statements.py "$work/statements" "$products" "$IDS_A_STATEMENT" >"$work/statements/list"
-    mapfile -t before < <(awk '$1 != "covering" { print $1 }' "$work/statements/list")
     for ((run = 0; run < rounds; run++)); do
-        for name in "${before[@]}"; do
-            pgbench_products "$work/statements/$name.sql" "$IDS_A_STATEMENT" >>"$work/statements/$name"
-        done
+        while read -r name ids _; do
+            if [ "$name" = covering ]; then continue; fi
+            pgbench_products "$work/statements/$name.sql" "$ids" >>"$work/statements/$name"
+        done <"$work/statements/list"
     done
     plan
     if [ -n "$own_database" ]; then
@@ -39,7 +39,7 @@ statements() {
     else
         rm -f "$work/statements/covering"
     fi
-    while read -r name what; do
+    while read -r name ids what; do
         if [ ! -s "$work/statements/$name" ]; then continue; fi
         figure statement --arg name "$name" --arg what "$what" --argjson rate "$(median <"$work/statements/$name")"
         line "$name" "$(median <"$work/statements/$name" | cut -d. -f1)" products/s "$what"

@@ -88,6 +88,28 @@ def cached(figures):
         yield [names[line["name"]], number(line["rate"]), f"{line['cpu']:.2f}"]
 
 
+def floor_of_304(figures):
+    """What the target for 304 asks of a server, measured by the one that does nothing else."""
+    rates, cpu = ({line["name"]: line[key] for line in figures.all("cached")} for key in ("rate", "cpu"))
+    most = rates["floor-304"] / rates["nginx-304"]
+    target = next(float(line["target"]) for line in figures.all("ratio") if line["what"] == "304 over nginx")
+    yield (
+        f"A 304 is one read, one write and little between. The floor, `scripts/bench-floor.c`, knows no HTTP and writes the "
+        f"same bytes whatever it reads: it answers {most:.2f} times as many as nginx, which is all that can be reached with "
+        f"client and server on the same cores, and "
+        + ("less than" if most < target else "not far above")
+        + f" the target of {target}; the client takes as much of them as the server. Of the {cpu['cached-304']:.2f} µs that "
+        f"the server takes, the floor takes {cpu['floor-304']:.2f}: the kernel's part."
+    )
+    yield ""
+
+
+def connections(figures):
+    lines = figures.all("connections")
+    for line in lines:
+        yield [line["each"], number(line["rate"]), f"{line['rate'] / lines[0]['rate']:.2f}"]
+
+
 def profile(figures):
     profiles = figures.all("profile")
     stages = list(dict.fromkeys(stage for profile in profiles for stage in profile["split"]["stages"]))
@@ -174,10 +196,16 @@ def document(figures, image):
     yield "### From the cache"
     yield ""
     yield from table(["", "requests/s", "µs of its CPU a request"], cached(figures))
+    yield from floor_of_304(figures)
     if figures.all("profile"):
         yield "### CPU a request"
         yield ""
         yield from profile(figures)
+    yield "### Connections"
+    yield ""
+    yield "Uncached styles, by the connections to the database that each of the server's threads has; one is the default."
+    yield ""
+    yield from table(["a thread", "requests/s", "over one"], connections(figures))
     yield "### Statements"
     yield ""
     yield from table(["", "products/s", "over the first"], statements(figures))

@@ -198,6 +198,28 @@ uncached() {
     ratio uncached pgbench "$TARGET_UNCACHED" "uncached over pgbench"
 }
 
+# Uncached styles again, with more connections to the database for each of the server's threads.
+connections() {
+    local run each
+    local -A addresses pids
+    title "Connections to the database for each of $(nproc) threads, $rounds rounds of $seconds s"
+    for each in 1 2 4; do
+        serve "server-connections-$each" --cache-bytes 0 --db-connections $((each * $(nproc)))
+        addresses[$each]=$address pids[$each]=$(server_pid "$server_home")
+        wrk_run warm warming 1000000 "http://$address" -- "$products" >/dev/null # not counted
+    done
+    for ((run = 0; run < rounds; run++)); do
+        for each in 1 2 4; do
+            contestant=("${pids[$each]}")
+            wrk_run "connections-$each" "$each a thread" 1000000 "http://${addresses[$each]}" -- "$products"
+        done
+    done
+    for each in 1 2 4; do
+        figure connections --argjson each "$each" --argjson rate "$(median <"$work/connections-$each")"
+        server_stop "$work/server-connections-$each"
+    done
+}
+
 memory() {
     local before idle held
     title "Memory with $IDLE_CONNECTIONS idle connections and a cache of $IDLE_CACHE_MB MB"
@@ -285,6 +307,7 @@ bench_serve() {
     uncached
     open_loop
     server_stop "$server_home"
+    connections
     statements
     cached
     memory

@@ -4,7 +4,7 @@
 usage: bench-statements.py DIRECTORY PRODUCTS [IDS]
 
 Makes DIRECTORY/NAME.sql for products with ids 1 to PRODUCTS, IDS (16) of them in a statement, and prints "NAME
-what it is" line by line. "rows" is the server's own, as it stands in server/src/queries.rs; the first of the list.
+IDS what it is" line by line. "rows" is the server's own, as it stands in server/src/queries.rs; the first of the list.
 """
 
 import sys
@@ -99,6 +99,7 @@ STATEMENTS = {
         "photos and skus in arrays of their style's row, by `array_agg`",
         union(LOAD, MISSING, with_styles(ARRAYS)),
     ),
+    "single": ("the server's, one product a statement", union(LOAD, MISSING, STYLES, PHOTOS, SKUS)),
     # Run behind the others, with an index that has size and quantity in it.
     "covering": ("the server's, with a covering index for skus", union(LOAD, MISSING, STYLES, PHOTOS, SKUS)),
 }
@@ -107,11 +108,12 @@ STATEMENTS = {
 def main():
     directory, products = Path(sys.argv[1]), sys.argv[2]
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 16
-    ids = "ARRAY[" + ",".join(f":id{number}" for number in range(count)) + "]::int[]"
-    sets = "".join(f"\\set id{number} random(1, {products})\n" for number in range(count))
     for name, (what, statement) in STATEMENTS.items():
+        numbers = range(1 if name == "single" else count)
+        ids = "ARRAY[" + ",".join(f":id{number}" for number in numbers) + "]::int[]"
+        sets = "".join(f"\\set id{number} random(1, {products})\n" for number in numbers)
         (directory / f"{name}.sql").write_text(sets + statement.replace("{ids}", ids) + ";\n")
-        print(name, what)
+        print(name, len(numbers), what)
 
 
 main()
