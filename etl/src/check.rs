@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use crate::defect::{Fault, Repair};
 use crate::excerpt::excerpt;
 use crate::header::Layout;
-use crate::number::{integer_at, price};
+use crate::number::{integer, price};
 use crate::record::{Field, Fields, Form};
 use crate::tables::{Column, Kind, Table, TableId};
 
@@ -225,14 +225,14 @@ fn read<'a>(
             }
         }
         Kind::Id => {
-            let Some(id @ 1..) = integer_at(raw, field.span()) else {
+            let Some(id @ 1..) = integer(text) else {
                 return Err(refusal(column, Fault::BadInteger, text, "not an integer from 1 to 2147483647"));
             };
             *row_id = id.unsigned_abs();
             *value = Value::Integer(id);
         }
         Kind::Parent(_) | Kind::Integer => {
-            let Some(integer) = integer_at(raw, field.span()) else {
+            let Some(integer) = integer(text) else {
                 let what = "not an integer from -2147483648 to 2147483647";
                 return Err(refusal(column, Fault::BadInteger, text, what));
             };

@@ -118,24 +118,6 @@ static SPECIAL: [bool; 256] = {
     table
 };
 
-/// Passes eight bytes at a time over what lies above all of [`SPECIAL`]: digits, letters. Gives the index of the first
-/// other byte, or of one with fewer than eight behind it.
-#[inline]
-fn past_ordinary(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const LOWEST_ORDINARY: u64 = b'-' as u64;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*word);
-        // The highest bit of each byte below; a borrow may set those above the first one, never that.
-        let low = word.wrapping_sub(ONES * LOWEST_ORDINARY) & !word & (ONES << 7);
-        if low != 0 {
-            return at + low.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    at
-}
-
 /// A closing quote is looked for byte by byte over this distance before a search with vectors is worth its call. Sizes
 /// such as "XS" gain by it; other distances were not measured.
 const SHORT_FIELD: usize = 16;
@@ -169,7 +151,6 @@ fn scan_while(bytes: &[u8], fields: &mut Fields, going_on: impl Fn(&Fields) -> b
             at = end + 1;
         } else {
             form = Form::Bare;
-            at = past_ordinary(bytes, at);
             while let Some(&byte) = bytes.get(at)
                 && !SPECIAL[usize::from(byte)]
             {
