@@ -75,6 +75,11 @@ serve_database() {
     # Random ids must all exist: what is not found is answered faster.
     read -r products loaded < <(query -F ' ' -c 'select max(id), count(*) from atelier.product') ||
         die "no catalogue in the database of DATABASE_URL" "load one with atelier-etl, or unset DATABASE_URL"
+    if [ -n "${own_database:-}" ]; then
+        # Random products of a catalogue that is not in memory measure the disk.
+        query -c 'create extension if not exists pg_prewarm' -c "select sum(pg_prewarm(oid, 'read')) from pg_class
+            where relnamespace = 'atelier'::regnamespace and relkind in ('r', 'i')" >/dev/null
+    fi
     [ "$products" = "$loaded" ] || die "the catalogue has $loaded products with ids up to $products: some are missing" \
         "measure one that atelier-etl generate --defects legacy made, or unset DATABASE_URL"
 }
@@ -206,6 +211,7 @@ connections() {
     for each in 1 2 4; do
         serve "server-connections-$each" --cache-bytes 0 --db-connections $((each * $(nproc)))
         addresses[$each]=$address pids[$each]=$(server_pid "$server_home")
+        contestant=("${pids[$each]}")
         wrk_run warm warming 1000000 "http://$address" -- "$products" >/dev/null # not counted
     done
     for ((run = 0; run < rounds; run++)); do
