@@ -175,13 +175,17 @@ cpu_ticks() {
     for pid in "${contestant[@]}"; do cat "/proc/$pid/stat"; done | sed 's/.*) //' | awk '{ sum += $12 + $13 } END { print sum + 0 }'
 }
 
-# ratio NAME NAME TARGET WHAT: of the medians; TARGET may be empty.
+# ratio NAME NAME TARGET WHAT: the median of the ratios of each round, whose runs are neighbours in time: what disturbs the
+# machine for longer than a round disturbs both. TARGET may be empty.
 ratio() {
-    figure ratio --arg target "$3" --arg what "$4" --argjson over "$(median <"$work/$1")" --argjson under "$(median <"$work/$2")"
-    awk -v over="$(median <"$work/$1")" -v under="$(median <"$work/$2")" -v target="$3" -v what="$4" 'BEGIN {
-        printf "%s: %.2f  (%s / %s)", what, over / under, over, under
+    local ratio over under
+    ratio=$(paste -d ' ' "$work/$1" "$work/$2" | awk '{ print $1 / $2 }' | median)
+    over=$(median <"$work/$1") under=$(median <"$work/$2")
+    figure ratio --arg target "$3" --arg what "$4" --argjson ratio "$ratio" --argjson over "$over" --argjson under "$under"
+    awk -v ratio="$ratio" -v over="$over" -v under="$under" -v target="$3" -v what="$4" 'BEGIN {
+        printf "%s: %.2f  (medians %s and %s)", what, ratio, over, under
         if (target != "") {
-            if (over / under >= target) printf "   target %s: reached", target
+            if (ratio >= target) printf "   target %s: reached", target
             else printf "   target %s: MISSED", target
         }
         print "" }' | commas
