@@ -102,10 +102,10 @@ def contestants(result, chart_name):
         ("usual", "usual way, whose one session is busy all the time while the floor's two share the cores,"),
     ):
         over_floor = seconds(runs[name]) / seconds(runs["floor"])
-        verdict = "could be" if over_floor >= LEAST[name] else "cannot be"
+        can = "could be" if over_floor >= LEAST[name] else "cannot be"
         yield (
             f"The {what} takes {over_floor:.2f} times as long as the floor: a loader that is no faster than the floor "
-            f"{verdict} {LEAST[name]} times as fast."
+            f"{can} {LEAST[name]} times as fast."
         )
         yield ""
     yield f"![Seconds of each contestant, and what its lanes did]({chart_name})"
