@@ -180,8 +180,10 @@ def chart(figures):
 
 def document(figures, image):
     run = figures.one("run")
-    yield from (f"    {line}" for line in (run["command"], run["machine"], f"{run['date']}, {run['versions']}"))
-    yield f"    {run['products']:,} products; medians of {run['rounds']} rounds of {run['seconds']} s in turn"
+    yield (
+        f"`{run['command']}`: {run['date']}, {run['versions']}; {run['machine']}; {run['products']:,} products; medians of "
+        f"{run['rounds']} rounds of {run['seconds']} s in turn."
+    )
     yield ""
     yield "Ratios are medians of the ratios of each round, whose runs are neighbours in time."
     yield ""
