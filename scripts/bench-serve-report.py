@@ -224,7 +224,7 @@ def document(figures, image):
         yield ""
     yield "The plan of the server's:"
     yield ""
-    yield "```"
+    yield "```text"
     yield figures.one("plan")["plan"].rstrip()
     yield "```"
     yield ""
