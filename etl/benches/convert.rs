@@ -39,7 +39,7 @@ static CHUNKS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
 });
 
 fn converter(table: TableId) -> Converter {
-    let layout = layout(CHUNKS[table as usize].0.as_bytes(), table.table(), "bench").unwrap();
+    let layout = layout(CHUNKS[table as usize].0.as_bytes(), None, table.table(), "bench").unwrap();
     let ids = Arc::new(RoaringBitmap::from_sorted_iter(1..1_000_000).unwrap());
     Converter::new(Checker::new(table.table(), layout, |_| Arc::clone(&ids)), Wanted::Rows)
 }
@@ -63,7 +63,7 @@ fn records(bencher: Bencher<'_, '_>, table: TableId) {
     let chunk = Chunk { bytes, line: 2, offset: 0, records: 0, oversize: None };
     bencher.counter(BytesCount::new(chunk.bytes.len())).bench(|| {
         let (mut records, mut fields, mut found) =
-            (Records::new(&chunk, converter.shape()), Fields::default(), 0);
+            (Records::new(&chunk, converter.shape().delimiter), Fields::default(), 0);
         while records.next(&mut fields).is_some() {
             found += black_box(fields.count());
         }
@@ -75,7 +75,9 @@ fn records(bencher: Bencher<'_, '_>, table: TableId) {
 #[divan::bench(args = TABLES)]
 fn split(bencher: Bencher<'_, '_>, table: TableId) {
     let (converter, bytes) = (converter(table), &CHUNKS[table as usize].1);
-    bencher.counter(BytesCount::new(bytes.len())).bench(|| cut(black_box(bytes), true, converter.shape()));
+    bencher
+        .counter(BytesCount::new(bytes.len()))
+        .bench(|| cut(black_box(bytes), true, converter.shape().delimiter));
 }
 
 /// The same fields by `csv-core`.

@@ -110,7 +110,11 @@ impl Checker {
         }
         let columns = self.table.columns.iter().zip(&self.layout.fields).zip(&mut row.values);
         for ((column, &place), value) in columns {
-            read(raw, fields.kept()[place], column, clean, value, &mut row.id, &mut row.repairs)?;
+            let mut field = fields.kept()[place];
+            if fields.padded {
+                field = self.with_spaces(raw, field, column, &mut row.repairs);
+            }
+            read(raw, field, column, clean, value, &mut row.id, &mut row.repairs)?;
         }
         for (index, parent, ids) in &self.parents {
             let Value::Integer(id) = row.values[*index] else { continue };
@@ -129,6 +133,24 @@ impl Checker {
         Ok(())
     }
 
+    /// A bare field with the spaces around it, where they are its own: RFC 4180 has them as part of the field, and COPY
+    /// writes text that begins or ends with them so. Elsewhere they are spacing: around what is no text, and in a file
+    /// with spaces around the names in its header, which were put there between all fields.
+    #[cold]
+    fn with_spaces(&self, raw: &[u8], field: Field, column: &Column, repairs: &mut [bool; 3]) -> Field {
+        let whole = field.with_spaces(raw, self.layout.shape.delimiter);
+        if field.form != Form::Bare || whole == field {
+            return field;
+        }
+        match column.kind {
+            Kind::Text { null, .. } if !self.layout.spaced && !(null && field.of(raw) == b"null") => whole,
+            _ => {
+                repairs[Repair::Spacing as usize] = true;
+                field
+            }
+        }
+    }
+
     /// A ragged field is a fault, unless a price can be read out of it.
     #[cold]
     fn refuse_ragged(&self, raw: &[u8], fields: &Fields) -> Result<(), Refusal> {
@@ -143,15 +165,10 @@ impl Checker {
                     if matches!(column.kind, Kind::Price { .. })
                         && price(text, field.form, column.headers).is_some() => {}
                 Some(column) => {
-                    return Err(refusal(
-                        column,
-                        Fault::BadQuote,
-                        text,
-                        "a quote in the middle, or text behind a closing one",
-                    ));
+                    return Err(refusal(column, Fault::BadQuote, text, ragged(text)));
                 }
                 None => {
-                    let message = "a quote in the middle of a field, or text behind a closing one".into();
+                    let message = format!("{}: {}", ragged(text), excerpt(text));
                     return Err(Refusal { column: "", fault: Fault::BadQuote, message });
                 }
             }
@@ -186,13 +203,13 @@ fn read<'a>(
     repairs: &mut [bool; 3],
 ) -> Result<(), Refusal> {
     let text = field.of(raw);
-    let null = field.form == Form::Bare && text == b"null";
     let (may_be_null, may_be_empty) = match column.kind {
         Kind::Text { empty, null } => (null, empty),
         Kind::Price { null } => (null, false),
         _ => (false, false),
     };
-    if null {
+    // COPY writes null as nothing.
+    if field.form == Form::Bare && (text == b"null" || text.is_empty() && may_be_null) {
         *value = Value::Null;
         return if may_be_null { Ok(()) } else { Err(missing(column, "null")) };
     }
@@ -219,9 +236,9 @@ fn read<'a>(
         }
         Kind::Boolean => {
             *value = match text {
-                b"0" => Value::Boolean(false),
-                b"1" => Value::Boolean(true),
-                _ => return Err(refusal(column, Fault::BadBoolean, text, "neither 0 nor 1")),
+                b"0" | b"f" | b"false" => Value::Boolean(false),
+                b"1" | b"t" | b"true" => Value::Boolean(true),
+                _ => return Err(refusal(column, Fault::BadBoolean, text, "not 0, 1, t, f, true or false")),
             }
         }
         Kind::Id => {
@@ -240,6 +257,15 @@ fn read<'a>(
         }
     }
     Ok(())
+}
+
+/// What is wrong with a field that is not CSV.
+#[cold]
+fn ragged(text: &[u8]) -> &'static str {
+    match text.contains(&b'"') {
+        true => "a quote in the middle, or text after a closing one",
+        false => "a carriage return outside quotes",
+    }
 }
 
 #[cold]
@@ -271,7 +297,7 @@ mod tests {
     fn check(table: TableId, line: &str) -> Checked {
         let table = table.table();
         let header: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
-        let layout = layout(header.join(",").as_bytes(), table, "x.csv").unwrap();
+        let layout = layout(header.join(",").as_bytes(), None, table, "x.csv").unwrap();
         let ids = Arc::new(RoaringBitmap::from_iter(1..=9));
         let checker = Checker::new(table, layout, |_| Arc::clone(&ids));
         let (mut fields, mut row) = (Fields::default(), Row::default());
@@ -337,6 +363,10 @@ mod tests {
             (Skus, "1,2,\"XS\",3.5", "quantity", Fault::BadInteger),
             (Skus, "1,2,\"XS\",+3", "quantity", Fault::BadInteger),
             (Skus, "1,2,\"XS\",", "quantity", Fault::MissingValue),
+            (Skus, "1,2,X\rS,3", "size", Fault::BadQuote),
+            (Skus, "1\r,2,\"XS\",3", "id", Fault::BadQuote),
+            (Features, "1,2,\"Fabric\",\"\"", "value", Fault::MissingValue),
+            (Styles, "1,2,\"Red\",null,,1", "original_price", Fault::MissingValue),
             (Skus, "null,2,\"XS\",3", "id", Fault::MissingValue),
             (Skus, "1,2,null,3", "size", Fault::MissingValue),
             (Skus, "1,2,\"\",3", "size", Fault::MissingValue),
@@ -346,7 +376,6 @@ mod tests {
             (Related, "1,1,0", "related_product_id", Fault::Orphan),
             (Styles, "1,2,\"Red\",null,140,2", "default_style", Fault::BadBoolean),
             (Styles, "1,2,\"Red\",null,null,1", "original_price", Fault::MissingValue),
-            (Features, "1,2,\"Fabric\",\"\"", "value", Fault::MissingValue),
             // Several faults: which one is named.
             (Skus, "x,10,\"XS\"x", "size", Fault::BadQuote),
             (Skus, "x,10,\"XS\"", "", Fault::FieldCount),
@@ -364,8 +393,26 @@ mod tests {
         let (values, repairs) = check(TableId::Skus, "1, 2 , \"XS\" ,-3").unwrap();
         assert_eq!(values, ["Integer(1)", "Integer(2)", "Text([88, 83])", "Integer(-3)"]);
         assert_eq!(repairs, [false, false, true]);
-        let (values, _) = check(TableId::Features, "1,2,\"null\",null").unwrap();
-        assert_eq!(values[2..], ["Text([110, 117, 108, 108])", "Null"]);
+        for null in ["null", "", " null"] {
+            let (values, repairs) = check(TableId::Features, &format!("1,2,\"null\",{null}")).unwrap();
+            assert_eq!(values[2..], ["Text([110, 117, 108, 108])", "Null"]);
+            assert_eq!(repairs, [false, false, null.starts_with(' ')]);
+        }
+        // Spaces around a bare text are its own, as COPY writes them.
+        let (values, repairs) = check(TableId::Features, "1,2,  a\t,  ").unwrap();
+        assert_eq!(
+            (&values[2..], repairs),
+            (&["Text([32, 32, 97, 9])".to_owned(), "Text([32, 32])".to_owned()][..], [false; 3])
+        );
+        for (text, expected) in
+            [("0", false), ("f", false), ("false", false), ("1", true), ("t", true), ("\"true\"", true)]
+        {
+            let (values, _) = check(TableId::Styles, &format!("1,2,Red,,140,{text}")).unwrap();
+            assert_eq!(
+                values[3..],
+                ["Null".to_owned(), "Cents(14000)".to_owned(), format!("Boolean({expected})")]
+            );
+        }
         let (values, _) = check(TableId::Features, "\"1\",2,\"a\"\"b\",\" \"").unwrap();
         assert_eq!(values[2..], ["Escaped([97, 34, 34, 98])", "Text([32])"]);
     }

@@ -9,9 +9,10 @@ use crate::check::{Checker, Row};
 use crate::defect::{Code, Counts, Fault, Mended, Reject, Repair};
 use crate::digest::ContentDigest;
 use crate::encode;
+use crate::ending::ending;
 use crate::excerpt::{excerpt, excerpt_of_end};
 use crate::parse::{Lines, Record, Records};
-use crate::record::{Fields, MAX_RECORD_BYTES, Shape};
+use crate::record::{Delimiter, Fields, MAX_RECORD_BYTES, Shape, without_carriage_returns};
 use crate::split::Chunk;
 
 /// Examples of a repair that are kept, for each file.
@@ -45,10 +46,33 @@ pub struct Converted {
     pub mended: Vec<Mended>,
     /// Of the accepted rows as they are encoded.
     pub digest: ContentDigest,
+    /// Records of several lines, one of which looks like a record by itself: how many, and the line of the first.
+    pub like_records: Option<LikeRecords>,
     /// An accepted id has no position: the file is not the one that was scanned.
     pub unknown_id: Option<u32>,
     chunk: Chunk,
+    delimiter: Delimiter,
     rows: Vec<RowKey>,
+}
+
+/// Records of several lines, one of which looks like a record by itself. They are read as RFC 4180 has it; it may be
+/// that a quote is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LikeRecords {
+    /// How many.
+    pub records: u64,
+    /// Number of the first one's first line.
+    pub line: u64,
+}
+
+impl LikeRecords {
+    /// Those of a file's part and of the next one.
+    pub fn add(first: Option<LikeRecords>, next: Option<LikeRecords>) -> Option<LikeRecords> {
+        match (first, next) {
+            (Some(first), Some(next)) => Some(LikeRecords { records: first.records + next.records, ..first }),
+            (first, next) => first.or(next),
+        }
+    }
 }
 
 /// What is wanted of the accepted rows.
@@ -94,13 +118,16 @@ impl Converter {
             repaired_rows: 0,
             mended: Vec::new(),
             digest: ContentDigest::default(),
+            like_records: None,
             unknown_id: None,
             rows: Vec::with_capacity(chunk.bytes.len() / 16),
             chunk: Chunk { bytes: Vec::new(), ..chunk },
+            delimiter: self.shape().delimiter,
         };
-        let mut records = Records::new(&chunk, self.shape());
+        let shape = self.shape();
+        let mut records = Records::new(&chunk, shape.delimiter);
         let mut lines = Lines::new(&chunk);
-        let mut fields = Fields::default();
+        let mut fields = Fields::new(shape.delimiter);
         let mut row = Row::default();
         let mut ranks = match &self.wanted {
             Wanted::RankedRows(ids) => Some(Ranks::new(ids)),
@@ -109,6 +136,10 @@ impl Converter {
         let encode = !matches!(self.wanted, Wanted::Ids);
         while let Some(record) = records.next(&mut fields) {
             out.read += 1;
+            if record.has_lines && has_line_like_a_record(record.raw, shape) {
+                let found = LikeRecords { records: 1, line: lines.line_of(record.at) };
+                out.like_records = LikeRecords::add(out.like_records, Some(found));
+            }
             if record.too_long {
                 out.rejects.push(too_long(&chunk, &record, lines.line_of(record.at)));
                 continue;
@@ -247,15 +278,20 @@ impl Converted {
     /// The record of an accepted row: up to the next record's beginning, without the line end.
     fn raw(&self, row: &RowKey) -> Vec<u8> {
         let bytes = &self.chunk.bytes[row.at as usize..];
-        // The record was accepted: its first line end outside quotes is its end, unless its quote was mended.
-        let line_end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
-        let end = if row.repairs[Repair::UnterminatedQuote.number()] {
-            line_end
-        } else {
-            crate::record::scan(bytes, &mut Fields::default())
-        };
-        bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]).to_vec()
+        // Nothing behind a chunk belongs to a record in it.
+        let end = ending(bytes, true, self.delimiter).map_or(bytes.len(), |ending| ending.bytes as usize);
+        without_carriage_returns(&bytes[..end]).to_vec()
     }
+}
+
+#[cold]
+fn has_line_like_a_record(raw: &[u8], shape: &Shape) -> bool {
+    let mut fields = Fields::new(shape.delimiter);
+    // Of one that is longer, no more may be in memory.
+    raw[..raw.len().min(MAX_RECORD_BYTES)]
+        .split(|&byte| byte == b'\n')
+        .skip(1)
+        .any(|line| shape.fits(line, &mut fields))
 }
 
 #[cold]
@@ -266,7 +302,7 @@ fn too_long(chunk: &Chunk, record: &Record<'_>, line: u64) -> Reject {
         offset: chunk.offset + record.at as u64,
         column: "",
         fault: Fault::RecordTooLong,
-        message: format!("the line has {bytes} bytes; a record has at most {MAX_RECORD_BYTES}"),
+        message: format!("the record has {bytes} bytes, more than {MAX_RECORD_BYTES}"),
         raw: record.raw[..record.raw.len().min(MAX_RECORD_BYTES)].to_vec(),
     }
 }
@@ -305,7 +341,7 @@ mod tests {
 
     fn converter() -> Converter {
         let table = TableId::Skus.table();
-        let layout = layout(b"id,styleId,size,quantity", table, "skus.csv").unwrap();
+        let layout = layout(b"id,styleId,size,quantity", None, table, "skus.csv").unwrap();
         let ids = Arc::new(RoaringBitmap::from_iter(1..=3));
         Converter::new(Checker::new(table, layout, |_| Arc::clone(&ids)), Wanted::Rows)
     }

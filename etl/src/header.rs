@@ -3,8 +3,8 @@
 use atelier_base::error::{Error, Result};
 
 use crate::excerpt::excerpt;
-use crate::record::{Field, Fields, Form, MAX_FIELDS, Shape, scan};
-use crate::tables::{Kind, Table};
+use crate::record::{Delimiter, Fields, Form, MAX_FIELDS, Shape, scan, without_carriage_returns};
+use crate::tables::{Column, Kind, Table};
 
 /// Where the columns of a table stand in the records of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,94 +13,121 @@ pub struct Layout {
     pub fields: Vec<usize>,
     /// What a whole record looks like.
     pub shape: Shape,
-    /// Spaces stood around a name.
+    /// Spaces stood around a name: those around a bare text are no part of it then.
     pub spaced: bool,
     /// Names of fields that no column wants. They are read over.
     pub unknown: Vec<String>,
 }
 
-/// Reads the header `line` (without byte order mark) of `table`'s file. `file` is for messages only.
-pub fn layout(line: &[u8], table: &Table, file: &str) -> Result<Layout> {
-    if [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| line.starts_with(*mark)) {
-        return Err(Error::input(format!("{file}, line 1: this is UTF-16")).hint("write the file in UTF-8"));
-    }
-    // What is read as one line is all of the file then.
-    let of_cr = || {
-        Error::input(format!("{file}, line 1: the lines end in CR alone"))
-            .hint("write the file with LF or CRLF line ends")
-    };
-    let wrong = |what: String| {
-        if line.trim_ascii_end().contains(&b'\r') {
-            return of_cr();
+/// Reads the header `line` (without byte order mark) of `table`'s file. `place` says where it is, for messages only. The
+/// fields are separated by `delimiter`, or if none is given by the one with which the line is a header.
+pub fn layout(line: &[u8], delimiter: Option<Delimiter>, table: &Table, place: &str) -> Result<Layout> {
+    let candidates = delimiter.as_ref().map_or(&Delimiter::ALL[..], std::slice::from_ref);
+    let mut refused = Vec::new();
+    for &delimiter in candidates {
+        let header = Header::read(line, delimiter);
+        match header.layout(table) {
+            Ok(layout) => return Ok(layout),
+            Err(_) if header.is_several_lines() => return Err(of_carriage_returns(place)),
+            Err(why) => refused.push((header.known_names(table), why)),
         }
-        Error::input(format!("{file}, line 1: {what}")).hint(format!(
-            "the header of {} is {}, in any order",
-            table.name,
-            table.header()
-        ))
-    };
-    let mut fields = Fields::default();
-    scan(line, &mut fields);
-    if fields.ragged || fields.open {
-        return Err(wrong(format!("this is not a header: {}", excerpt(line))));
     }
-    if fields.count() > MAX_FIELDS {
-        return Err(wrong(format!(
-            "{} columns, where at most {MAX_FIELDS} columns are read",
-            fields.count()
-        )));
-    }
-    let is_two_lines =
-        |field: &Field| field.form == Form::Bare && field.of(line).trim_ascii().contains(&b'\r');
-    if fields.kept().iter().any(is_two_lines) {
-        return Err(of_cr());
-    }
-    let mut spaced = fields.spaced;
-    let names: Vec<String> = fields
-        .kept()
-        .iter()
-        .map(|field| {
-            let text = String::from_utf8_lossy(field.of(line));
-            spaced |= field.form != Form::Bare && text.trim() != text;
-            text.trim().to_owned()
-        })
-        .collect();
+    // The one that comes closest to a header; the usual delimiter if several do.
+    let closest = refused.into_iter().rev().max_by_key(|(known, _)| *known);
+    let why = closest.map_or_else(String::new, |(_, why)| why);
+    Err(Error::input(format!("{place}: {why}")).hint(format!(
+        "the header of {} is {}, in any order",
+        table.name,
+        table.header()
+    )))
+}
 
-    let mut places = Vec::with_capacity(table.columns.len());
-    for column in table.columns {
-        let mut found = (0..names.len())
-            .filter(|&index| column.headers.iter().any(|header| header.eq_ignore_ascii_case(&names[index])));
+/// The file has line ends that are not read.
+pub fn of_carriage_returns(place: &str) -> Error {
+    Error::input(format!("{place}: the lines end in CR alone"))
+        .hint("write the file with LF or CRLF line ends")
+}
+
+/// A first line read with a delimiter.
+struct Header<'a> {
+    line: &'a [u8],
+    delimiter: Delimiter,
+    fields: Fields,
+    names: Vec<String>,
+    spaced: bool,
+}
+
+impl Header<'_> {
+    fn read(line: &[u8], delimiter: Delimiter) -> Header<'_> {
+        let mut fields = Fields::new(delimiter);
+        scan(line, &mut fields);
+        let names = fields.kept().iter().map(|field| String::from_utf8_lossy(field.of(line)).into_owned());
+        let names: Vec<String> = names.collect();
+        let spaced = fields.spaced || fields.padded || names.iter().any(|name| name.trim() != name);
+        let names = names.iter().map(|name| name.trim().to_owned()).collect();
+        Header { line, delimiter, fields, names, spaced }
+    }
+
+    /// What is read as one line is all of the file then.
+    fn is_several_lines(&self) -> bool {
+        let ragged = self.fields.kept().iter().filter(|field| field.form == Form::Ragged);
+        ragged.into_iter().any(|field| field.of(self.line).contains(&b'\r'))
+    }
+
+    /// How many of the table's columns it names.
+    fn known_names(&self, table: &Table) -> usize {
+        self.names.iter().filter(|name| table.columns.iter().any(|column| column.is_named(name))).count()
+    }
+
+    fn layout(&self, table: &Table) -> Result<Layout, String> {
+        if self.fields.ragged || self.fields.open {
+            return Err(format!("this is not a header: {}", excerpt(self.line)));
+        }
+        if self.fields.count() > MAX_FIELDS {
+            let count = self.fields.count();
+            return Err(format!("{count} columns, where at most {MAX_FIELDS} columns are read"));
+        }
+        let places = table.columns.iter().map(|column| self.place(column)).collect::<Result<Vec<_>, _>>()?;
+        let ids = table.columns.iter().zip(&places);
+        let ids = ids.filter(|(column, _)| matches!(column.kind, Kind::Id | Kind::Parent(_)));
+        let ids = ids.map(|(_, &place)| place).collect();
+        let unknown = (0..self.names.len()).filter(|index| !places.contains(index));
+        let unknown = unknown.map(|index| self.names[index].clone()).filter(|name| !table.derives(name));
+        Ok(Layout {
+            unknown: unknown.collect(),
+            shape: Shape { delimiter: self.delimiter, fields: self.names.len(), ids },
+            fields: places,
+            spaced: self.spaced,
+        })
+    }
+
+    /// The field of a column.
+    fn place(&self, column: &Column) -> Result<usize, String> {
+        let mut found = (0..self.names.len()).filter(|&index| column.is_named(&self.names[index]));
         match (found.next(), found.next()) {
-            (Some(index), None) => places.push(index),
-            (Some(_), Some(_)) => {
-                return Err(wrong(format!("the column \"{}\" stands twice", column.headers[0])));
-            }
+            (Some(index), None) => Ok(index),
+            (Some(_), Some(_)) => Err(format!("the column \"{}\" stands twice", column.headers[0])),
             (None, _) => {
-                return Err(wrong(format!(
-                    "no column \"{}\" (found: {})",
-                    column.headers[0],
-                    names
-                        .iter()
-                        .map(|name| format!("\"{}\"", excerpt(name.as_bytes())))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )));
+                let names = self.names.iter().map(|name| format!("\"{}\"", excerpt(name.as_bytes())));
+                let names = names.collect::<Vec<_>>().join(", ");
+                Err(format!("no column \"{}\" (found: {names})", column.headers[0]))
             }
         }
     }
-    let ids = table
-        .columns
-        .iter()
-        .zip(&places)
-        .filter(|(column, _)| matches!(column.kind, Kind::Id | Kind::Parent(_)))
-        .map(|(_, &place)| place)
-        .collect();
-    let unknown = (0..names.len()).filter(|index| !places.contains(index)).map(|index| names[index].clone());
-    Ok(Layout {
-        unknown: unknown.collect(),
-        shape: Shape { fields: names.len(), ids },
-        fields: places,
-        spaced,
+}
+
+/// The delimiter that a line `sep=;` before the header names, as spreadsheets write it; nothing if it is no such line.
+pub fn named_delimiter(line: &[u8], file: &str) -> Result<Option<Delimiter>> {
+    let line = without_carriage_returns(line);
+    let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
+    let Some((name, [delimiter])) = line.split_at_checked(4) else { return Ok(None) };
+    if !name.eq_ignore_ascii_case(b"sep=") {
+        return Ok(None);
+    }
+    let known = Delimiter::ALL.into_iter().find(|known| known.byte() == *delimiter);
+    known.map(Some).ok_or_else(|| {
+        Error::input(format!("{file}, line 1: the fields are separated by \"{}\"", excerpt(&[*delimiter])))
+            .hint("separate them by commas; semicolons, tabs and | are read too")
     })
 }
 
@@ -112,7 +139,7 @@ mod tests {
     #[test]
     fn finds_columns_under_any_name_order_and_spacing() {
         let related = TableId::Related.table();
-        let read = |line: &str| layout(line.as_bytes(), related, "related.csv");
+        let read = |line: &str| layout(line.as_bytes(), None, related, "related.csv, line 1");
         let usual = read("id,current_product_id,related_product_id").unwrap();
         assert_eq!(
             (&usual.fields[..], &usual.shape.ids[..], usual.spaced),
@@ -127,6 +154,38 @@ mod tests {
     }
 
     #[test]
+    fn finds_the_delimiter() {
+        let product = TableId::Product.table();
+        let header = "id,position,name,slogan,description,category,default_price";
+        let read = |line: &str, delimiter| layout(line.as_bytes(), delimiter, product, "product.csv, line 1");
+        for delimiter in Delimiter::ALL {
+            let line = header.replace(',', &char::from(delimiter.byte()).to_string());
+            let found = read(&line, None).unwrap();
+            assert_eq!((found.shape.delimiter, found.shape.fields), (delimiter, 7));
+            // The position is derived.
+            assert!(found.unknown.is_empty() && !found.spaced);
+            assert_eq!(read(&line, Some(delimiter)).unwrap(), found);
+        }
+        // The message is of the delimiter that was meant.
+        let message = read("id;name;slogan;description;kind;default_price", None).unwrap_err().to_string();
+        assert!(message.contains("no column \"category\" (found: \"id\", \"name\""), "{message}");
+        let message = read(header, Some(Delimiter::Bar)).unwrap_err().to_string();
+        assert!(message.contains("no column \"id\""), "{message}");
+    }
+
+    #[test]
+    fn a_line_may_name_the_delimiter() {
+        let name =
+            |line: &str| named_delimiter(line.as_bytes(), "skus.csv").map_err(|error| error.to_string());
+        assert_eq!(name("sep=;\r"), Ok(Some(Delimiter::Semicolon)));
+        assert_eq!(name("\"SEP=\t\""), Ok(Some(Delimiter::Tab)));
+        for line in ["sep=", "sep=;;", "separator", "id,name", ""] {
+            assert_eq!(name(line), Ok(None), "{line}");
+        }
+        assert!(name("sep=^").unwrap_err().contains("separated by \"^\""));
+    }
+
+    #[test]
     fn says_what_is_missing_or_double() {
         let styles = TableId::Styles.table();
         for (line, expected) in [
@@ -137,7 +196,8 @@ mod tests {
             ),
             ("\"id,productId", "not a header: \"id,productId"),
         ] {
-            let message = layout(line.as_bytes(), styles, "styles.csv").unwrap_err().to_string();
+            let message =
+                layout(line.as_bytes(), None, styles, "styles.csv, line 1").unwrap_err().to_string();
             assert!(message.contains(expected) && message.contains("styles.csv, line 1"), "{message}");
         }
     }
@@ -146,13 +206,8 @@ mod tests {
     fn says_in_a_few_words_what_is_no_csv_of_ours() {
         let related = TableId::Related.table();
         let header = "id,current_product_id,related_product_id";
-        let utf_16 = |mark: &[u8], bytes: fn(u16) -> [u8; 2]| {
-            [mark, &header.encode_utf16().flat_map(bytes).collect::<Vec<_>>()].concat()
-        };
         let not_of_cr = "write the file with LF or CRLF";
         for (line, expected, to_do) in [
-            (utf_16(b"\xff\xfe", u16::to_le_bytes), "this is UTF-16", "in UTF-8"),
-            (utf_16(b"\xfe\xff", u16::to_be_bytes), "this is UTF-16", "in UTF-8"),
             (format!("{header}\r1,2,3\r").into(), "the lines end in CR alone", not_of_cr),
             (format!("\"id\"\r{}", "1,2,3\r".repeat(9)).into(), "the lines end in CR alone", not_of_cr),
             // All columns are there, the last of the first line is unknown.
@@ -165,15 +220,14 @@ mod tests {
             ([b"id,", &[b'x'; 60_000][..]].concat(), "\"xxxx", header),
             ([b"id,\"", &[b'x'; 60_000][..]].concat(), "not a header: id,\"xxxx", header),
         ] {
-            let message = layout(&line, related, "related.csv").unwrap_err().to_string();
+            let message = layout(&line, None, related, "related.csv, line 1").unwrap_err().to_string();
             assert!(message.contains(expected) && message.contains(to_do), "{message}");
             assert!(message.contains("related.csv, line 1") && message.len() < 300, "{message}");
         }
         // As many columns as may be.
-        let most = layout(format!("{header}{}", ",note".repeat(13)).as_bytes(), related, "related.csv");
-        assert_eq!(most.unwrap().shape.fields, 16);
-        // A stray CR that stands beside a name, or in a name in quotes, is not a line end.
-        let stray = layout(format!("{header}\r,\"a\rb\"").as_bytes(), related, "related.csv");
-        assert_eq!(stray.unwrap().unknown, ["a\rb"]);
+        let read = |line: String| layout(line.as_bytes(), None, related, "related.csv, line 1").unwrap();
+        assert_eq!(read(format!("{header}{}", ",note".repeat(13))).shape.fields, 16);
+        // A carriage return in quotes is not a line end.
+        assert_eq!(read(format!("{header},\"a\rb\"")).unknown, ["a\rb"]);
     }
 }

@@ -13,6 +13,7 @@ pub mod decode;
 pub mod defect;
 pub mod digest;
 pub mod encode;
+pub mod ending;
 pub mod excerpt;
 pub mod header;
 pub mod number;

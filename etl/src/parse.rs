@@ -2,7 +2,8 @@
 
 use memchr::{memchr, memchr_iter};
 
-use crate::record::{Ending, Fields, MAX_RECORD_BYTES, Shape, open_ending, scan};
+use crate::ending::{has_odd_quotes, read_on};
+use crate::record::{Delimiter, Fields, MAX_RECORD_BYTES, scan, without_carriage_returns};
 use crate::split::Chunk;
 
 /// One record of a chunk.
@@ -14,6 +15,8 @@ pub struct Record<'a> {
     pub at: usize,
     /// Longer than [`MAX_RECORD_BYTES`]: its fields were not read.
     pub too_long: bool,
+    /// It has more than one line.
+    pub has_lines: bool,
 }
 
 /// Walks the records of a chunk. [`crate::split::cut`] made the chunk by the same rule, so both agree on where
@@ -21,46 +24,53 @@ pub struct Record<'a> {
 #[derive(Debug)]
 pub struct Records<'a> {
     chunk: &'a Chunk,
-    shape: &'a Shape,
+    delimiter: Delimiter,
     at: usize,
 }
 
 impl<'a> Records<'a> {
-    /// The records of `chunk`, whose whole records have this `shape`.
-    pub fn new(chunk: &'a Chunk, shape: &'a Shape) -> Records<'a> {
-        Records { chunk, shape, at: 0 }
+    /// The records of `chunk`.
+    pub fn new(chunk: &'a Chunk, delimiter: Delimiter) -> Records<'a> {
+        Records { chunk, delimiter, at: 0 }
     }
 
-    /// The next record and its `fields`. Empty lines are not records.
+    /// The next record and its `fields`, which must be of the same delimiter. Empty lines are not records.
     #[inline]
     pub fn next(&mut self, fields: &mut Fields) -> Option<Record<'a>> {
         loop {
             let at = self.at;
             let rest = self.chunk.bytes.get(at..).filter(|rest| !rest.is_empty())?;
-            let line_end = memchr(b'\n', rest).unwrap_or(rest.len());
-            if self.chunk.oversize.is_some() || line_end > MAX_RECORD_BYTES {
-                self.at = at + line_end + 1;
-                return Some(Record { raw: &rest[..line_end], at, too_long: true });
+            if self.chunk.oversize.is_some() {
+                self.at = rest.len();
+                return Some(Record { raw: rest, at, too_long: true, has_lines: true });
             }
+            let line_end = memchr(b'\n', rest).unwrap_or(rest.len());
             let mut end = line_end;
             scan(&rest[..line_end], fields);
-            if fields.open && !fields.ragged {
-                match open_ending(rest, line_end, true, self.shape, fields) {
-                    Ending::Later(later) => {
-                        end = later;
-                        scan(&rest[..later], fields);
-                    }
-                    _ => {
-                        scan(&rest[..line_end], fields);
-                    }
-                }
+            if fields.open && has_odd_quotes(&rest[..line_end]) {
+                end = self.read_on(rest, line_end, fields);
             }
             self.at = at + end + 1;
-            let raw = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+            let raw = match rest[..end].last() {
+                Some(b'\r') => without_carriage_returns(&rest[..end]),
+                _ => &rest[..end],
+            };
             if !raw.is_empty() {
-                return Some(Record { raw, at, too_long: false });
+                let too_long = end > MAX_RECORD_BYTES;
+                return Some(Record { raw, at, too_long, has_lines: end > line_end });
             }
         }
+    }
+
+    /// Where the record at the start of `rest` ends, whose quote is open at `line_end`.
+    #[cold]
+    fn read_on(&self, rest: &[u8], line_end: usize, fields: &mut Fields) -> usize {
+        // Nothing behind a chunk belongs to a record in it.
+        let end = read_on(rest, true, self.delimiter).map_or(line_end, |ending| ending.bytes as usize);
+        if end > line_end {
+            scan(&rest[..end], fields);
+        }
+        end
     }
 }
 
@@ -97,8 +107,7 @@ mod tests {
     fn records(text: &str) -> Vec<(u64, String, Vec<Form>)> {
         let chunk =
             Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 10, records: 0, oversize: None };
-        let shape = Shape { fields: 3, ids: vec![0] };
-        let mut records = Records::new(&chunk, &shape);
+        let mut records = Records::new(&chunk, Delimiter::Comma);
         let mut lines = Lines::new(&chunk);
         let mut fields = Fields::default();
         let mut found = Vec::new();
@@ -128,10 +137,10 @@ mod tests {
                     (4, "3,e,\"f", &[Bare, Bare, open]),
                 ],
             ),
-            // Real line ends in quotes; the next line is no record by itself.
+            // Real line ends in quotes, whatever the lines look like.
             (
-                "1,a,\"b\nc\n\"\n2,d,e\n",
-                &[(2, "1,a,\"b\nc\n\"", &[Bare, Bare, Quoted]), (5, "2,d,e", &[Bare; 3])],
+                "1,a,\"b\n2,c,d\n\"\n2,d,e\n",
+                &[(2, "1,a,\"b\n2,c,d\n\"", &[Bare, Bare, Quoted]), (5, "2,d,e", &[Bare; 3])],
             ),
             // Unterminated before a line that lacks a field: reading on ends in text behind a quote.
             (
@@ -142,6 +151,13 @@ mod tests {
                     (4, "3,d,e", &[Bare; 3]),
                 ],
             ),
+            // More than one carriage return before the line end.
+            (
+                "1,a,b\r\r\n\r\r\n2,\"c\",\"d\r\r\n",
+                &[(2, "1,a,b", &[Bare; 3]), (4, "2,\"c\",\"d", &[Bare, Quoted, open])],
+            ),
+            // A carriage return that no line end follows.
+            ("1,a\rb,\"c\"\rd\n", &[(2, "1,a\rb,\"c\"\rd", &[Bare, Ragged, Ragged])]),
             // A quote that opens mid-field opens nothing.
             ("1,a\"b,c\n2,d,e\n", &[(2, "1,a\"b,c", &[Bare, Ragged, Bare]), (3, "2,d,e", &[Bare; 3])]),
             // A doubled quote at the end, closed and not closed.

@@ -14,13 +14,14 @@ use rayon::ThreadPool;
 use roaring::RoaringBitmap;
 
 use crate::check::Checker;
-use crate::convert::{Converted, Converter, EXAMPLES, Wanted};
+use crate::convert::{Converted, Converter, EXAMPLES, LikeRecords, Wanted};
 use crate::defect::{Counts, Mended, Reject, Repair};
 use crate::digest::ContentDigest;
 use crate::excerpt::excerpt;
-use crate::header::layout;
+use crate::header::{Layout, layout, named_delimiter, of_carriage_returns};
+use crate::record::without_carriage_returns;
 use crate::source::{Reader, Source};
-use crate::split::{Chunk, Chunks};
+use crate::split::{Chunk, Chunks, Input};
 use crate::tables::{Table, TableId};
 
 /// Bytes read at a time: small enough that a chunk and what is made of it may stay in the second-level cache of a core,
@@ -107,6 +108,8 @@ pub struct Outcome {
     pub file_digest: u128,
     /// Size of the file on the disk in bytes.
     pub file_bytes: u64,
+    /// Records that have a line which looks like a record.
+    pub like_records: Option<LikeRecords>,
     /// Header names that no column wants.
     pub unknown_columns: Vec<String>,
     /// Where the time went.
@@ -137,20 +140,17 @@ pub trait Taker {
 
 /// Opens the file and reads its header: whether [`run`] could begin.
 pub fn look(table: &'static Table, source: &Source) -> Result<()> {
-    let header = read_header(&mut source.open()?, table, source)?;
-    layout(&header.line, table, &source.path.display().to_string()).map(drop)
+    read_header(&mut source.open()?, table, source).map(drop)
 }
 
 /// Reads a whole file and hands its rows and rejects to `taker`. Ends early with the taker's error.
 pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<Outcome> {
     let mut reader = job.source.open()?;
-    let header = read_header(&mut reader, job.table, job.source)?;
-    let name = job.source.path.display().to_string();
-    let layout = layout(&header.line, job.table, &name)?;
+    let Header { layout, line, number, rows } = read_header(&mut reader, job.table, job.source)?;
     let mut outcome = Outcome::new(job.source.bytes);
     if layout.spaced {
         outcome.repaired.add(Repair::Spacing);
-        outcome.mended.push(Mended { repair: Repair::Spacing, line: 1, excerpt: excerpt(&header.line) });
+        outcome.mended.push(Mended { repair: Repair::Spacing, line: number, excerpt: excerpt(&line) });
     }
     outcome.unknown_columns.clone_from(&layout.unknown);
 
@@ -158,12 +158,12 @@ pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<O
     let converter = Arc::new(Converter::new(checker, job.wanted.clone()));
     // Enough chunks under way to keep every thread of the pool busy while the first one is waited for.
     let (sender, receiver) = sync_channel((2 * pool.current_num_threads()).min(MOST_CHUNKS));
-    let meter = job.meter;
+    let text = Text { reader, source: job.source, meter: Some(job.meter) };
     thread::scope(|scope| {
         // The sender moves into the thread, so that the queue ends when the thread does.
         let reading = thread::Builder::new()
             .name(format!("read-{}", job.table.name))
-            .spawn_scoped(scope, move || read_chunks(reader, header, &converter, pool, &sender, meter))
+            .spawn_scoped(scope, move || read_chunks(text, rows, &converter, pool, &sender))
             .map_err(|error| {
                 Error::input("cannot start a thread to read files")
                     .cause(error)
@@ -246,6 +246,7 @@ impl Outcome {
             content_digest: ContentDigest::default(),
             file_digest: 0,
             file_bytes,
+            like_records: None,
             unknown_columns: Vec::new(),
             waits: Waits::default(),
         }
@@ -258,6 +259,7 @@ impl Outcome {
         self.content_digest.merge(converted.digest);
         self.repaired.merge(&converted.repaired);
         self.repaired_rows += converted.repaired_rows;
+        self.like_records = LikeRecords::add(self.like_records, converted.like_records);
         for mended in converted.mended.drain(..) {
             if self.mended.iter().filter(|known| known.repair == mended.repair).count() < EXAMPLES {
                 self.mended.push(mended);
@@ -273,51 +275,106 @@ impl Outcome {
 }
 
 struct Header {
-    /// The first line, without byte order mark and line end.
+    layout: Layout,
+    /// Without byte order mark and line end.
     line: Vec<u8>,
-    /// What was read behind it.
-    rest: Vec<u8>,
-    /// Bytes before `rest`.
+    /// 1, or 2 where a line before it names the delimiter.
+    number: u64,
+    rows: Rows,
+}
+
+/// What stands behind a header.
+struct Rows {
+    /// Number of the first line.
+    line: u64,
+    /// Position of the first byte in the uncompressed file.
     offset: u64,
-    /// Nothing follows `rest`.
+    /// What was read of it.
+    read: Vec<u8>,
+    /// That is all.
     complete: bool,
 }
 
 fn read_header(reader: &mut Reader, table: &Table, source: &Source) -> Result<Header> {
-    let mut bytes = Vec::new();
-    let complete = reader.fill(&mut bytes, CHUNK_BYTES)?;
-    let name = source.path.display();
-    if bytes.is_empty() {
-        return Err(Error::input(format!("{name} is empty: it has not even a header"))
+    let mut read = Vec::new();
+    let complete = reader.fill(&mut read, CHUNK_BYTES)?;
+    let file = source.path.display().to_string();
+    if read.is_empty() {
+        return Err(Error::input(format!("{file} is empty: it has not even a header"))
             .hint(format!("fetch the file of {} again", table.name)));
     }
-    let mark = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    let end = match memchr(b'\n', &bytes[..bytes.len().min(MAX_HEADER_BYTES)]) {
-        Some(end) => end,
-        None if complete => bytes.len(),
-        None => {
-            return Err(Error::input(format!("{name}, line 1: no line end within {MAX_HEADER_BYTES} bytes"))
-                .hint(format!("see that this is the CSV file of {}: it begins with a header", table.name)));
-        }
-    };
-    let next = (end + 1).min(bytes.len());
-    let rest = bytes.split_off(next);
-    bytes.truncate(end);
-    if bytes.ends_with(b"\r") {
-        bytes.pop();
+    let mut rows = Rows { line: 1, offset: 0, read, complete };
+    if rows.read.starts_with(b"\xef\xbb\xbf") {
+        rows.read.drain(..3);
+        rows.offset = 3;
     }
-    Ok(Header { line: bytes.split_off(mark), rest, offset: next as u64, complete })
+    let mut line = rows.take_line(table, &file)?;
+    let delimiter = named_delimiter(&line, &file)?;
+    if delimiter.is_some() {
+        line = rows.take_line(table, &file)?;
+    }
+    let number = rows.line - 1;
+    let layout = layout(&line, delimiter, table, &format!("{file}, line {number}"))?;
+    Ok(Header { layout, line, number, rows })
+}
+
+impl Rows {
+    /// Takes the first line away, without its line end.
+    fn take_line(&mut self, table: &Table, file: &str) -> Result<Vec<u8>> {
+        let head = &self.read[..self.read.len().min(MAX_HEADER_BYTES)];
+        let end = match memchr(b'\n', head) {
+            Some(end) => end,
+            None if self.complete => self.read.len(),
+            None if head.contains(&b'\r') => {
+                return Err(of_carriage_returns(&format!("{file}, line {}", self.line)));
+            }
+            None => {
+                let what = format!("{file}, line {}: no line end within {MAX_HEADER_BYTES} bytes", self.line);
+                let hint =
+                    format!("see that this is the CSV file of {}: it begins with a header", table.name);
+                return Err(Error::input(what).hint(hint));
+            }
+        };
+        let next = (end + 1).min(self.read.len());
+        let rest = self.read.split_off(next);
+        let mut line = std::mem::replace(&mut self.read, rest);
+        line.truncate(without_carriage_returns(&line[..end]).len());
+        (self.line, self.offset) = (self.line + 1, self.offset + next as u64);
+        Ok(line)
+    }
+}
+
+/// The text of a file, half a mebibyte at a time.
+struct Text<'a> {
+    reader: Reader,
+    source: &'a Source,
+    meter: Option<&'a Meter>,
+}
+
+impl Input for Text<'_> {
+    type Error = Error;
+
+    fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool> {
+        let complete = self.reader.fill(buffer, CHUNK_BYTES)?;
+        if let Some(meter) = self.meter {
+            meter.bytes.store(self.reader.bytes_on_disk(), Ordering::Relaxed);
+        }
+        Ok(complete)
+    }
+
+    fn again(&self, offset: u64) -> Result<Self> {
+        Ok(Text { reader: self.source.open_at(offset)?, source: self.source, meter: None })
+    }
 }
 
 /// Reads to the end of the file and puts its chunks to the pool and, in order, into the queue. Gives the file's
 /// digest, or `None` if nobody takes the chunks any more.
 fn read_chunks(
-    mut reader: Reader,
-    header: Header,
+    text: Text<'_>,
+    rows: Rows,
     converter: &Arc<Converter>,
     pool: &ThreadPool,
     queue: &Queue,
-    meter: &Meter,
 ) -> Result<Option<u128>> {
     let send = |chunk: Chunk| -> bool {
         let (result, pending) = sync_channel(1);
@@ -328,17 +385,12 @@ fn read_chunks(
         });
         queue.send(pending).is_ok()
     };
-    meter.bytes.store(reader.bytes_on_disk(), Ordering::Relaxed);
-    let fill = |buffer: &mut Vec<u8>| {
-        let complete = reader.fill(buffer, CHUNK_BYTES)?;
-        meter.bytes.store(reader.bytes_on_disk(), Ordering::Relaxed);
-        Ok::<_, Error>(complete)
-    };
-    let Header { rest, offset, complete, .. } = header;
-    for chunk in Chunks::new(converter.shape(), offset, rest, complete, fill) {
+    let delimiter = converter.shape().delimiter;
+    let mut chunks = Chunks::new(delimiter, (rows.line, rows.offset), (rows.read, rows.complete), text);
+    for chunk in &mut chunks {
         if !send(chunk?) {
             return Ok(None);
         }
     }
-    reader.digest().map(Some)
+    chunks.into_input().reader.digest().map(Some)
 }

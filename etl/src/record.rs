@@ -1,14 +1,14 @@
-//! One CSV record: its fields, and where it ends. The strict reading of RFC 4180 that everything else builds
-//! on, and the one rule for a quote that is opened and not closed. No I/O, no knowledge of tables.
+//! The fields of one CSV record, by the strict reading of RFC 4180 that everything else builds on. Where a record ends
+//! is decided in `ending`. No I/O, no knowledge of tables.
 //!
-//! `csv-core` reads the same records but accepts what has to be told apart here: text behind a closing quote,
-//! a quote inside a bare field, a quoted field that runs on to the end of the file.
+//! `csv-core` reads the same records but accepts what has to be told apart here: text after a closing quote, a quote or
+//! a carriage return in a bare field, a quoted field that the end of the file closes.
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
-/// A record longer than this is rejected, and a quote is given up that finds no partner within it.
+/// A record longer than this is rejected.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
 
 /// Fields that are kept. A record may have more: they are counted, not kept.
@@ -29,8 +29,48 @@ pub enum Form {
         /// Whether there are doubled quotes inside.
         escaped: bool,
     },
-    /// A quote inside a bare field, or text behind a closing quote. The span is all of it.
+    /// A quote or a carriage return inside a bare field, or text after a closing quote. The span is all of it.
     Ragged,
+}
+
+/// What separates the fields of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delimiter {
+    /// `,`, as RFC 4180 has it.
+    #[default]
+    Comma,
+    /// `;`, which spreadsheets write where the comma is the decimal point.
+    Semicolon,
+    /// A tab.
+    Tab,
+    /// `|`
+    Bar,
+}
+
+impl Delimiter {
+    /// All of them, the usual one first.
+    pub const ALL: [Delimiter; 4] = [Delimiter::Comma, Delimiter::Semicolon, Delimiter::Tab, Delimiter::Bar];
+
+    /// The byte that it is.
+    #[inline]
+    pub const fn byte(self) -> u8 {
+        match self {
+            Delimiter::Comma => b',',
+            Delimiter::Semicolon => b';',
+            Delimiter::Tab => b'\t',
+            Delimiter::Bar => b'|',
+        }
+    }
+
+    /// Whether `byte` is white space that may stand around a field.
+    #[inline]
+    pub fn is_space(self, byte: u8) -> bool {
+        byte == b' ' || (byte == b'\t' && self != Delimiter::Tab)
+    }
+
+    fn ends_field(self, byte: u8) -> bool {
+        byte == self.byte() || byte == b'\n'
+    }
 }
 
 /// A field: the span of its content in the record, without quotes and surrounding spaces.
@@ -54,15 +94,28 @@ impl Field {
     pub fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.span()]
     }
+
+    /// A bare field and the spaces around it.
+    pub fn with_spaces(self, bytes: &[u8], delimiter: Delimiter) -> Field {
+        let is_space = |&byte: &u8| delimiter.is_space(byte);
+        let Range { start, end } = self.span();
+        let before = bytes[..start].iter().rev().take_while(|byte| is_space(byte)).count();
+        let behind = bytes[end..].iter().take_while(|byte| is_space(byte)).count();
+        // No longer than the record, which was scanned.
+        Field { start: (start - before) as u32, end: (end + behind) as u32, ..self }
+    }
 }
 
 /// The fields of one record. Reused from record to record.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
+    delimiter: Delimiter,
     kept: [Field; MAX_FIELDS],
     count: usize,
-    /// Spaces stood around a field, outside its quotes.
+    /// Spaces stood around a quoted field, outside its quotes, or more than one carriage return before the line end.
     pub spaced: bool,
+    /// Spaces stood around a bare field. They are not in its span.
+    pub padded: bool,
     /// At least one field is [`Form::Ragged`].
     pub ragged: bool,
     /// The last field is [`Form::Open`].
@@ -70,6 +123,11 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// No fields yet, of records with this delimiter.
+    pub fn new(delimiter: Delimiter) -> Fields {
+        Fields { delimiter, ..Fields::default() }
+    }
+
     /// How many fields the record has, also where more than [`MAX_FIELDS`].
     pub fn count(&self) -> usize {
         self.count
@@ -83,6 +141,7 @@ impl Fields {
     fn clear(&mut self) {
         self.count = 0;
         self.spaced = false;
+        self.padded = false;
         self.ragged = false;
         self.open = false;
     }
@@ -95,27 +154,22 @@ impl Fields {
         }
         self.count += 1;
     }
-
-    /// Whether every field is written as RFC 4180 has it.
-    fn strict(&self) -> bool {
-        !self.ragged && !self.open
-    }
 }
 
-fn is_space(byte: u8) -> bool {
-    byte == b' ' || byte == b'\t'
-}
-
-/// Bytes that end or change the reading of a bare field.
-static SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut index = 0;
-    let special = b",\n\r\" \t";
-    while index < special.len() {
-        table[special[index] as usize] = true;
-        index += 1;
+/// For each delimiter, the bytes that end or change the reading of a bare field.
+static SPECIAL: [[bool; 256]; Delimiter::ALL.len()] = {
+    let mut tables = [[false; 256]; Delimiter::ALL.len()];
+    let mut number = 0;
+    while number < tables.len() {
+        let special = [Delimiter::ALL[number].byte(), b'\n', b'\r', b'"', b' ', b'\t'];
+        let mut index = 0;
+        while index < special.len() {
+            tables[number][special[index] as usize] = true;
+            index += 1;
+        }
+        number += 1;
     }
-    table
+    tables
 };
 
 /// A closing quote is looked for byte by byte over this distance before a search with vectors is worth its call. Sizes
@@ -123,19 +177,15 @@ static SPECIAL: [bool; 256] = {
 const SHORT_FIELD: usize = 16;
 
 /// Reads the fields of the record at the start of `bytes`, up to the first line end outside quotes, or to the
-/// end of `bytes`. Gives the index of that `\n`, or the length. A `\r` before the line end belongs to it.
+/// end of `bytes`. Gives the index of that `\n`, or the length. Every `\r` right before the line end belongs to it.
 #[inline]
 pub fn scan(bytes: &[u8], fields: &mut Fields) -> usize {
-    scan_while(bytes, fields, |_| true)
-}
-
-/// [`scan`], but goes on to the next field only if `going_on` likes the ones so far.
-#[inline]
-fn scan_while(bytes: &[u8], fields: &mut Fields, going_on: impl Fn(&Fields) -> bool) -> usize {
     fields.clear();
+    let delimiter = fields.delimiter;
+    let special = &SPECIAL[delimiter as usize];
     let mut at = 0;
     loop {
-        // The usual forms first, `140` and `"XS"` with a comma or line end behind; all others in full.
+        // The usual forms first, `140` and `"XS"` with a delimiter or line end behind; all others in full.
         let start = at;
         let form;
         let end;
@@ -152,32 +202,28 @@ fn scan_while(bytes: &[u8], fields: &mut Fields, going_on: impl Fn(&Fields) -> b
         } else {
             form = Form::Bare;
             while let Some(&byte) = bytes.get(at)
-                && !SPECIAL[usize::from(byte)]
+                && !special[usize::from(byte)]
             {
                 at += 1;
             }
             end = at;
         }
-        let behind = bytes.get(at);
-        if at <= bytes.len() && matches!(behind, None | Some(b',' | b'\n')) {
+        if at <= bytes.len() && bytes.get(at).is_none_or(|&byte| delimiter.ends_field(byte)) {
             fields.push(start + usize::from(form == Form::Quoted), end, form);
         } else {
             at = scan_in_full(bytes, start, fields);
         }
         match bytes.get(at) {
-            Some(b',') if going_on(fields) => at += 1,
+            Some(&byte) if byte == delimiter.byte() => at += 1,
             _ => return at,
         }
     }
 }
 
-/// The field at `field_start`, whatever its form. Gives the index of the comma or `\n` behind it, or the length.
+/// The field at `field_start`, whatever its form. Gives the index of the delimiter or `\n` behind it, or the length.
 #[inline(never)]
 fn scan_in_full(bytes: &[u8], field_start: usize, fields: &mut Fields) -> usize {
-    let mut at = field_start;
-    while at < bytes.len() && is_space(bytes[at]) {
-        at += 1;
-    }
+    let at = skip(bytes, field_start, |byte| fields.delimiter.is_space(byte));
     if bytes.get(at) == Some(&b'"') {
         fields.spaced |= at > field_start;
         scan_quoted(bytes, at, field_start, fields)
@@ -200,71 +246,88 @@ fn scan_quoted(bytes: &[u8], quote: usize, field_start: usize, fields: &mut Fiel
             Some(found) => break from + found,
             None => {
                 fields.open = true;
-                let end = without_carriage_return(bytes, start, bytes.len());
+                let end = before_line_end(bytes, start, bytes.len(), fields);
                 fields.push(start, end, Form::Open { escaped });
                 return bytes.len();
             }
         }
     };
     let form = if escaped { Form::Escaped } else { Form::Quoted };
-    let mut at = close + 1;
-    while at < bytes.len() && is_space(bytes[at]) {
-        at += 1;
-    }
-    let spaces_end = at;
-    if bytes.get(at) == Some(&b'\r') && matches!(bytes.get(at + 1), None | Some(b'\n')) {
-        at += 1;
-    }
-    if !matches!(bytes.get(at), None | Some(b',' | b'\n')) {
+    let spaces_end = skip(bytes, close + 1, |byte| fields.delimiter.is_space(byte));
+    let at = line_end(bytes, spaces_end).unwrap_or(spaces_end);
+    if bytes.get(at).is_some_and(|&byte| !fields.delimiter.ends_field(byte)) {
         return scan_ragged(bytes, at, field_start, fields);
     }
-    fields.spaced |= spaces_end > close + 1;
+    fields.spaced |= spaces_end > close + 1 || at > spaces_end + 1;
     fields.push(start, close, form);
     at
 }
 
 /// A field without quotes, its leading spaces already passed.
 fn scan_bare(bytes: &[u8], start: usize, field_start: usize, fields: &mut Fields) -> usize {
-    let mut at = start;
-    while at < bytes.len() {
-        match bytes[at] {
-            b',' | b'\n' => break,
-            b'"' => return scan_ragged(bytes, at, field_start, fields),
-            _ => at += 1,
-        }
+    let mut at =
+        skip(bytes, start, |byte| byte != b'"' && byte != b'\r' && !fields.delimiter.ends_field(byte));
+    let content_end = at;
+    match bytes.get(at) {
+        Some(b'"') => return scan_ragged(bytes, at, field_start, fields),
+        Some(b'\r') => match line_end(bytes, at) {
+            Some(end) => at = end,
+            None => return scan_ragged(bytes, at, field_start, fields),
+        },
+        _ => {}
     }
-    let mut end = at;
-    if bytes.get(at) != Some(&b',') {
-        end = without_carriage_return(bytes, start, end);
-    }
-    let line_end = end;
-    while end > start && is_space(bytes[end - 1]) {
+    let mut end = content_end;
+    while end > start && fields.delimiter.is_space(bytes[end - 1]) {
         end -= 1;
     }
-    fields.spaced |= start > field_start || end < line_end;
+    fields.spaced |= at > content_end + 1;
+    fields.padded |= start > field_start || end < content_end;
     fields.push(start, end, Form::Bare);
     at
 }
 
-/// A field that is not CSV: goes on to the next comma or line end, whatever stands between.
+/// A field that is not CSV: goes on to the next delimiter or line end, whatever stands between.
 #[cold]
 fn scan_ragged(bytes: &[u8], from: usize, field_start: usize, fields: &mut Fields) -> usize {
-    let at = bytes[from..]
-        .iter()
-        .position(|&byte| byte == b',' || byte == b'\n')
-        .map_or(bytes.len(), |found| from + found);
+    let at = skip(bytes, from, |byte| !fields.delimiter.ends_field(byte));
     fields.ragged = true;
-    fields.push(field_start, without_carriage_return(bytes, field_start, at), Form::Ragged);
+    let end = match bytes.get(at) {
+        Some(&byte) if byte == fields.delimiter.byte() => at,
+        _ => before_line_end(bytes, field_start, at, fields),
+    };
+    fields.push(field_start, end, Form::Ragged);
     at
 }
 
-fn without_carriage_return(bytes: &[u8], start: usize, end: usize) -> usize {
-    if end > start && bytes[end - 1] == b'\r' { end - 1 } else { end }
+/// The first index from `at` on whose byte is not `wanted`, or the length.
+fn skip(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool) -> usize {
+    bytes[at..].iter().position(|&byte| !wanted(byte)).map_or(bytes.len(), |found| at + found)
+}
+
+/// If the line ends at `at` but for carriage returns: the index of its `\n`, or the length.
+fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = skip(bytes, at, |byte| byte == b'\r');
+    matches!(bytes.get(end), None | Some(b'\n')).then_some(end)
+}
+
+/// `end` without the carriage returns before it; one of them is usual, more are spacing.
+fn before_line_end(bytes: &[u8], start: usize, end: usize, fields: &mut Fields) -> usize {
+    let content = without_carriage_returns(&bytes[start..end]).len();
+    fields.spaced |= end > start + content + 1;
+    start + content
+}
+
+/// `line` without the carriage returns that belong to its line end.
+pub fn without_carriage_returns(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1);
+    &line[..end]
 }
 
 /// What a whole record of a file looks like: enough to tell whether a line is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
+    /// What separates its fields.
+    pub delimiter: Delimiter,
     /// Fields in a record.
     pub fields: usize,
     /// Indices of the fields that hold ids.
@@ -272,9 +335,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Whether `line` is a whole record by itself: the right number of fields, integers where the ids stand.
+    /// Whether `line` is a whole record by itself: the right number of fields, integers where the ids are.
     /// It may lack its own last quote.
-    fn fits(&self, line: &[u8], fields: &mut Fields) -> bool {
+    pub fn fits(&self, line: &[u8], fields: &mut Fields) -> bool {
         scan(line, fields);
         !fields.ragged
             && fields.count() == self.fields
@@ -284,84 +347,5 @@ impl Shape {
                     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
                 })
             })
-    }
-}
-
-/// Where a record ends. Indices count from the start of the bytes looked at; `end` is the `\n`, or the length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// At the end of its first line, every quote closed there or the record beyond help.
-    Line(usize),
-    /// At the end of its first line, where the quote that is still open is to be closed.
-    Unterminated(usize),
-    /// At the end of a later line: a quoted field holds real line ends.
-    Later(usize),
-    /// The bytes end too soon to tell.
-    Unknown,
-}
-
-/// Finds the end of the record at the start of `bytes`. `complete` says that nothing follows `bytes`, or
-/// nothing that may belong to this record.
-///
-/// A quote that is open at the end of its line counts as unterminated when the very next line is a whole record
-/// by itself, or when reading on does not end in a strict record of the right number of fields within
-/// [`MAX_RECORD_BYTES`]. So one bad quote costs one line, never its neighbours.
-///
-/// Looking at a shorter piece of the same input, if it was cut behind a record, gives the same answer: what
-/// ended a record in the longer piece stands in the shorter one too, and what did not is not in either.
-pub fn ending(bytes: &[u8], complete: bool, shape: &Shape, fields: &mut Fields) -> Ending {
-    let Some(line_end) = memchr(b'\n', bytes).or(complete.then_some(bytes.len())) else {
-        return Ending::Unknown;
-    };
-    if line_end > MAX_RECORD_BYTES {
-        return Ending::Line(line_end);
-    }
-    let line = &bytes[..line_end];
-    // Closed quotes come in pairs, doubled ones too.
-    if memchr_iter(b'"', line).count().is_multiple_of(2) {
-        return Ending::Line(line_end);
-    }
-    scan(line, fields);
-    if !fields.open || fields.ragged {
-        return Ending::Line(line_end);
-    }
-    open_ending(bytes, line_end, complete, shape, fields)
-}
-
-/// [`ending`] for a record whose last quote is open at the end of its first line.
-#[cold]
-pub fn open_ending(
-    bytes: &[u8],
-    line_end: usize,
-    complete: bool,
-    shape: &Shape,
-    fields: &mut Fields,
-) -> Ending {
-    // The longest record, and the line end that shows that it is no longer.
-    let window = &bytes[..bytes.len().min(MAX_RECORD_BYTES + 1)];
-    let undecided = !complete && window.len() <= MAX_RECORD_BYTES;
-    let next = window.get(line_end + 1..).unwrap_or_default();
-    match memchr(b'\n', next) {
-        Some(end) if shape.fits(&next[..end], fields) => return Ending::Unterminated(line_end),
-        Some(_) => {}
-        None if undecided => return Ending::Unknown,
-        // Nothing follows within the window: what there is may be the file's last line.
-        None if complete && window.len() == bytes.len() && shape.fits(next, fields) => {
-            return Ending::Unterminated(line_end);
-        }
-        None => {}
-    }
-    // No further than it takes to see that it leads nowhere: a file may have an open quote in every line.
-    let end = scan_while(window, fields, |fields| !fields.ragged && fields.count <= shape.fields);
-    let at_edge = end == window.len();
-    if at_edge && undecided && !fields.ragged {
-        return Ending::Unknown;
-    }
-    // The end of the input ends a record, the window's edge does not.
-    let ended = !at_edge || (complete && window.len() == bytes.len());
-    if ended && fields.strict() && fields.count() == shape.fields {
-        Ending::Later(end)
-    } else {
-        Ending::Unterminated(line_end)
     }
 }

@@ -1,27 +1,32 @@
-//! One input file: found, opened, decompressed, digested. Knows names and bytes, not records.
+//! One input file: found, opened, unpacked, digested. Knows names and bytes, not records.
+
+mod format;
+mod gzip;
+mod unicode;
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Cursor, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atelier_base::error::{Error, Result};
 use xxhash_rust::xxh3::Xxh3;
 
+use self::format::{Compression, Encoding, Format, HEAD_BYTES};
 use crate::tables::Table;
 
-/// How a file is compressed, from its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Compression {
-    None,
-    Gzip,
-    Zstandard,
-}
+/// What a file may be called. How it is compressed is told by its first bytes.
+const EXTENSIONS: [&str; 3] = ["csv", "csv.gz", "csv.zst"];
 
-const EXTENSIONS: [(&str, Compression); 3] =
-    [("csv", Compression::None), ("csv.gz", Compression::Gzip), ("csv.zst", Compression::Zstandard)];
+/// Compressed bytes read at a time.
+const PACKED_BUFFER_BYTES: usize = 128 << 10;
+
+/// Bytes read at a time for a digest alone.
+const DIGEST_BUFFER_BYTES: usize = 1 << 20;
+
+/// The largest window of Zstandard, that of `zstd --long=31`. It takes as much memory as the file's own window.
+const MAX_WINDOW_LOG: u32 = 31;
 
 /// The file of a table.
 #[derive(Clone, Debug)]
@@ -30,7 +35,6 @@ pub struct Source {
     pub path: PathBuf,
     /// Its size on disk in bytes, as it was when found.
     pub bytes: u64,
-    compression: Compression,
     state: State,
 }
 
@@ -56,29 +60,19 @@ impl State {
 
 /// The files in `directory` that may be that of `table`, the usual name first.
 pub fn paths(directory: &Path, table: &Table) -> impl Iterator<Item = PathBuf> {
-    named(directory, table).map(|(path, _)| path)
+    let names = |stem| EXTENSIONS.map(|extension| directory.join(format!("{stem}.{extension}")));
+    table.stems.iter().flat_map(names)
 }
-
-/// The same, and how each is compressed.
-fn named(directory: &Path, table: &Table) -> impl Iterator<Item = (PathBuf, Compression)> {
-    table.stems.iter().flat_map(move |stem| {
-        EXTENSIONS
-            .map(|(extension, compression)| (directory.join(format!("{stem}.{extension}")), compression))
-    })
-}
-
-/// Bytes read at a time for a digest alone.
-const DIGEST_BUFFER_BYTES: usize = 1 << 20;
 
 impl Source {
-    /// Finds the file of `table` in `directory`: one of its names, plain or compressed, exactly once.
+    /// Finds the file of `table` in `directory`: one of its names, exactly once.
     pub fn find(directory: &Path, table: &Table) -> Result<Source> {
         let mut found = None;
-        for (path, compression) in named(directory, table) {
+        for path in paths(directory, table) {
             match std::fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => {
                     let state = State::of(&metadata);
-                    let source = Source { path, bytes: state.bytes, compression, state };
+                    let source = Source { path, bytes: state.bytes, state };
                     if let Some(other) = found.replace(source) {
                         return Err(twice(table, &other, found.as_ref()));
                     }
@@ -98,39 +92,83 @@ impl Source {
         })
     }
 
-    /// Whether a file of this name would be unpacked as this one is.
-    pub fn is_compressed_as(&self, name: &str) -> bool {
-        let of_name = EXTENSIONS.iter().find(|(extension, _)| name.ends_with(&format!(".{extension}")));
-        of_name.is_some_and(|(_, compression)| *compression == self.compression)
-    }
-
     /// XXH3 (128 bits) of the file as it stands on the disk: what [`Reader::digest`] gives, without unpacking.
     pub fn digest(&self) -> Result<u128> {
-        let mut raw = self.open_raw(Arc::default())?;
-        let mut buffer = vec![0; DIGEST_BUFFER_BYTES];
-        while raw.read(&mut buffer).map_err(|error| unreadable(&self.path, error))? > 0 {}
-        Ok(raw.digest.digest128())
+        let raw = self.open_raw()?;
+        raw.read_to_end().map_err(|error| unreadable(&self.path, error))?;
+        Ok(raw.lock().digest.digest128())
     }
 
-    fn open_raw(&self, read: Arc<AtomicU64>) -> Result<Digesting> {
+    fn open_raw(&self) -> Result<Raw> {
         let file = File::open(&self.path).map_err(|error| unreadable(&self.path, error))?;
-        Ok(Digesting { file, digest: Xxh3::new(), read })
+        Ok(Raw(Arc::new(Mutex::new(Digested { file, digest: Xxh3::new(), read: 0 }))))
     }
 
-    /// Opens the file for reading its uncompressed bytes.
+    /// Opens the file for reading its uncompressed bytes, as UTF-8. What it is is told by its first bytes.
     pub fn open(&self) -> Result<Reader> {
-        let meter = Arc::new(AtomicU64::new(0));
-        let raw = self.open_raw(Arc::clone(&meter))?;
-        let wrap = |error| unreadable(&self.path, error);
-        let inner = match self.compression {
-            Compression::None => Inner::Plain(Box::new(raw)),
-            // Both formats allow several members in a row; command-line tools write and read them.
-            Compression::Gzip => Inner::Gzip(Box::new(flate2::read::MultiGzDecoder::new(raw))),
+        let raw = self.open_raw()?;
+        let (text, compression) = self.unpacked(raw.clone())?;
+        let (text, encoding) = match self.format_of(text, compression)? {
+            (text, Format::Text(encoding)) => (text, encoding),
+            (_, Format::Compressed(again)) => {
+                return Err(self
+                    .no_csv(&format!("is compressed twice, the second time with {}", again.name()))
+                    .hint("unpack it once"));
+            }
+            (_, Format::Other(name, hint)) => return Err(self.no_csv(&format!("is {name}")).hint(hint)),
+        };
+        let text = match encoding {
+            Encoding::Utf8 => text,
+            Encoding::Wide(wide) => Box::new(unicode::ToUtf8::new(text, wide)),
+        };
+        let is_plain = compression.is_none() && encoding == Encoding::Utf8;
+        Ok(Reader { text, raw, source: self.clone(), compression, is_plain })
+    }
+
+    /// The bytes of the file unpacked, and how they were packed.
+    fn unpacked(&self, raw: Raw) -> Result<(Box<dyn Read + Send>, Option<Compression>)> {
+        let (bytes, format) = self.format_of(Box::new(raw), None)?;
+        let Format::Compressed(compression) = format else { return Ok((bytes, None)) };
+        let packed = BufReader::with_capacity(PACKED_BUFFER_BYTES, bytes);
+        let unpacked: Box<dyn Read + Send> = match compression {
+            Compression::Gzip => Box::new(gzip::Members::new(packed)),
             Compression::Zstandard => {
-                Inner::Zstandard(Box::new(zstd::stream::read::Decoder::new(raw).map_err(wrap)?))
+                let decoder = zstd::stream::read::Decoder::with_buffer(packed);
+                let decoder = decoder.and_then(|mut decoder| {
+                    decoder.window_log_max(MAX_WINDOW_LOG)?;
+                    Ok(decoder)
+                });
+                Box::new(decoder.map_err(|error| self.damaged(Some(compression), error))?)
             }
         };
-        Ok(Reader { inner, source: self.clone(), on_disk: meter })
+        Ok((unpacked, Some(compression)))
+    }
+
+    /// What `bytes` are. They are given back whole.
+    fn format_of(
+        &self,
+        mut bytes: Box<dyn Read + Send>,
+        compression: Option<Compression>,
+    ) -> Result<(Box<dyn Read + Send>, Format)> {
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        let read = bytes.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head);
+        read.map_err(|error| self.damaged(compression, error))?;
+        let format = Format::of(&head);
+        Ok((Box::new(Cursor::new(head).chain(bytes)), format))
+    }
+
+    /// Opens the file once more, and passes over the first `offset` bytes of its text.
+    pub fn open_at(&self, offset: u64) -> Result<Reader> {
+        let mut reader = self.open()?;
+        if reader.is_plain {
+            let sought = reader.raw.lock().file.seek(SeekFrom::Start(offset));
+            sought.map_err(|error| unreadable(&self.path, error))?;
+            reader.text = Box::new(reader.raw.clone());
+        } else {
+            let passed = io::copy(&mut reader.text.by_ref().take(offset), &mut io::sink());
+            passed.map_err(|error| self.damaged(reader.compression, error))?;
+        }
+        Ok(reader)
     }
 
     /// The file is not what it was when it was found, or when it was read first.
@@ -138,71 +176,93 @@ impl Source {
         Error::input(format!("{} changed while it was read", self.path.display()))
             .hint("run this again when nobody writes to the file")
     }
+
+    fn no_csv(&self, what: &str) -> Error {
+        Error::input(format!("{} {what}, not a CSV file", self.path.display()))
+    }
+
+    /// Reading failed: the disk, or what unpacks the file, says why.
+    fn damaged(&self, compression: Option<Compression>, error: io::Error) -> Error {
+        match compression {
+            Some(compression) if error.raw_os_error().is_none() => {
+                let hint = compression.hint(&error);
+                Error::input(format!("cannot unpack {} with {}", self.path.display(), compression.name()))
+                    .cause(error)
+                    .hint(hint)
+            }
+            _ => unreadable(&self.path, error),
+        }
+    }
 }
 
-/// The uncompressed bytes of a [`Source`].
+/// The text of a [`Source`].
 pub struct Reader {
-    inner: Inner,
+    text: Box<dyn Read + Send>,
+    raw: Raw,
     source: Source,
-    on_disk: Arc<AtomicU64>,
-}
-
-enum Inner {
-    Plain(Box<Digesting>),
-    Gzip(Box<flate2::read::MultiGzDecoder<Digesting>>),
-    Zstandard(Box<zstd::stream::read::Decoder<'static, io::BufReader<Digesting>>>),
+    compression: Option<Compression>,
+    /// The text is what is on the disk.
+    is_plain: bool,
 }
 
 impl Reader {
     /// Appends up to `wanted` bytes to `buffer`, fewer only where the file ends. Says whether it ended.
     pub fn fill(&mut self, buffer: &mut Vec<u8>, wanted: usize) -> Result<bool> {
         buffer.reserve(wanted);
-        let reader: &mut dyn Read = match &mut self.inner {
-            Inner::Plain(reader) => reader,
-            Inner::Gzip(reader) => reader,
-            Inner::Zstandard(reader) => reader,
-        };
-        let read = reader
-            .take(wanted as u64)
-            .read_to_end(buffer)
-            .map_err(|error| unreadable(&self.source.path, error))?;
+        let read = self.text.by_ref().take(wanted as u64).read_to_end(buffer);
+        let read = read.map_err(|error| self.source.damaged(self.compression, error))?;
         Ok(read < wanted)
     }
 
     /// Bytes taken from the disk so far.
     pub fn bytes_on_disk(&self) -> u64 {
-        self.on_disk.load(Ordering::Relaxed)
+        self.raw.lock().read
     }
 
     /// XXH3 (128 bits) of the file as it stands on the disk. Call it when [`Reader::fill`] said that it ended. Fails if
     /// the file is not the one that was found, or was written to since: its end may not be where it was read to.
     pub fn digest(self) -> Result<u128> {
-        let raw = match self.inner {
-            Inner::Plain(raw) => *raw,
-            Inner::Gzip(reader) => reader.into_inner(),
-            Inner::Zstandard(reader) => reader.finish().into_inner(),
-        };
-        let now = raw.file.metadata().map_err(|error| unreadable(&self.source.path, error))?;
+        // What unpacks may not have asked for the very last bytes.
+        let now = self.raw.read_to_end().and_then(|()| self.raw.lock().file.metadata());
+        let now = now.map_err(|error| unreadable(&self.source.path, error))?;
         if State::of(&now) != self.source.state {
             return Err(self.source.changed());
         }
-        Ok(raw.digest.digest128())
+        Ok(self.raw.lock().digest.digest128())
     }
 }
 
+/// The bytes of a file as they are on the disk. Several may hold it, and read on where the last one stopped.
+#[derive(Clone)]
+struct Raw(Arc<Mutex<Digested>>);
+
 /// Digests and counts what passes. XXH3 because it costs a tenth of reading; it has to notice a changed file, not
 /// an adversary.
-struct Digesting {
+struct Digested {
     file: File,
     digest: Xxh3,
-    read: Arc<AtomicU64>,
+    read: u64,
 }
 
-impl Read for Digesting {
+impl Raw {
+    fn lock(&self) -> MutexGuard<'_, Digested> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Digests the rest.
+    fn read_to_end(&self) -> io::Result<()> {
+        let mut buffer = vec![0; DIGEST_BUFFER_BYTES];
+        while self.clone().read(&mut buffer)? > 0 {}
+        Ok(())
+    }
+}
+
+impl Read for Raw {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.digest.update(&buffer[..read]);
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        let mut raw = self.lock();
+        let read = raw.file.read(buffer)?;
+        raw.digest.update(&buffer[..read]);
+        raw.read += read as u64;
         Ok(read)
     }
 }
@@ -210,11 +270,6 @@ impl Read for Digesting {
 fn unreadable(path: &Path, error: io::Error) -> Error {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => "give this account the right to read it",
-        // `Other` is what zstd says; no error of the system is of this kind.
-        io::ErrorKind::InvalidData
-        | io::ErrorKind::InvalidInput
-        | io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::Other => "the compressed file is damaged or cut short: fetch it again",
         _ => "check the file and the disk it is on",
     };
     Error::input(format!("cannot read {}", path.display())).cause(error).hint(hint)

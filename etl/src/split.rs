@@ -1,9 +1,8 @@
 //! Bytes → chunks that end where a record ends. Decides on record ends only; no fields, no values, no I/O: who reads
 //! is given.
 
-use memchr::{memchr, memchr_iter};
-
-use crate::record::{Ending, Fields, MAX_RECORD_BYTES, Shape, ending};
+use crate::ending::{Ending, Reading, ending};
+use crate::record::{Delimiter, MAX_RECORD_BYTES};
 
 /// A run of whole records, and where in the file it stands.
 #[derive(Debug)]
@@ -16,13 +15,28 @@ pub struct Chunk {
     pub offset: u64,
     /// How many records it holds; empty lines are none.
     pub records: u64,
-    /// The chunk is the beginning of one line that is longer than [`MAX_RECORD_BYTES`]; this is its length.
+    /// The chunk is the beginning of one record that is longer than [`MAX_RECORD_BYTES`]; this is its length.
     pub oversize: Option<u64>,
 }
 
 /// Records of a chunk at the most. Real ones have fewer; a file of nothing but short rejects would make a chunk take
 /// many times its own size.
-const MOST_RECORDS: u64 = 32_768;
+const MAX_RECORDS: u64 = 32_768;
+
+/// How much of a record that is not whole is kept in memory. Where its end is further away it is looked for in a second
+/// reading, which has to unpack a compressed file from its start: with less, a hostile one would make it do so for every
+/// mebibyte.
+const MAX_UNDECIDED_BYTES: usize = 8 * MAX_RECORD_BYTES;
+
+/// Bytes that can be read once more.
+pub trait Input: Sized {
+    /// Why they cannot be read.
+    type Error;
+    /// Appends the next bytes to `buffer` and says whether they were the last. Not called again then.
+    fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Self::Error>;
+    /// The same bytes from `offset` on.
+    fn again(&self, offset: u64) -> Result<Self, Self::Error>;
+}
 
 /// Where to cut the bytes read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,41 +52,39 @@ pub enum Cut {
     },
     /// The first record is not whole yet: read on.
     More,
-    /// The first line is longer than a record may be, and its end is not in sight.
-    Oversize,
+    /// The same, but more of it than is kept in memory was read.
+    Undecided,
 }
 
 /// Finds the last record end in `bytes`, or the one behind as many records as a chunk may have. `bytes` start where a
 /// record starts and must not be empty; `complete` says that the file ends behind them.
-pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
-    let mut fields = Fields::default();
+pub fn cut(bytes: &[u8], complete: bool, delimiter: Delimiter) -> Cut {
     let mut at = 0;
     let mut lines = 0;
     let mut records = 0;
-    while at < bytes.len() && records < MOST_RECORDS {
+    while at < bytes.len() && records < MAX_RECORDS {
         let rest = &bytes[at..];
-        let (end, inner) = match ending(rest, complete, shape, &mut fields) {
-            Ending::Line(end) | Ending::Unterminated(end) => (end, 0),
-            Ending::Later(end) => (end, memchr_iter(b'\n', &rest[..end]).count() as u64),
-            Ending::Unknown => break,
-        };
-        lines += inner + 1;
-        records += u64::from(!matches!(&rest[..end], [] | [b'\r']));
-        at = (at + end + 1).min(bytes.len());
+        let Some(ending) = ending(rest, complete, delimiter) else { break };
+        lines += ending.lines;
+        records += u64::from(!is_empty_line(&rest[..ending.bytes as usize]));
+        at = (at + ending.bytes as usize + 1).min(bytes.len());
     }
-    if at > 0 {
-        Cut::At { bytes: at, lines, records }
-    } else if bytes.len() > MAX_RECORD_BYTES && !bytes[..=MAX_RECORD_BYTES].contains(&b'\n') {
-        Cut::Oversize
-    } else {
-        Cut::More
+    match at {
+        0 if bytes.len() > MAX_UNDECIDED_BYTES => Cut::Undecided,
+        0 => Cut::More,
+        bytes => Cut::At { bytes, lines, records },
     }
+}
+
+/// Whether a line without its `\n` is no record.
+fn is_empty_line(line: &[u8]) -> bool {
+    line.iter().all(|&byte| byte == b'\r')
 }
 
 /// Cuts the rows of a file into chunks, in their order.
 #[derive(Debug)]
-pub struct Chunks<'a, F> {
-    shape: &'a Shape,
+pub struct Chunks<I> {
+    delimiter: Delimiter,
     /// Read, and not yet in a chunk.
     buffer: Vec<u8>,
     /// Nothing follows the buffer.
@@ -80,63 +92,95 @@ pub struct Chunks<'a, F> {
     /// Where the buffer's first byte stands.
     line: u64,
     offset: u64,
-    fill: F,
+    input: I,
 }
 
-impl<'a, E, F: FnMut(&mut Vec<u8>) -> Result<bool, E>> Chunks<'a, F> {
-    /// The rows begin in line 2, behind a header of `offset` bytes, with `read`, the bytes that are read already. For
-    /// more, `fill` appends to the buffer and says whether the file ended; then it is not called again.
-    pub fn new(shape: &'a Shape, offset: u64, read: Vec<u8>, complete: bool, fill: F) -> Chunks<'a, F> {
-        Chunks { shape, buffer: read, complete, line: 2, offset, fill }
+impl<I: Input> Chunks<I> {
+    /// The rows begin in `line`, `offset` bytes behind the beginning of the file, with `read`, the bytes that are read
+    /// already; `complete` says that they are all.
+    pub fn new(
+        delimiter: Delimiter,
+        (line, offset): (u64, u64),
+        (read, complete): (Vec<u8>, bool),
+        input: I,
+    ) -> Chunks<I> {
+        Chunks { delimiter, buffer: read, complete, line, offset, input }
     }
 
-    /// The beginning of a line that is longer than a record may be; the rest of it is passed over.
-    fn oversize(&mut self) -> Result<Chunk, E> {
-        let head = self.buffer[..MAX_RECORD_BYTES].to_vec();
-        let mut length = 0;
-        let rest = loop {
-            if let Some(end) = memchr(b'\n', &self.buffer) {
-                length += end as u64;
-                break self.buffer.split_off(end + 1);
-            }
-            length += self.buffer.len() as u64;
-            self.buffer.clear();
-            if self.complete {
-                break Vec::new();
-            }
-            self.complete = (self.fill)(&mut self.buffer)?;
-        };
-        self.buffer = rest;
+    /// What was cut.
+    pub fn into_input(self) -> I {
+        self.input
+    }
+
+    fn fill(&mut self) -> Result<(), I::Error> {
+        self.complete = self.input.fill(&mut self.buffer)?;
+        Ok(())
+    }
+
+    /// The first `bytes` of the buffer, which hold so many lines.
+    fn take(&mut self, bytes: usize, lines: u64, records: u64) -> Chunk {
+        let rest = self.buffer.split_off(bytes);
+        let whole = std::mem::replace(&mut self.buffer, rest);
         let (line, offset) = (self.line, self.offset);
-        (self.line, self.offset) = (line + 1, offset + length + 1);
-        Ok(Chunk { bytes: head, line, offset, records: 1, oversize: Some(length) })
+        (self.line, self.offset) = (line + lines, offset + bytes as u64);
+        Chunk { bytes: whole, line, offset, records, oversize: None }
+    }
+
+    /// The first record, which has no end in the buffer.
+    fn undecided(&mut self) -> Result<Chunk, I::Error> {
+        let mut reading = Reading::new(self.delimiter);
+        let mut ending = reading.next(&self.buffer);
+        if ending.is_none() {
+            let mut again = self.input.again(self.offset + self.buffer.len() as u64)?;
+            let (mut ahead, mut complete) = (Vec::new(), false);
+            while ending.is_none() && !complete {
+                ahead.clear();
+                complete = again.fill(&mut ahead)?;
+                ending = reading.next(&ahead);
+            }
+        }
+        let ending = ending.unwrap_or_else(|| reading.finish());
+        match usize::try_from(ending.bytes) {
+            // A quote that is never closed.
+            Ok(line) if line < self.buffer.len() && line <= MAX_RECORD_BYTES => Ok(self.take(line + 1, 1, 1)),
+            _ => self.oversize(ending),
+        }
+    }
+
+    /// The beginning of the first record, which is longer than a record may be; the rest of it is passed over.
+    fn oversize(&mut self, ending: Ending) -> Result<Chunk, I::Error> {
+        let head = self.buffer[..MAX_RECORD_BYTES].to_vec();
+        let mut left = ending.bytes + 1;
+        while left > self.buffer.len() as u64 && !self.complete {
+            left -= self.buffer.len() as u64;
+            self.buffer.clear();
+            self.fill()?;
+        }
+        self.buffer.drain(..self.buffer.len().min(left as usize));
+        let (line, offset) = (self.line, self.offset);
+        (self.line, self.offset) = (line + ending.lines, offset + ending.bytes + 1);
+        Ok(Chunk { bytes: head, line, offset, records: 1, oversize: Some(ending.bytes) })
     }
 }
 
-impl<E, F: FnMut(&mut Vec<u8>) -> Result<bool, E>> Iterator for Chunks<'_, F> {
-    type Item = Result<Chunk, E>;
+impl<I: Input> Iterator for Chunks<I> {
+    type Item = Result<Chunk, I::Error>;
 
-    fn next(&mut self) -> Option<Result<Chunk, E>> {
+    fn next(&mut self) -> Option<Result<Chunk, I::Error>> {
         loop {
             let cut = match self.buffer.is_empty() {
                 true => Cut::More,
-                false => cut(&self.buffer, self.complete, self.shape),
+                false => cut(&self.buffer, self.complete, self.delimiter),
             };
-            match cut {
-                Cut::At { bytes, lines, records } => {
-                    let rest = self.buffer.split_off(bytes);
-                    let whole = std::mem::replace(&mut self.buffer, rest);
-                    let (line, offset) = (self.line, self.offset);
-                    (self.line, self.offset) = (line + lines, offset + bytes as u64);
-                    return Some(Ok(Chunk { bytes: whole, line, offset, records, oversize: None }));
-                }
-                Cut::More if self.buffer.is_empty() && self.complete => return None,
-                Cut::More => match (self.fill)(&mut self.buffer) {
-                    Ok(complete) => self.complete = complete,
-                    Err(error) => return Some(Err(error)),
+            return Some(match cut {
+                Cut::At { bytes, lines, records } => Ok(self.take(bytes, lines, records)),
+                Cut::Undecided => self.undecided(),
+                Cut::More if self.complete => return None,
+                Cut::More => match self.fill() {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
                 },
-                Cut::Oversize => return Some(self.oversize()),
-            }
+            });
         }
     }
 }
@@ -145,8 +189,8 @@ impl<E, F: FnMut(&mut Vec<u8>) -> Result<bool, E>> Iterator for Chunks<'_, F> {
 mod tests {
     use super::*;
 
-    fn shape() -> Shape {
-        Shape { fields: 3, ids: vec![0] }
+    fn cut_of(text: &[u8], complete: bool) -> Cut {
+        cut(text, complete, Delimiter::Comma)
     }
 
     #[test]
@@ -155,51 +199,29 @@ mod tests {
             ("1,a,b\n2,c", false, Cut::At { bytes: 6, lines: 1, records: 1 }),
             ("1,a,b\n2,c,d", true, Cut::At { bytes: 11, lines: 2, records: 2 }),
             ("1,a", false, Cut::More),
+            ("\r\r\n\n1,a\n", false, Cut::At { bytes: 8, lines: 3, records: 1 }),
             // A real line end in quotes, and one whose partner is not in sight yet.
             ("1,\"a\nb\",c\n", false, Cut::At { bytes: 10, lines: 2, records: 1 }),
             ("1,\"a\nb", false, Cut::More),
-            // The next line is a record by itself: the quote was never closed.
-            ("1,a,\"b\n2,c,d\n", false, Cut::At { bytes: 13, lines: 2, records: 2 }),
-            ("1,a,\"b\n2,c,\"d\n3,e,f\n", false, Cut::At { bytes: 20, lines: 3, records: 3 }),
-            ("1,a,\"b\n", true, Cut::At { bytes: 7, lines: 1, records: 1 }),
+            ("1,a,\"b\n2,c,d\n", false, Cut::More),
+            ("1,a,\"b\n2,c,d\n", true, Cut::At { bytes: 13, lines: 2, records: 2 }),
+            ("1,a,\"b\n2,c,\"d\n3,e,f\n", false, Cut::At { bytes: 7, lines: 1, records: 1 }),
         ];
         for (text, complete, expected) in cases {
-            assert_eq!(cut(text.as_bytes(), *complete, &shape()), *expected, "{text:?}");
+            assert_eq!(cut_of(text.as_bytes(), *complete), *expected, "{text:?}");
         }
     }
 
     #[test]
-    fn gives_up_on_a_line_without_end_and_on_a_quote_without_partner() {
-        let mut long = vec![b'x'; MAX_RECORD_BYTES];
-        assert_eq!(cut(&long, false, &shape()), Cut::More);
-        long.push(b'x');
-        assert_eq!(cut(&long, false, &shape()), Cut::Oversize);
-        assert_eq!(cut(&long, true, &shape()), Cut::At { bytes: long.len(), lines: 1, records: 1 });
-
-        let mut runaway = b"1,a,\"b\nno record\n".to_vec();
-        let first_two = runaway.len();
-        runaway.resize(MAX_RECORD_BYTES, b'x');
-        assert_eq!(cut(&runaway, false, &shape()), Cut::More);
-        runaway.push(b'x');
-        assert_eq!(cut(&runaway, false, &shape()), Cut::At { bytes: first_two, lines: 2, records: 2 });
-    }
-
-    /// Both a buffer that ends with the longest record there may be and one that shows a byte more.
-    #[test]
-    fn the_edge_of_the_window_ends_no_record() {
-        let mut longest = b"1,a,\"b\nno record\n".to_vec();
-        let first_line = 7;
-        longest.resize(MAX_RECORD_BYTES - 1, b'x');
-        longest.push(b'"');
-        assert_eq!(cut(&longest, false, &shape()), Cut::More);
-        let whole = Cut::At { bytes: longest.len(), lines: 3, records: 1 };
-        assert_eq!(cut(&longest, true, &shape()), whole);
-        longest.push(b'\n');
-        let whole = Cut::At { bytes: longest.len(), lines: 3, records: 1 };
-        assert_eq!(cut(&longest, false, &shape()), whole);
-        longest.pop();
-        longest.extend_from_slice(b"\"tail\"\n");
-        let Cut::At { bytes, .. } = cut(&longest, false, &shape()) else { panic!("undecided") };
-        assert!(bytes >= first_line && longest[bytes - 1] == b'\n');
+    fn gives_up_on_a_record_without_an_end_in_memory() {
+        for start in ["1,a", "1,a,\"b\nno record\n"] {
+            let mut long = start.as_bytes().to_vec();
+            long.resize(MAX_UNDECIDED_BYTES, b'x');
+            assert_eq!(cut_of(&long, false), Cut::More);
+            long.push(b'x');
+            assert_eq!(cut_of(&long, false), Cut::Undecided);
+            let lines = 1 + start.matches('\n').count() as u64;
+            assert_eq!(cut_of(&long, true), Cut::At { bytes: long.len(), lines, records: lines });
+        }
     }
 }

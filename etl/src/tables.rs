@@ -31,15 +31,15 @@ pub enum Kind {
     Text {
         /// May be the empty string.
         empty: bool,
-        /// May be the bare word `null`.
+        /// May be the bare word `null`, or empty without quotes.
         null: bool,
     },
     /// `numeric(12,2)`, not negative.
     Price {
-        /// May be the bare word `null`.
+        /// May be the bare word `null`, or empty.
         null: bool,
     },
-    /// `0` or `1`.
+    /// `0`, `1`, `t`, `f`, `true` or `false`.
     Boolean,
 }
 
@@ -119,7 +119,7 @@ pub static TABLES: [Table; 6] = [
             column("name", &["name"], TEXT),
             column("sale_price", &["sale_price", "salePrice"], Kind::Price { null: true }),
             column("original_price", &["original_price", "originalPrice"], PRICE),
-            column("default_style", &["default_style", "defaultStyle"], Kind::Boolean),
+            column("default_style", &["default_style", "defaultStyle", "default?"], Kind::Boolean),
         ],
         ranked: false,
     },
@@ -168,6 +168,16 @@ pub static TABLES: [Table; 6] = [
     },
 ];
 
+impl Column {
+    /// Whether a CSV header means this column by `name`.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.headers.iter().any(|header| header.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The column that a ranked table has besides.
+const POSITION: &str = "position";
+
 impl TableId {
     /// The table's declaration.
     pub fn table(self) -> &'static Table {
@@ -181,9 +191,14 @@ impl Table {
         self.columns.iter().map(|column| column.headers[0]).collect::<Vec<_>>().join(",")
     }
 
+    /// Whether the table has a column of this `name` that is not read but derived.
+    pub fn derives(&self, name: &str) -> bool {
+        self.ranked && name.eq_ignore_ascii_case(POSITION)
+    }
+
     /// The names of the columns in the order they are encoded in, as COPY takes them.
     pub fn encoded_columns(&self) -> String {
-        let names = self.columns.iter().map(|column| column.name).chain(self.ranked.then_some("position"));
+        let names = self.columns.iter().map(|column| column.name).chain(self.ranked.then_some(POSITION));
         names.collect::<Vec<_>>().join(", ")
     }
 

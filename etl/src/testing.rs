@@ -2,7 +2,9 @@
 //! reference, and cut into chunks as a load cuts a file. The loader is built without it.
 
 use std::convert::Infallible;
+use std::iter::{Copied, Cycle};
 use std::ops::Range;
+use std::slice;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -13,8 +15,8 @@ use crate::defect::Reject;
 use crate::header::layout;
 use crate::parse::{Lines, Records};
 use crate::pipeline::Outcome;
-use crate::record::{Fields, Form, MAX_RECORD_BYTES, Shape};
-use crate::split::{Chunk, Chunks};
+use crate::record::{Delimiter, Fields, Form, MAX_RECORD_BYTES};
+use crate::split::{Chunk, Chunks, Input};
 use crate::tables::TableId;
 
 /// A record as the loader sees it, with its place in the whole input.
@@ -49,40 +51,55 @@ impl Seen {
 }
 
 /// The reference: the whole input as one chunk.
-pub fn whole(input: &[u8], shape: &Shape) -> Vec<Chunk> {
+pub fn whole(input: &[u8], delimiter: Delimiter) -> Vec<Chunk> {
     let mut chunk = Chunk { bytes: input.to_vec(), line: 2, offset: 0, records: 0, oversize: None };
-    chunk.records = records_of(&chunk, shape).len() as u64;
+    chunk.records = records_of(&chunk, delimiter).len() as u64;
     vec![chunk]
 }
 
+/// An input that is read so many bytes at a time, over and over, from this place on.
+struct Pieces<'a> {
+    input: &'a [u8],
+    at: Option<usize>,
+    sizes: Cycle<Copied<slice::Iter<'a, usize>>>,
+}
+
+impl Input for Pieces<'_> {
+    type Error = Infallible;
+
+    fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Infallible> {
+        let at = self.at.unwrap_or_else(|| panic!("asks for more behind the end: {buffer:?}"));
+        let size = self.sizes.next().unwrap_or(usize::MAX);
+        let piece = &self.input[at..][..size.min(self.input.len() - at)];
+        buffer.extend_from_slice(piece);
+        self.at = (piece.len() == size).then_some(at + size);
+        Ok(self.at.is_none())
+    }
+
+    fn again(&self, offset: u64) -> Result<Self, Infallible> {
+        Ok(Pieces { at: Some(offset as usize), sizes: self.sizes.clone(), ..*self })
+    }
+}
+
 /// The input as a load cuts it, but read `fills` bytes at a time, over and over. None of them may be 0.
-pub fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
-    let mut fills = fills.iter().copied().cycle();
-    let mut unread = Some(input);
-    let fill = |buffer: &mut Vec<u8>| {
-        let bytes = unread.unwrap_or_else(|| panic!("asks for more behind the end: {buffer:?}"));
-        let wanted = fills.next().unwrap_or(usize::MAX);
-        let (now, later) = bytes.split_at(wanted.min(bytes.len()));
-        buffer.extend_from_slice(now);
-        unread = (now.len() == wanted).then_some(later);
-        Ok::<_, Infallible>(unread.is_none())
-    };
-    Chunks::new(shape, 0, Vec::new(), false, fill).map(|Ok(chunk)| chunk).collect()
+pub fn chunks(input: &[u8], fills: &[usize], delimiter: Delimiter) -> Vec<Chunk> {
+    let pieces = Pieces { input, at: Some(0), sizes: fills.iter().copied().cycle() };
+    Chunks::new(delimiter, (2, 0), (Vec::new(), false), pieces).map(|Ok(chunk)| chunk).collect()
 }
 
 /// The records of all chunks, in order. Each has as many as the splitter counted.
-pub fn records(chunks: &[Chunk], shape: &Shape) -> Vec<Seen> {
+pub fn records(chunks: &[Chunk], delimiter: Delimiter) -> Vec<Seen> {
     let counted = |chunk: &Chunk| {
-        let seen = records_of(chunk, shape);
+        let seen = records_of(chunk, delimiter);
         assert_eq!(seen.len() as u64, chunk.records, "the splitter counts what the parser finds");
         seen
     };
     chunks.iter().flat_map(counted).collect()
 }
 
-fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
+fn records_of(chunk: &Chunk, delimiter: Delimiter) -> Vec<Seen> {
     let (mut records, mut lines, mut fields) =
-        (Records::new(chunk, shape), Lines::new(chunk), Fields::default());
+        (Records::new(chunk, delimiter), Lines::new(chunk), Fields::new(delimiter));
     let mut seen = Vec::new();
     while let Some(record) = records.next(&mut fields) {
         let kept = fields.kept().iter().map(|field| (field.span(), field.form));
@@ -104,6 +121,69 @@ fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
     seen
 }
 
+/// Where the whole input is valid CSV by RFC 4180, as far as the `csv` crate's reading of it tells, our records have the
+/// same fields, however it is cut. Spaces around a field without quotes are looked at later.
+pub fn assert_valid_is_read_as_csv_reads_it(input: &[u8], delimiter: Delimiter, fills: &[usize]) {
+    let Some(valid) = valid_records(input, delimiter) else { return };
+    for chunks in [whole(input, delimiter), chunks(input, fills, delimiter)] {
+        let seen: Vec<_> = records(&chunks, delimiter).iter().map(Seen::texts).collect();
+        assert_eq!(seen, valid, "{}", input.escape_ascii());
+    }
+}
+
+/// The fields as the `csv` crate reads them, if writing them again by RFC 4180 gives every record as it is in the input:
+/// each field in quotes, with its quotes doubled, or bare, without quotes and line ends. The crate itself accepts more.
+fn valid_records(input: &[u8], delimiter: Delimiter) -> Option<Vec<Vec<String>>> {
+    // It would take a byte order mark for no part of the text.
+    let behind_a_line = [b"0\n", input].concat();
+    let mut reader = csv::ReaderBuilder::new();
+    reader.has_headers(false).flexible(true).delimiter(delimiter.byte());
+    let records = reader.from_reader(&behind_a_line[..]).into_byte_records();
+    let mut rest = &behind_a_line[..];
+    let mut valid = Vec::new();
+    for record in records {
+        while let Some(b'\n') = rest.get(returns(rest)) {
+            rest = &rest[returns(rest) + 1..];
+        }
+        let mut texts = Vec::new();
+        for (index, field) in record.ok()?.iter().enumerate() {
+            if index > 0 {
+                rest = rest.strip_prefix(&[delimiter.byte()])?;
+            }
+            let is_bare = rest.first() != Some(&b'"');
+            let written = match is_bare {
+                true => field.to_vec(),
+                false => quoted(field),
+            };
+            rest = rest.strip_prefix(&written[..])?;
+            if is_bare && written.iter().any(|byte| b"\"\r\n".contains(byte)) {
+                return None;
+            }
+            let text = String::from_utf8_lossy(field);
+            let is_space =
+                |character: char| u8::try_from(character).is_ok_and(|byte| delimiter.is_space(byte));
+            texts.push(if is_bare { text.trim_matches(is_space).to_owned() } else { text.into_owned() });
+        }
+        if !matches!(rest.get(returns(rest)), None | Some(b'\n')) {
+            return None;
+        }
+        valid.push(texts);
+    }
+    valid.remove(0);
+    Some(valid)
+}
+
+/// How many carriage returns these bytes begin with.
+fn returns(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|&&byte| byte == b'\r').count()
+}
+
+fn quoted(field: &[u8]) -> Vec<u8> {
+    let content =
+        field.iter().flat_map(|byte| if *byte == b'"' { &b"\"\""[..] } else { slice::from_ref(byte) });
+    [b'"'].iter().chain(content).chain(&[b'"']).copied().collect()
+}
+
 /// Every byte is in one record or in an empty line, and every line number is right: `seen` are the records of `input`,
 /// none of them too long.
 pub fn assert_complete(input: &[u8], seen: &[Seen]) {
@@ -115,16 +195,15 @@ pub fn assert_complete(input: &[u8], seen: &[Seen]) {
         assert_eq!(record.line as usize, 2 + memchr::memchr_iter(b'\n', &input[..start]).count());
         end = start + record.raw.len();
         let behind = &input[end..];
-        let line_end = ["\r\n", "\n"].iter().find(|line_end| behind.starts_with(line_end.as_bytes()));
-        assert!(line_end.is_some() || matches!(behind, b"" | b"\r"), "behind {record:?}");
-        end += line_end.map_or(behind.len(), |line_end| line_end.len());
+        assert!(matches!(behind.get(returns(behind)), None | Some(b'\n')), "behind {record:?}");
+        end = input.len().min(end + returns(behind) + 1);
     }
     assert!(is_empty_lines(&input[end..]), "at the end");
 }
 
 /// Whether these are line ends only.
 fn is_empty_lines(bytes: &[u8]) -> bool {
-    bytes.split(|&byte| byte == b'\n').all(|line| matches!(line, b"" | b"\r"))
+    bytes.iter().all(|byte| b"\r\n".contains(byte))
 }
 
 /// What a file comes to.
@@ -146,14 +225,14 @@ pub const LAST_PARENT: u32 = 9;
 pub fn assert_cutting_changes_nothing(table: TableId, header: &str, rows: &[u8], fills: &[usize]) -> Found {
     let read = |wanted: Wanted| {
         let parents = Arc::new(RoaringBitmap::from_iter(1..=LAST_PARENT));
-        let layout = layout(header.as_bytes(), table.table(), table.table().name)
+        let layout = layout(header.as_bytes(), None, table.table(), table.table().name)
             .unwrap_or_else(|error| panic!("{header}: {error}"));
         let converter = Converter::new(Checker::new(table.table(), layout, |_| Arc::clone(&parents)), wanted);
-        let shape = converter.shape();
-        let (whole, chunks) = (whole(rows, shape), chunks(rows, fills, shape));
-        let seen = records(&whole, shape);
+        let delimiter = converter.shape().delimiter;
+        let (whole, chunks) = (whole(rows, delimiter), chunks(rows, fills, delimiter));
+        let seen = records(&whole, delimiter);
         assert_complete(rows, &seen);
-        assert_eq!(records(&chunks, shape), seen);
+        assert_eq!(records(&chunks, delimiter), seen);
         let expected = convert(whole, &converter);
         assert_eq!(convert(chunks, &converter), expected);
         expected

@@ -1,6 +1,6 @@
 //! Whether a load would only publish once more what is published. What a catalogue holds depends on the bytes of the six
-//! files, how they are compressed, and the loader's version; all of it stands in the published table `load`. Files are
-//! read only if everything that costs nothing to compare is the same.
+//! files and the loader's version; both are in the published table `load`. Files are read only if everything that costs
+//! nothing to compare is the same.
 
 use std::sync::Arc;
 
@@ -20,7 +20,6 @@ use crate::tables::TABLES;
 /// What the published table `load` says of a file.
 #[derive(Debug, Deserialize)]
 struct Loaded {
-    file: String,
     bytes: u64,
     digest: String,
     read: u64,
@@ -37,9 +36,10 @@ pub async fn published_already(session: &Session, input: &Input) -> Result<Optio
     for (table, source) in TABLES.iter().zip(&input.sources) {
         // What another version wrote may not be readable; then it is another catalogue.
         let Ok(loaded) = Loaded::deserialize(&published.tables[table.name]) else { return Ok(None) };
-        let alike = loaded.bytes == source.bytes && source.is_compressed_as(&loaded.file);
         // A load with a stricter limit refuses the files, published or not.
-        if !alike || input.max_rejects.is_exceeded(loaded.read, loaded.read.saturating_sub(loaded.loaded)) {
+        if loaded.bytes != source.bytes
+            || input.max_rejects.is_exceeded(loaded.read, loaded.read.saturating_sub(loaded.loaded))
+        {
             return Ok(None);
         }
         digests.push(loaded.digest);

@@ -2,6 +2,7 @@
 
 use atelier_base::error::{Error, Result};
 
+use crate::convert::LikeRecords;
 use crate::excerpt::excerpt;
 use crate::options::Input;
 use crate::pipeline::{Outcome, Waits};
@@ -38,6 +39,17 @@ pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
     let mut warnings = Vec::new();
     if outcome.read == 0 {
         warnings.push(format!("{}: the file has a header and no rows", table.name));
+    }
+    if let Some(LikeRecords { records, line }) = outcome.like_records {
+        let more = match records {
+            1 => String::new(),
+            _ => format!(" ({} more like it)", records - 1),
+        };
+        warnings.push(format!(
+            "{}, line {line}: lines_like_records: a value of several lines holds one that is a record by itself{more}; \
+             it is read as one value: see whether a quote is missing",
+            table.name
+        ));
     }
     for column in &outcome.unknown_columns {
         warnings.push(format!(

@@ -17,7 +17,7 @@ fn expect_rejects(done: &Done) {
             concat!(
                 r#"19,1353,,field_count,5 fields where the header has 6,"15,""No Slogan"",""Rejected: a field is missing."",""Hats"",15""#,
                 "\n",
-                r#"20,1410,name,bad_quote,"a quote in the middle, or text behind a closing one: ""Stray ""quote"" inside""","16,""Stray ""quote"" inside"",""Rejected"",""A quote in the middle of a field."",""Hats"",16""#,
+                r#"20,1410,name,bad_quote,"a quote in the middle, or text after a closing one: ""Stray ""quote"" inside""","16,""Stray ""quote"" inside"",""Rejected"",""A quote in the middle of a field."",""Hats"",16""#,
                 "\n",
                 r#"21,1493,default_price,bad_price,not a price from 0 to 9999999999.99 with at most two decimals: free,"17,""Free"",""Rejected"",""Not a price."",""Hats"",free""#,
                 "\n",
@@ -41,7 +41,7 @@ fn expect_rejects(done: &Done) {
             concat!(
                 r#"11,363,name,missing_value,"null, but the column needs a value","10,8,null,null,1,1""#,
                 "\n",
-                r#"12,382,default_style,bad_boolean,neither 0 nor 1: 2,"11,8,""Neither 0 nor 1"",null,1,2""#,
+                r#"12,382,default_style,bad_boolean,"not 0, 1, t, f, true or false: 2","11,8,""Neither 0 nor 1"",null,1,2""#,
                 "\n",
                 r#"13,414,product_id,orphan,"no row of product has the id 42, or it was rejected","12,42,""Orphan"",null,1,1""#,
                 "\n",
@@ -117,7 +117,7 @@ product: 1 repaired, spacing
 product: 1 rejected, bad_price
   line 21: default_price: not a price from 0 to 9999999999.99 with at most two decimals: free
 product: 1 rejected, bad_quote
-  line 20: name: a quote in the middle, or text behind a closing one: \"Stray \"quote\" inside\"
+  line 20: name: a quote in the middle, or text after a closing one: \"Stray \"quote\" inside\"
 product: 1 rejected, duplicate_id
   line 22: id: an earlier row has the id 1
 product: 1 rejected, field_count
@@ -137,7 +137,7 @@ styles: 4 repaired, spacing
   line 2: 1, 1, \"Sea Green & Black\", null, 140, 1
   line 3: 2, 1, \"Sand\", 99.95, 140, 0
 styles: 1 rejected, bad_boolean
-  line 12: default_style: neither 0 nor 1: 2
+  line 12: default_style: not 0, 1, t, f, true or false: 2
 styles: 1 rejected, missing_value
   line 11: name: null, but the column needs a value
 styles: 1 rejected, orphan

@@ -33,18 +33,35 @@ const DAMAGES: [(&str, Fate<'_>); 12] = [
     (r#","Cut","Loose"#, Repaired(r#","Cut","Loose""#)),
     (r#","Cut","6"" wide, 9"""#, Repaired(r#","Cut","6"" wide, 9""""#)),
     (r#","Cut",""#, Rejected("value", "missing_value")),
-    // The same where no other field has quotes: two of these in a row could be one record of two lines.
+    // The same where no other field has quotes.
     (r#",Cut,"Loose"#, Repaired(r#",Cut,"Loose""#)),
-    (r#",Cut,""#, Rejected("value", "missing_value")),
+    CLOSES,
     (r#","Cut,"Loose""#, Rejected("feature", "bad_quote")),
     (r#","Cut,Loose"#, Rejected("", "field_count")),
     // Odd quotes inside text, in quotes and bare.
     (r#","Cut "n" run","Loose""#, Rejected("feature", "bad_quote")),
     (r#","Cut","9" wide""#, Rejected("value", "bad_quote")),
-    (r#",Cut",Loose"#, Rejected("feature", "bad_quote")),
+    CLOSES_TOO,
     // Opened in the middle of a field.
     (r#","Cut",Loo"se"#, Rejected("value", "bad_quote")),
 ];
+
+/// In these a quote that was open before may be closed: what is written together then is valid.
+const CLOSES: (&str, Fate<'_>) = (r#",Cut,""#, Rejected("value", "missing_value"));
+const CLOSES_TOO: (&str, Fate<'_>) = (r#",Cut",Loose"#, Rejected("feature", "bad_quote"));
+
+/// Whether the lines are one record of two lines.
+fn are_one(first: &str, second: &str) -> bool {
+    let opens = [
+        r#","Cut","Loose"#,
+        r#","Cut","6"" wide, 9"""#,
+        r#","Cut",""#,
+        r#",Cut,"Loose"#,
+        CLOSES.0,
+        r#","Cut,Loose"#,
+    ];
+    opens.contains(&first) && [CLOSES.0, CLOSES_TOO.0].contains(&second)
+}
 
 /// The line of the feature `id`. Of product 1, as all are.
 fn line(id: usize, rest: &str) -> String {
@@ -148,6 +165,34 @@ impl Case {
         self.push(&row);
     }
 
+    /// Lines of which two may be one record: a row of two lines if it has the right number of fields.
+    fn damaged_in_a_row(&mut self, damages: &[(&str, Fate<'_>)]) {
+        match damages {
+            [(first, _), (second, _), rest @ ..] if are_one(first, second) => {
+                let together = format!("{}\n{}", line(self.next_id(), first), line(7, second));
+                let mut reader =
+                    csv::ReaderBuilder::new().has_headers(false).from_reader(together.as_bytes());
+                if reader.byte_records().next().unwrap().unwrap().len() == 4 {
+                    self.push_sound(&together);
+                } else {
+                    self.rejected.push((
+                        self.lines + 1,
+                        String::new(),
+                        "field_count".into(),
+                        together.clone(),
+                    ));
+                    self.push(&together);
+                }
+                self.damaged_in_a_row(rest);
+            }
+            [first, rest @ ..] => {
+                self.damaged(*first);
+                self.damaged_in_a_row(rest);
+            }
+            [] => {}
+        }
+    }
+
     fn without_last_line_end(mut self) -> Case {
         self.text.pop();
         self
@@ -194,32 +239,15 @@ fn two_and_three_in_a_row() {
     let mut case = Case::new();
     for (first, second) in DAMAGES.iter().flat_map(|first| DAMAGES.iter().map(move |second| (first, second)))
     {
-        if (first.0, second.0) == OPPOSITE {
-            continue;
-        }
         case.sound();
-        case.damaged(*first);
-        case.damaged(*second);
+        case.damaged_in_a_row(&[*first, *second]);
     }
     for damage in DAMAGES {
         case.sound();
-        (0..3).for_each(|_| case.damaged(damage));
+        case.damaged_in_a_row(&[damage; 3]);
     }
     case.sound();
     case.expect("in a row");
-}
-
-/// What the first opens, the second closes: together they are a record of valid CSV, with a line end in a field.
-const OPPOSITE: (&str, &str) = (r#","Cut,Loose"#, r#",Cut",Loose"#);
-
-#[test]
-fn two_opposite_ones_in_a_row_are_one_record() {
-    let mut case = Case::new();
-    case.sound();
-    let together = format!("{}\n{}", line(case.next_id(), OPPOSITE.0), line(7, OPPOSITE.1));
-    case.push_sound(&together);
-    case.sound();
-    case.expect("opposite");
 }
 
 /// At each multiple of [`CHUNK_BYTES`] a damaged line: what was read so far ends at its beginning, around its last quote,
@@ -242,7 +270,7 @@ fn at_the_edge_of_a_chunk() {
             let mut case = Case::new();
             for (damage, chunk) in DAMAGES.iter().zip(1..) {
                 case.sound_up_to(chunk * CHUNK_BYTES - place(&line(FIRST_ID, damage.0)));
-                (0..in_a_row).for_each(|_| case.damaged(*damage));
+                case.damaged_in_a_row(&vec![*damage; in_a_row]);
                 case.sound();
             }
             case.expect(&format!("place {number}, {in_a_row} in a row"));
@@ -286,11 +314,10 @@ fn in_a_field_of_1_mib_and_of_10() {
     case.expect("long");
 }
 
-/// The behaviour at the limit: up to 1 MiB it is a field with real line ends; beyond, no closing quote is looked for, and
-/// every line is taken by itself.
+/// Up to 1 MiB it is a field with line ends; what is longer is one reject, and none of its lines is a row.
 #[test]
 fn in_a_field_of_many_lines() {
-    let lines = |bytes: usize| "so much to say\n".repeat(bytes / 15 + 1)[..bytes].to_owned();
+    let lines = |bytes: usize| "7,1,so,much\n".repeat(bytes / 12 + 1)[..bytes].to_owned();
     let around = line(FIRST_ID, ",\"Long\",\"\"").len();
     let mut case = Case::new();
     for content in [MAX_RECORD_BYTES - around - 1, MAX_RECORD_BYTES - around] {
@@ -299,22 +326,31 @@ fn in_a_field_of_many_lines() {
         case.push_sound(&row);
     }
     case.sound();
-    for content in [MAX_RECORD_BYTES - around + 1, 10 * MAX_RECORD_BYTES] {
-        let text = lines(content);
-        let (first, others) = text.split_once('\n').unwrap();
-        case.damaged((&format!(",\"Long\",\"{first}"), Repaired(&format!(",\"Long\",\"{first}\""))));
-        for line in format!("{others}\"").split('\n') {
-            let (column, code) = match line {
-                "\"" => ("", "field_count"),
-                _ if line.ends_with('"') => ("id", "bad_quote"),
-                _ => ("", "field_count"),
-            };
-            case.rejected.push((case.lines + 1, column.to_owned(), code.to_owned(), line.to_owned()));
-            case.push(line);
-        }
+    for content in [MAX_RECORD_BYTES - around + 1, 10 * MAX_RECORD_BYTES, 20 * MAX_RECORD_BYTES] {
+        let row = format!(",\"Long\",\"{}\"", lines(content));
+        case.damaged((&row, Rejected("", "record_too_long")));
         case.sound();
     }
     case.expect("many lines");
+}
+
+/// Where a line of a value is a record by itself, a warning names the first such value, and changes nothing.
+#[test]
+fn lines_that_look_like_records_are_said() {
+    let mut case = Case::new();
+    case.sound();
+    for text in ["a\n7,1,b,c\nd", "a\n7,1,b\n", "7,1,b,\"\"c\n7,1,b,\"\"c", "\r\n7,1,b,\r\n"] {
+        let row = line(case.next_id(), &format!(",\"Long\",\"{text}\""));
+        case.push_sound(&row);
+    }
+    let warnings = checked(&case.text, "1").report["warnings"].clone();
+    let warnings = warnings.as_array().unwrap().iter().map(|warning| warning.as_str().unwrap());
+    let found: Vec<&str> = warnings.filter(|warning| warning.contains("lines_like_records")).collect();
+    assert!(
+        matches!(found[..], [warning] if warning.starts_with("features, line 3: ") && warning.contains("(1 more")),
+        "{found:?}"
+    );
+    case.expect("lines like records");
 }
 
 /// Without a header there is nothing to read a line by.

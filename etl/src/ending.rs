@@ -1,0 +1,253 @@
+//! Where a record ends: the one rule for a quote that is opened and not closed before its line ends. No I/O.
+//!
+//! 1. A line with an even number of quotes is a record: whatever it opens it closes, or it is beyond repair.
+//! 2. Where a quoted field is open at the end of its line, the record is read on. If the field is closed and everything
+//!    behind the line's end is CSV as RFC 4180 has it, the record ends there, whatever its lines look like, however long
+//!    it is, and however many fields it has.
+//! 3. If it is not (text follows a closing quote, a quote is in the middle of a field, the file ends first), the quote
+//!    counts as unterminated: the record ends at the end of its first line, and the next one begins behind it.
+//!
+//! **No row is made of a part of another.** A record begins at the start of the rows or right behind the record before
+//! it. So one that begins inside a valid record R can only come of R having ended too early, which is at the end of its
+//! first line, by rule 3: and then R, read on as RFC 4180 has it, is not valid.
+//!
+//! **One bad quote costs one line** unless what follows it happens to be valid CSV: a quote that is missing makes the
+//! next opening quote a closing one, and the text behind that ends the reading on.
+//!
+//! **It takes linear time.** A quote more or less turns inside into outside, so reading on ends at the next line with an
+//! odd number of quotes at the latest, and only such lines are read on from: no byte is passed more than three times.
+//!
+//! PostgreSQL splits a CSV file by rule 2 alone, and so takes the rest of the file for one value where a quote is never
+//! closed.
+
+use memchr::{memchr, memchr_iter};
+
+use crate::record::Delimiter;
+
+/// Where a record ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Bytes of the record, without its `\n`.
+    pub bytes: u64,
+    /// Lines of the record.
+    pub lines: u64,
+}
+
+impl Ending {
+    fn of_line(bytes: u64) -> Ending {
+        Ending { bytes, lines: 1 }
+    }
+}
+
+/// The end of the record at the start of `bytes`, or nothing if they end too soon to tell. `complete` says that nothing
+/// follows them, or nothing that may belong to this record.
+///
+/// A shorter piece of the same input gives the same answer if it was cut behind a record: what ended this one is in the
+/// shorter piece too, and where reading on failed, it fails there at the latest, with the quote still open.
+#[inline]
+pub fn ending(bytes: &[u8], complete: bool, delimiter: Delimiter) -> Option<Ending> {
+    let line = &bytes[..memchr(b'\n', bytes).or(complete.then_some(bytes.len()))?];
+    match has_odd_quotes(line) {
+        false => Some(Ending::of_line(line.len() as u64)),
+        true => read_on(bytes, complete, delimiter),
+    }
+}
+
+/// Whether a quoted field may be open at the end of `line`.
+#[inline]
+pub fn has_odd_quotes(line: &[u8]) -> bool {
+    !memchr_iter(b'"', line).count().is_multiple_of(2)
+}
+
+/// [`ending`] for a record whose first line has an odd number of quotes.
+#[cold]
+pub fn read_on(bytes: &[u8], complete: bool, delimiter: Delimiter) -> Option<Ending> {
+    let mut reading = Reading::new(delimiter);
+    let ending = reading.next(bytes);
+    ending.or_else(|| complete.then(|| reading.finish()))
+}
+
+/// A record that is read from its start, in pieces of any size, until it is known where it ends.
+#[derive(Debug)]
+pub struct Reading {
+    delimiter: Delimiter,
+    state: State,
+    /// Bytes and line ends passed.
+    passed: u64,
+    line_ends: u64,
+    /// The record if it is no more than its first line.
+    first_line: Option<Ending>,
+    /// Quotes in the first line.
+    quotes: u64,
+}
+
+/// The part of a field that was passed last. It is what [`crate::record::scan`] makes of the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing of it but spaces.
+    Start,
+    Bare,
+    /// A carriage return outside quotes: only a line end may follow.
+    Return,
+    Quoted,
+    /// A quote in quotes: the closing one, or the first of two.
+    Quote,
+    /// Spaces behind the closing quote.
+    Behind,
+    Ragged,
+}
+
+impl Reading {
+    /// Nothing is read yet.
+    pub fn new(delimiter: Delimiter) -> Reading {
+        Reading { delimiter, state: State::Start, passed: 0, line_ends: 0, first_line: None, quotes: 0 }
+    }
+
+    /// Reads the next bytes. Says where the record ends if that is known now.
+    pub fn next(&mut self, bytes: &[u8]) -> Option<Ending> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let byte = bytes[at];
+            if self.state == State::Quoted && byte != b'"' {
+                let length = memchr(b'"', &bytes[at..]).unwrap_or(bytes.len() - at);
+                self.pass_quoted(&bytes[at..at + length]);
+                if self.first_line.is_some() && self.quotes.is_multiple_of(2) {
+                    return self.first_line;
+                }
+                at += length;
+                continue;
+            }
+            if byte == b'\n' {
+                return Some(self.here());
+            }
+            if self.state == State::Return && byte != b'\r' {
+                self.state = State::Ragged;
+            } else {
+                self.state = self.state.after(byte, self.delimiter);
+            }
+            match self.first_line {
+                Some(_) if self.state == State::Ragged => return self.first_line,
+                Some(_) => {}
+                None => self.quotes += u64::from(byte == b'"'),
+            }
+            if self.state == State::Ragged && byte == self.delimiter.byte() {
+                self.state = State::Start;
+            }
+            self.passed += 1;
+            at += 1;
+        }
+        None
+    }
+
+    /// Where the record ends if nothing follows what was read.
+    pub fn finish(&self) -> Ending {
+        match self.first_line {
+            Some(first_line) if self.state == State::Quoted => first_line,
+            _ => self.here(),
+        }
+    }
+
+    fn here(&self) -> Ending {
+        Ending { bytes: self.passed, lines: self.line_ends + 1 }
+    }
+
+    fn pass_quoted(&mut self, text: &[u8]) {
+        if self.first_line.is_none() {
+            let end = memchr(b'\n', text).map(|end| self.passed + end as u64);
+            self.first_line = end.map(Ending::of_line);
+        }
+        self.line_ends += memchr_iter(b'\n', text).count() as u64;
+        self.passed += text.len() as u64;
+    }
+}
+
+impl State {
+    /// The state behind `byte`, which is no line end, and in quotes is a quote.
+    fn after(self, byte: u8, delimiter: Delimiter) -> State {
+        use State::{Bare, Behind, Quote, Quoted, Ragged, Return, Start};
+        match (self, byte) {
+            (Quoted, _) => Quote,
+            (Quote, b'"') => Quoted,
+            _ if byte == delimiter.byte() => Start,
+            (Start, b'"') => Quoted,
+            (Start, _) if delimiter.is_space(byte) => Start,
+            (Quote | Behind, _) if delimiter.is_space(byte) => Behind,
+            (Ragged, _) => Ragged,
+            (_, b'\r') => Return,
+            (Start, _) => Bare,
+            (Bare, _) if byte != b'"' => Bare,
+            _ => Ragged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::record::{Fields, scan};
+
+    fn end(text: &str, complete: bool) -> Option<(u64, u64)> {
+        ending(text.as_bytes(), complete, Delimiter::Comma).map(|ending| (ending.bytes, ending.lines))
+    }
+
+    #[test]
+    fn a_record_ends_where_rfc_4180_ends_it_or_with_its_line() {
+        let cases: &[(&str, Option<(u64, u64)>, Option<(u64, u64)>)] = &[
+            // The text, the end while more may come, and at the end of the file.
+            ("1,a\n2,b\n", Some((3, 1)), Some((3, 1))),
+            ("1,a", None, Some((3, 1))),
+            // Line ends in quotes, whatever stands in the lines, and however many fields there are.
+            ("1,\"a\nb\"\n", Some((7, 2)), Some((7, 2))),
+            ("1,\"a\n2,b\nc\"\n", Some((11, 3)), Some((11, 3))),
+            ("1,\"a\n2,b\n\",c,d\n", Some((14, 3)), Some((14, 3))),
+            ("1,\"a\n\"\"b\"\"\n\" \r\r\n", Some((15, 3)), Some((15, 3))),
+            ("1,\"a\n\"", None, Some((6, 2))),
+            ("1,\"a\n\", \"b\nc\" ,d\r\n", Some((17, 3)), Some((17, 3))),
+            // Never closed, or closed in front of text.
+            ("1,\"a\n2,b\n", None, Some((4, 1))),
+            ("1,\"a\n2,\"b\"\n", Some((4, 1)), Some((4, 1))),
+            ("1,\"a\n2,b\"x\n", Some((4, 1)), Some((4, 1))),
+            ("1,\"a\n\",b\"\n", Some((4, 1)), Some((4, 1))),
+            ("1,\"a\n\"\r,b\n", Some((4, 1)), Some((4, 1))),
+            ("1,\"a\n\",\"b\n", None, Some((4, 1))),
+            // A quote in a bare field opens nothing; a line that has one is read on from its open quote all the same.
+            ("1,a\"b\n\"\n", Some((5, 1)), Some((5, 1))),
+            ("1,a\"b,\"c\n\"\n", Some((8, 1)), Some((8, 1))),
+            ("1,\"a\"b,\"c\nd\"\n", Some((12, 2)), Some((12, 2))),
+        ];
+        for (text, more, last) in cases {
+            assert_eq!((end(text, false), end(text, true)), (*more, *last), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// In pieces of any size, and as `scan` reads the same bytes.
+        #[test]
+        fn reading_on_is_scanning(
+            pieces in vec(select(&["\"", "\"", ",", "\n", "\r", " ", "\t", "x", "1", ";"][..]), 0..24),
+            delimiter in select(&Delimiter::ALL[..]),
+            size in 1usize..5,
+        ) {
+            let bytes = pieces.concat().into_bytes();
+            let expected = read_on(&bytes, true, delimiter).unwrap();
+            let mut reading = Reading::new(delimiter);
+            let found = bytes.chunks(size).find_map(|piece| reading.next(piece));
+            prop_assert_eq!(found.unwrap_or_else(|| reading.finish()), expected);
+
+            let line = bytes.split(|&byte| byte == b'\n').next().unwrap();
+            let (mut first, mut all) = (Fields::new(delimiter), Fields::new(delimiter));
+            scan(line, &mut first);
+            let end = scan(&bytes, &mut all);
+            if has_odd_quotes(line) && first.open && !first.ragged {
+                let valid = !all.ragged && !all.open;
+                prop_assert_eq!(expected.bytes, if valid { end } else { line.len() } as u64);
+            }
+        }
+    }
+}
