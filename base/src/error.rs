@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anstyle::Style;
 
 use crate::terminal::{LABEL, styled};
+use crate::visible::visible;
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
@@ -116,20 +117,20 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let label = |text| styled(if f.alternate() { LABEL } else { Style::new() }, text);
         let (because, to_do) = (label("because:"), label("to do:"));
-        f.write_str(&self.what)?;
+        f.write_str(&visible(&self.what))?;
         let mut cause: Option<&dyn StdError> = self.cause.as_deref().map(|cause| cause as _);
         let mut said = self.what.clone();
         while let Some(error) = cause {
             // Many libraries repeat their source in their own message.
             let text = error.to_string();
             if !said.contains(&text) {
-                write!(f, "\n  {because} {text}")?;
+                write!(f, "\n  {because} {}", visible(&text))?;
                 said = text;
             }
             cause = error.source();
         }
         if let Some(hint) = &self.hint {
-            write!(f, "\n  {to_do} {hint}")?;
+            write!(f, "\n  {to_do} {}", visible(hint))?;
         }
         Ok(())
     }
@@ -143,13 +144,16 @@ mod tests {
 
     #[test]
     fn a_message_says_what_why_and_what_to_do() {
-        let cause = std::io::Error::other("disk on fire");
+        let cause = std::io::Error::other("disk on\u{a0}fire");
         let error = Error::input("cannot read data/skus.csv").cause(cause).hint("put it out");
         assert_eq!(
             error.to_string(),
-            "cannot read data/skus.csv\n  because: disk on fire\n  to do: put it out"
+            "cannot read data/skus.csv\n  because: disk on\\u{a0}fire\n  to do: put it out"
         );
-        assert_eq!(error.in_a_line(), "cannot read data/skus.csv; because: disk on fire; to do: put it out");
+        assert_eq!(
+            error.in_a_line(),
+            "cannot read data/skus.csv; because: disk on\\u{a0}fire; to do: put it out"
+        );
         assert_eq!(error.class().exit_code(), 3);
     }
 }

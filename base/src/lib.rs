@@ -12,3 +12,4 @@ pub mod typed;
 pub mod certificates;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod visible;

@@ -4,12 +4,12 @@
 //! Text is styled where it is made; what prints it takes the styles out where they cannot be seen.
 
 use std::fmt::Display;
-use std::io::{Write as _, stderr, stdout};
+use std::io::{ErrorKind, Write as _, stderr, stdout};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Headings and labels.
 pub const LABEL: Style = Style::new().bold();
@@ -27,13 +27,22 @@ pub fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Prints to standard output. Whether somebody reads it, `| head` say, changes nothing about what was done.
-pub fn say(text: &str) {
-    let _ = AutoStream::auto(stdout()).write_all(text.as_bytes());
+/// Prints to standard output. A reader that has gone, `| head` say, wants no more; else what cannot be written is a
+/// failure, since it is what the command was run for.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = AutoStream::auto(stdout());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::usage("cannot write to standard output")
+                .cause(error)
+                .hint("make room where it goes, or send it elsewhere"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints why `program` stops to standard error. Where nobody can read it, the exit code still says it.
-pub fn complain(program: &str, error: &Error) {
+pub fn print_error(program: &str, error: &Error) {
     let text = format!("{}: {error:#}\n", styled(BAD, program));
     let _ = AutoStream::auto(stderr()).write_all(text.as_bytes());
 }

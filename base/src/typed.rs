@@ -2,7 +2,32 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::process;
 use std::str::FromStr;
+
+use clap::Parser;
+
+use crate::visible::visible;
+
+/// Exit code of a command line that cannot be, as clap has it.
+const USAGE: i32 = 2;
+
+/// The command line. What is wrong with it is printed as clap does, but for characters that cannot be seen.
+pub fn parse<P: Parser>() -> P {
+    P::try_parse().unwrap_or_else(|error| {
+        let text = error.to_string();
+        let shown: Vec<_> = text.lines().map(visible).collect();
+        let code = match shown.iter().any(|line| matches!(line, std::borrow::Cow::Owned(_))) {
+            true => {
+                eprintln!("{}", shown.join("\n"));
+                USAGE
+            }
+            // The help too is printed here: what cannot be written is a failure.
+            false => error.print().map_or(USAGE, |()| error.exit_code()),
+        };
+        process::exit(code)
+    })
+}
 
 /// Reads a number in `range`, for clap. Its own readers speak of invalid digits, and of ranges as Rust writes them.
 pub fn number<N>(

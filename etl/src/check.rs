@@ -114,6 +114,9 @@ impl Checker {
             if fields.padded {
                 field = self.with_spaces(raw, field, column, &mut row.repairs);
             }
+            if self.layout.copied && field.form == Form::Bare && field.of(raw) == b"null" {
+                field.form = Form::Quoted;
+            }
             read(raw, field, column, clean, value, &mut row.id, &mut row.repairs)?;
         }
         for (index, parent, ids) in &self.parents {

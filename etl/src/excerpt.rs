@@ -1,9 +1,11 @@
-//! Pieces of the input as a message can show them: short, and without what would steer a terminal.
+//! Pieces of the input as a message can show them: short, and with escapes for what cannot be seen.
+
+use atelier_base::visible::visible;
 
 /// Characters of a value that a message shows.
 const EXCERPT: usize = 40;
 
-/// The beginning of `text` as a terminal can show it; what is left out as `…`.
+/// The beginning of `text`; what is left out as `…`.
 pub fn excerpt(text: &[u8]) -> String {
     // A character has at most four bytes.
     let head = String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT)]);
@@ -23,17 +25,8 @@ pub fn excerpt_of_end(text: &[u8]) -> String {
     format!("{mark}{}", shown(tail.chars().skip(left_out)))
 }
 
-/// Control characters are escaped: a message must not steer the terminal.
 fn shown(characters: impl Iterator<Item = char>) -> String {
-    let mut text = String::new();
-    for character in characters {
-        if character.is_control() {
-            text.extend(character.escape_default());
-        } else {
-            text.push(character);
-        }
-    }
-    text
+    visible(&characters.collect::<String>()).into_owned()
 }
 
 #[cfg(test)]
@@ -46,6 +39,7 @@ mod tests {
         let cases = [
             ("XS", "XS".to_owned(), "XS".to_owned()),
             ("a\x1b[31m\n", "a\\u{1b}[31m\\n".to_owned(), "a\\u{1b}[31m\\n".to_owned()),
+            ("1\u{200b}", "1\\u{200b}".to_owned(), "1\\u{200b}".to_owned()),
             (&long, format!("{}…", "é".repeat(40)), format!("…{}", "é".repeat(40))),
         ];
         for (text, head, tail) in cases {

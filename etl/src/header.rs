@@ -15,6 +15,8 @@ pub struct Layout {
     pub shape: Shape,
     /// Spaces stood around a name: those around a bare text are no part of it then.
     pub spaced: bool,
+    /// COPY wrote the file from a published table, which alone has the position: null is nothing, and `null` a text.
+    pub copied: bool,
     /// Names of fields that no column wants. They are read over.
     pub unknown: Vec<String>,
 }
@@ -91,10 +93,12 @@ impl Header<'_> {
         let ids = table.columns.iter().zip(&places);
         let ids = ids.filter(|(column, _)| matches!(column.kind, Kind::Id | Kind::Parent(_)));
         let ids = ids.map(|(_, &place)| place).collect();
-        let unknown = (0..self.names.len()).filter(|index| !places.contains(index));
-        let unknown = unknown.map(|index| self.names[index].clone()).filter(|name| !table.derives(name));
+        let others = (0..self.names.len()).filter(|index| !places.contains(index));
+        let (derived, unknown): (Vec<_>, _) =
+            others.map(|index| self.names[index].clone()).partition(|name| table.derives(name));
         Ok(Layout {
-            unknown: unknown.collect(),
+            copied: !derived.is_empty(),
+            unknown,
             shape: Shape { delimiter: self.delimiter, fields: self.names.len(), ids },
             fields: places,
             spaced: self.spaced,

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use atelier_base::error::{Error, Result};
-use atelier_base::terminal::{GOOD, complain, say, styled};
-use clap::Parser;
+use atelier_base::terminal::{GOOD, print, print_error, styled};
+use atelier_base::typed;
+use atelier_base::visible::visible;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -22,11 +23,11 @@ use atelier_etl::{generate, load, rollback, scan, status, verify};
 const PUT_AWAY_PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = typed::parse();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain("atelier-etl", &error);
+            print_error("atelier-etl", &error);
             ExitCode::from(&error)
         }
     }
@@ -43,14 +44,10 @@ fn run(command: Command) -> Result<()> {
             Command::Generate(typed) => {
                 until_interrupted(move |going_on| generate_files(&typed, going_on)).await
             }
-            Command::Status(typed) => {
-                say(&status::status(&Database::resolve(&typed.database)?).await?);
-                Ok(())
-            }
+            Command::Status(typed) => print(&status::status(&Database::resolve(&typed.database)?).await?),
             Command::Verify(typed) => verify_catalogue(&typed).await,
             Command::Rollback(typed) => {
-                say(&rollback::rollback(&Database::resolve(&typed.database)?, interrupt()).await?);
-                Ok(())
+                print(&rollback::rollback(&Database::resolve(&typed.database)?, interrupt()).await?)
             }
         }
     });
@@ -70,28 +67,30 @@ async fn load_catalogue(typed: &cli::Load) -> Result<()> {
     let id = report.load_id.as_deref().unwrap_or_default();
     if report.unchanged {
         let unchanged = styled(GOOD, "nothing to load: these files are what is published");
-        say(&format!("{unchanged}\nload {id} stays; --force loads them again\n{}", report.warned()));
-        return write(&mut input, &report);
+        let said =
+            print(&format!("{unchanged}\nload {id} stays; --force loads them again\n{}", report.warned()));
+        return write(&mut input, &report).and(said);
     }
     let written = show(&mut input, &report);
     verdict?;
-    say(&format!("{}\n{}", styled(GOOD, format_args!("load {id} is published")), report.times()));
-    written
+    let published = styled(GOOD, format_args!("load {id} is published"));
+    let said = print(&format!("{published}\n{}", report.times()));
+    written.and(said)
 }
 
 async fn verify_catalogue(typed: &cli::Verify) -> Result<()> {
     let mut options = Verify::resolve(typed)?;
     let (comparison, verdict) = verify::verify(&options, interrupt()).await?;
-    say(&comparison.summary());
-    let written = options.report.as_mut().map_or(Ok(()), |output| output.write(&comparison));
+    let said = print(&comparison.summary());
+    let written = options.report.as_mut().map_or(Ok(()), |output| output.write(&comparison)).and(said);
     verdict?;
-    say(&format!(
+    let said = print(&format!(
         "{}\nin {:.1} s; peak memory: {} MB\n",
         styled(GOOD, format_args!("what is published is what was loaded: load {}", comparison.load_id)),
         comparison.seconds,
         comparison.peak_rss_bytes / 1_000_000
     ));
-    written
+    written.and(said)
 }
 
 fn check_files(typed: &cli::Check, going_on: &GoingOn) -> Result<()> {
@@ -100,13 +99,13 @@ fn check_files(typed: &cli::Check, going_on: &GoingOn) -> Result<()> {
     let written = show(&mut input, &report);
     verdict?;
     let megabytes = report.tables.values().map(|table| table.bytes).sum::<u64>() as f64 / 1e6;
-    say(&format!(
+    let said = print(&format!(
         "{}: {megabytes:.1} MB in {:.1} s, {:.0} MB/s\n",
         styled(GOOD, "the files can be loaded"),
         report.seconds,
         megabytes / report.seconds
     ));
-    written
+    written.and(said)
 }
 
 fn generate_files(typed: &cli::Generate, going_on: &GoingOn) -> Result<()> {
@@ -118,15 +117,15 @@ fn generate_files(typed: &cli::Generate, going_on: &GoingOn) -> Result<()> {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let manifest = generate::generate(&options, going_on)?;
-    say(&format!("{} products in {}\n", grouped(u64::from(manifest.products)), typed.out.display()));
-    Ok(())
+    let out = typed.out.display().to_string();
+    print(&format!("{} products in {}\n", grouped(u64::from(manifest.products)), visible(&out)))
 }
 
-/// Prints the summary, and writes the report if one is wanted. That it cannot be written is no reason to be silent on
+/// Prints the summary, and writes the report if one is wanted. That one cannot be written is no reason to be silent on
 /// what has been done.
 fn show(input: &mut Input, report: &Report) -> Result<()> {
-    say(&report.summary());
-    write(input, report)
+    let said = print(&report.summary());
+    write(input, report).and(said)
 }
 
 fn write(input: &mut Input, report: &Report) -> Result<()> {

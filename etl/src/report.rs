@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use atelier_base::terminal::{BAD, FAINT, LABEL, ODD, styled};
+use atelier_base::visible::visible;
 use serde::Serialize;
 
 use crate::defect::{Code, Fault, Repair};
@@ -271,7 +272,7 @@ fn defects(text: &mut String, table: &Table, report: &TableReport) -> std::fmt::
         }
     }
     if let Some(file) = &report.rejects_file {
-        writeln!(text, "  the rejected rows are in {file}")?;
+        writeln!(text, "  the rejected rows are in {}", visible(file))?;
     }
     Ok(())
 }

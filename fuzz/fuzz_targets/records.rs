@@ -1,5 +1,6 @@
 //! A file's rows, read as one chunk and cut into chunks: the same records, rows, rejects, repairs and line numbers. Every
-//! byte is accounted for, and what COPY takes is read back as the same rows.
+//! byte is accounted for, what COPY takes is read back as the same rows, and what is valid CSV has the fields that the
+//! `csv` crate finds in it, in every delimiter.
 //!
 //! The input: a byte for the table (`0` to `5`), one for its header (`0` the usual one), two for how much is read at a
 //! time; then the rows. In the seeds a line end stands between, which counts as an empty line.
@@ -9,8 +10,9 @@
 use arbitrary::{Result, Unstructured};
 use atelier_etl::decode::{Content, Decoder};
 use atelier_etl::encode::{HEADER, TRAILER};
+use atelier_etl::record::Delimiter;
 use atelier_etl::tables::{TABLES, Table};
-use atelier_etl::testing::assert_cutting_changes_nothing;
+use atelier_etl::testing::{assert_cutting_changes_nothing, assert_valid_is_read_as_csv_reads_it};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -22,7 +24,11 @@ fn read(mut input: Unstructured<'_>) -> Result<()> {
     let table = input.choose(&TABLES)?;
     let header = header(table, input.arbitrary()?);
     let fills = input.arbitrary::<[u8; 2]>()?.map(|fill| usize::from(fill) + 1);
-    let found = assert_cutting_changes_nothing(table.id, &header, input.take_rest(), &fills);
+    let rows = input.take_rest();
+    for delimiter in Delimiter::ALL {
+        assert_valid_is_read_as_csv_reads_it(rows, delimiter, &fills);
+    }
+    let found = assert_cutting_changes_nothing(table.id, &header, rows, &fills);
 
     let copy = [HEADER, &found.encoded, TRAILER].concat();
     let mut decoder = Decoder::default();

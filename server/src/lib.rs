@@ -23,6 +23,7 @@ pub mod json;
 pub mod labels;
 pub mod listen;
 pub mod load;
+pub mod log;
 pub mod manager;
 pub mod metrics;
 pub mod page;

@@ -2,41 +2,19 @@
 
 use std::process::ExitCode;
 
-use atelier_base::error::Error;
-use atelier_base::terminal::{complain, stderr_has_colour};
-use atelier_server::config::{Config, LogFormat, Typed};
-use atelier_server::listen;
-use clap::Parser as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
+use atelier_base::terminal::print_error;
+use atelier_base::typed;
+use atelier_server::config::{Config, Typed};
+use atelier_server::{listen, log};
 
 fn main() -> ExitCode {
-    let typed = Typed::parse();
-    let served = log(typed.log_format).and_then(|()| listen::run(Config::resolve(typed)?));
+    let typed: Typed = typed::parse();
+    let served = log::start(typed.log_format).and_then(|()| listen::run(Config::resolve(typed)?));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain("atelier-server", &error);
+            print_error("atelier-server", &error);
             ExitCode::from(&error)
         }
     }
-}
-
-/// Log lines go to standard error, from the level that `RUST_LOG` names.
-fn log(format: LogFormat) -> Result<(), Error> {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
-    let filter: Targets = filter.parse().map_err(|error| {
-        Error::usage(format!("RUST_LOG={filter} cannot be read"))
-            .cause(error)
-            .hint("write RUST_LOG=debug, or RUST_LOG=atelier_server=debug")
-    })?;
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(stderr_has_colour()).with_target(false);
-    let lines = match format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    Ok(())
 }

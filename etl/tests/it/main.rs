@@ -10,6 +10,7 @@ mod defects;
 mod encoding;
 mod example;
 mod failures;
+mod formats;
 mod layers;
 mod loads;
 mod messages;

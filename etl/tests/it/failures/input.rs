@@ -102,12 +102,12 @@ fn a_file_that_cannot_be_used_ends_the_load_before_it_begins() {
         (
             "photos.csv",
             |file| compress_and_cut(file, gzip, "csv.gz"),
-            &["cannot read {dir}/photos.csv.gz", "cut short"],
+            &["cannot unpack {dir}/photos.csv.gz with gzip", "its end is missing: fetch it again"],
         ),
         (
             "photos.csv",
             |file| compress_and_cut(file, |bytes| zstd::encode_all(bytes, 3).unwrap(), "csv.zst"),
-            &["cannot read {dir}/photos.csv.zst", "cut short"],
+            &["cannot unpack {dir}/photos.csv.zst with zstd", "its end is missing: fetch it again"],
         ),
     ];
     let mut shop = Shop::new(Server::shared());
@@ -137,7 +137,9 @@ fn a_compressed_file_that_breaks_off_ends_the_load_in_the_middle() {
             bytes[end - 20_000..end - 10_000].fill(0xa5);
             bytes
         };
-        for (damage, code) in [(cut, 3), (garbled, 3), (whole, 0)] {
+        for (damage, code, to_do) in
+            [(cut, 3, "its end is missing: fetch it again"), (garbled, 3, " -t says of it"), (whole, 0, "")]
+        {
             let data = generated(4_000);
             let photos = data.path().join("photos.csv");
             let compressed = photos.with_extension(extension);
@@ -148,8 +150,8 @@ fn a_compressed_file_that_breaks_off_ends_the_load_in_the_middle() {
                 assert_eq!(run.code, 0, "{run:?}");
                 continue;
             }
-            let what = format!("cannot read {}", compressed.display());
-            run.failed(code, &[&what, "damaged or cut short: fetch it again"]);
+            let what = format!("cannot unpack {}", compressed.display());
+            run.failed(code, &[&what, to_do]);
             shop.is_untouched();
         }
         shop.loads();
