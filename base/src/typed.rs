@@ -1,6 +1,8 @@
 //! Values as people type them, and what they are told to type where they have mistyped.
 
+use std::borrow::Cow;
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::process;
 use std::str::FromStr;
@@ -17,13 +19,16 @@ pub fn parse<P: Parser>() -> P {
     P::try_parse().unwrap_or_else(|error| {
         let text = error.to_string();
         let shown: Vec<_> = text.lines().map(visible).collect();
-        let code = match shown.iter().any(|line| matches!(line, std::borrow::Cow::Owned(_))) {
+        let code = match shown.iter().any(|line| matches!(line, Cow::Owned(_))) {
             true => {
                 eprintln!("{}", shown.join("\n"));
                 USAGE
             }
-            // The help too is printed here: what cannot be written is a failure.
-            false => error.print().map_or(USAGE, |()| error.exit_code()),
+            // The help too is printed here: what cannot be written is a failure, unless nobody reads it.
+            false => match error.print() {
+                Err(failed) if failed.kind() != ErrorKind::BrokenPipe => USAGE,
+                _ => error.exit_code(),
+            },
         };
         process::exit(code)
     })

@@ -2,18 +2,20 @@
 //! choose much of what is in it.
 
 use std::fmt::{self, Debug};
-use std::io::{self, Stderr, Write, stderr};
+use std::io::{self, Write, stderr};
 
 use atelier_base::error::Error;
 use atelier_base::terminal::stderr_has_colour;
 use atelier_base::visible::{visible, visible_json};
+use tracing::Subscriber;
 use tracing::field::Field;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt::layer};
+use tracing_subscriber::{Layer, fmt::layer};
 
 use crate::config::LogFormat;
 
@@ -25,18 +27,28 @@ pub fn start(format: LogFormat) -> Result<(), Error> {
             .cause(error)
             .hint("write RUST_LOG=debug, or RUST_LOG=atelier_server=debug")
     })?;
-    let lines = match format {
+    tracing_subscriber::registry()
+        .with(lines(format, stderr_has_colour(), stderr).with_filter(filter))
+        .init();
+    Ok(())
+}
+
+/// What writes an event as a line.
+fn lines<S, W>(format: LogFormat, in_colour: bool, writer: fn() -> W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: Write + 'static,
+{
+    match format {
         LogFormat::Text => {
-            let lines = layer().with_writer(stderr).with_ansi(stderr_has_colour()).with_target(false);
+            let lines = layer().with_writer(writer).with_ansi(in_colour).with_target(false);
             lines.fmt_fields(debug_fn(write_field).delimited(" ")).boxed()
         }
         LogFormat::Json => {
-            let lines = layer().with_writer(|| Json(stderr())).with_target(false);
+            let lines = layer().with_writer(move || Json(writer())).with_target(false);
             lines.json().flatten_event(true).boxed()
         }
-    };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    Ok(())
+    }
 }
 
 /// The message as it is, every other field with its name.
@@ -49,9 +61,9 @@ fn write_field(line: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::
 }
 
 /// Writes whole lines of JSON.
-struct Json(Stderr);
+struct Json<W>(W);
 
-impl Write for Json {
+impl<W: Write> Write for Json<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let (text, end) = text.strip_suffix('\n').map_or((&text[..], ""), |text| (text, "\n"));
@@ -61,5 +73,44 @@ impl Write for Json {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+    struct Log;
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            LOG.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_clients_choose_steers_no_terminal() {
+        let target = "/\u{1b}[31m\u{85}\u{202e}";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let subscriber = tracing_subscriber::registry().with(lines(format, false, || Log));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(%target, why = target, "{target}");
+            });
+        }
+        let log = String::from_utf8(std::mem::take(&mut *LOG.lock().unwrap())).unwrap();
+        let [text, json] = log.lines().collect::<Vec<_>>().try_into().unwrap();
+        let shown = "/\\u{1b}[31m\\u{85}\\u{202e}";
+        assert!(text.ends_with(&format!("{shown} target={shown} why=\"{shown}\"")), "{text}");
+        assert!(json.is_ascii(), "{json}");
+        let event: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!([&event["message"], &event["target"], &event["why"]], [target; 3]);
     }
 }

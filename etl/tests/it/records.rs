@@ -1,6 +1,10 @@
 //! Properties of splitting, parsing and converting, with the `csv` crate as the reference where the input is valid, and one
 //! chunk as the reference where it is not. No database.
 
+use atelier_etl::check::Value;
+use atelier_etl::digest::ContentDigest;
+use atelier_etl::encode;
+use atelier_etl::pipeline::CHUNK_BYTES;
 use atelier_etl::record::{Delimiter, MAX_RECORD_BYTES};
 use atelier_etl::tables::{Kind, TABLES, Table};
 use atelier_etl::testing::{
@@ -10,6 +14,10 @@ use csv::{QuoteStyle, Terminator, WriterBuilder};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use crate::catalogue::{check, example, files, written};
 
 /// The records of an input that is one chunk.
 fn whole(input: &[u8]) -> Vec<Seen> {
@@ -238,6 +246,44 @@ proptest! {
             if index != damaged {
                 prop_assert_eq!((&before.raw, &before.fields), (&after.raw, &after.fields));
             }
+        }
+    }
+}
+
+/// Values of anything, in a file that is read in several chunks: by the digest of the rows that the `csv` crate reads.
+#[test]
+fn a_valid_file_is_read_as_the_csv_crate_reads_it_by_any_number_of_jobs() {
+    let mut runner = TestRunner::deterministic();
+    let mut text = || format!("x{}", text(true).new_tree(&mut runner).unwrap().current());
+    let records = (1..60_000).map(|id: u32| vec![id.to_string(), "1".to_owned(), text(), text()]);
+    let records: Vec<Vec<String>> = records.collect();
+    for style in
+        [(QuoteStyle::Necessary, Terminator::CRLF, true), (QuoteStyle::Always, Terminator::Any(b'\n'), false)]
+    {
+        let header = vec!["id", "product_id", "feature", "value"].into_iter().map(str::to_owned).collect();
+        let bytes = write(&[vec![header], records.clone()].concat(), style);
+        assert!(bytes.len() > 2 * CHUNK_BYTES);
+        let (mut digest, mut row) = (ContentDigest::default(), Vec::new());
+        for record in csv::Reader::from_reader(&bytes[..]).into_byte_records().map(Result::unwrap) {
+            let id = std::str::from_utf8(&record[0]).unwrap().parse().unwrap();
+            row.clear();
+            let values =
+                [Value::Integer(id), Value::Integer(1), Value::Text(&record[2]), Value::Text(&record[3])];
+            encode::row(&values, None, &mut row);
+            digest.add(&row);
+        }
+        let catalogue = example();
+        let files = files(&catalogue).into_iter().map(|(table, file)| match table {
+            "features" => ("features.csv".to_owned(), bytes.clone()),
+            _ => (format!("{table}.csv"), file),
+        });
+        let catalogue = written(files);
+        for jobs in ["1", "2", "3", "8"] {
+            let report = &check(catalogue.path(), &["--jobs", jobs, "--max-rejects", "50%"]).report;
+            let features = &report["tables"]["features"];
+            assert_eq!(features["loaded"], records.len(), "{jobs}");
+            assert_eq!(features["repaired_rows"], 0, "{jobs}");
+            assert_eq!(features["content_digest"], digest.to_string(), "{jobs}");
         }
     }
 }

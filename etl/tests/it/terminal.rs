@@ -1,5 +1,7 @@
 //! What is said for people: in colour on a terminal and nowhere else, and within its 80 columns.
 
+use std::fs::File;
+use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
@@ -78,5 +80,23 @@ fn lines_fit_a_terminal() {
         for line in help.stdout.lines() {
             assert!(line.chars().count() <= 80, "{command}: {line}");
         }
+    }
+}
+
+/// What a command was run for and nobody gets is a failure; a reader that has gone wants no more.
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let data = example().display().to_string();
+    let rejects = tempfile::tempdir().unwrap();
+    let rejects = rejects.path().display().to_string();
+    let check = ["check", "--data", &data, "--max-rejects", "50%", "--rejects", &rejects];
+    for arguments in [&check[..], &["--help"], &["status", "--help"]] {
+        let program = || Command::new(env!("CARGO_BIN_EXE_atelier-etl"));
+        let full = program().args(arguments).stdout(File::create("/dev/full").unwrap()).output().unwrap();
+        assert_eq!(full.status.code(), Some(2), "{arguments:?}");
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let gone = program().args(arguments).stdout(writer).output().unwrap();
+        assert_eq!((gone.status.code(), &gone.stderr[..]), (Some(0), &b""[..]), "{arguments:?}");
     }
 }
