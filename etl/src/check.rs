@@ -145,8 +145,9 @@ impl Checker {
         if field.form != Form::Bare || whole == field {
             return field;
         }
+        let is_null = |null| null && field.of(raw) == b"null";
         match column.kind {
-            Kind::Text { null, .. } if !self.layout.spaced && !(null && field.of(raw) == b"null") => whole,
+            Kind::Text { null, .. } if !self.layout.spaced && !is_null(null) => whole,
             _ => {
                 repairs[Repair::Spacing as usize] = true;
                 field

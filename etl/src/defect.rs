@@ -34,11 +34,11 @@ macro_rules! codes {
 codes! {
     /// What was mended in a row that was then loaded.
     Repair {
-        /// A quote opened and not closed before the line's end: closed there.
+        /// A quote that is never closed: closed at the end of its line.
         UnterminatedQuote = "unterminated_quote",
         /// A price written `"$818"`, `"586.00"` or `"default_price": 49`.
         PriceFormat = "price_format",
-        /// Spaces around a field or a header name, outside its quotes.
+        /// Spaces around a field or a header name, outside its quotes, or surplus carriage returns before a line end.
         Spacing = "spacing",
     }
 }
@@ -48,13 +48,13 @@ codes! {
     Fault {
         /// Too few or too many fields.
         FieldCount = "field_count",
-        /// A quote in the middle of a field, or text behind a closing one.
+        /// A quote in the middle of a field, text after a closing one, or a carriage return outside quotes.
         BadQuote = "bad_quote",
         /// Not an integer, or out of the column's range.
         BadInteger = "bad_integer",
         /// Not a price, or out of the range of `numeric(12,2)`.
         BadPrice = "bad_price",
-        /// Neither 0 nor 1.
+        /// Not one of the words for a boolean.
         BadBoolean = "bad_boolean",
         /// Null or empty where the column needs a value.
         MissingValue = "missing_value",

@@ -181,7 +181,7 @@ fn returns(bytes: &[u8]) -> usize {
 fn quoted(field: &[u8]) -> Vec<u8> {
     let content =
         field.iter().flat_map(|byte| if *byte == b'"' { &b"\"\""[..] } else { slice::from_ref(byte) });
-    [b'"'].iter().chain(content).chain(&[b'"']).copied().collect()
+    b"\"".iter().chain(content).chain(b"\"").copied().collect()
 }
 
 /// Every byte is in one record or in an empty line, and every line number is right: `seen` are the records of `input`,

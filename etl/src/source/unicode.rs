@@ -37,9 +37,9 @@ impl<R: Read> ToUtf8<R> {
         let complete = read < BUFFER_BYTES;
         let whole = self.units.len() - self.units.len() % self.wide.unit;
         let left = match self.wide.unit {
-            2 => self.from_utf_16(whole, complete),
+            2 => self.push_utf_16(whole, complete),
             _ => {
-                self.from_utf_32(whole);
+                self.push_utf_32(whole);
                 whole
             }
         };
@@ -52,7 +52,7 @@ impl<R: Read> ToUtf8<R> {
     }
 
     /// Converts the first `whole` bytes but a surrogate whose partner may follow. Says how many it was.
-    fn from_utf_16(&mut self, mut whole: usize, complete: bool) -> usize {
+    fn push_utf_16(&mut self, mut whole: usize, complete: bool) -> usize {
         let unit = |bytes: &[u8]| match self.wide.big_endian {
             true => u16::from_be_bytes([bytes[0], bytes[1]]),
             false => u16::from_le_bytes([bytes[0], bytes[1]]),
@@ -65,7 +65,7 @@ impl<R: Read> ToUtf8<R> {
         whole
     }
 
-    fn from_utf_32(&mut self, whole: usize) {
+    fn push_utf_32(&mut self, whole: usize) {
         let big_endian = self.wide.big_endian;
         let unit = |bytes: &[u8]| match big_endian {
             true => u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
