@@ -16,7 +16,7 @@ use crate::tables::TABLES;
 /// Describes the published catalogue for people.
 pub async fn status(database: &Database) -> Result<String> {
     let session = Session::connect_within(&database.target, "atelier-etl status", database.patience).await?;
-    let session = session.to_try_again("ask again").to_read();
+    let session = session.to_try_again("ask again").to_read(&database.target);
     let query = async |sql: &str| {
         let rows = session.client.query(sql, &[]).await;
         rows.map_err(|error| session.failed("cannot read what is published", &error))

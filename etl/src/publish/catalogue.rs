@@ -74,17 +74,18 @@ const FOREIGN: &str = "
     WHERE NOT pg_has_role(t.relowner, 'USAGE')
       AND (t.nspname = ANY($5) OR NOT pg_has_role(t.relowner, t.nspowner, 'MEMBER'))";
 
-/// Refuses a schema with one of the loader's names that is no catalogue, and a catalogue that holds what is not the
-/// loader's: a load would drop it.
-pub(super) async fn check(session: &Session) -> Result<()> {
-    if let Some(Schema { name, owner, rename, .. }) =
-        schemas(session).await?.into_iter().find(|schema| !schema.is_catalogue)
-    {
-        return Err(Error::database(format!(
-            "there is a schema {name} that is not a catalogue of atelier-etl: it belongs to \"{owner}\""
-        ))
-        .hint(format!("as \"{owner}\" or an administrator: {rename}; or use another database")));
-    }
+/// Refuses a schema with one of the loader's names that is no catalogue: a load would replace it.
+pub(super) async fn check_schemas(session: &Session) -> Result<()> {
+    let foreign = schemas(session).await?.into_iter().find(|schema| !schema.is_catalogue);
+    let Some(Schema { name, owner, rename, .. }) = foreign else { return Ok(()) };
+    Err(Error::database(format!(
+        "there is a schema {name} that is not a catalogue of atelier-etl: it belongs to \"{owner}\""
+    ))
+    .hint(format!("as \"{owner}\" or an administrator: {rename}; or use another database")))
+}
+
+/// Refuses a catalogue that holds what is not the loader's: a load would drop it.
+pub(super) async fn check_contents(session: &Session) -> Result<()> {
     let foreign = foreign(session).await?;
     let Some(Foreign { schema, .. }) = foreign.first() else { return Ok(()) };
     let of_schema: Vec<&Foreign> = foreign.iter().filter(|foreign| foreign.schema == *schema).collect();
@@ -97,7 +98,7 @@ pub(super) async fn check(session: &Session) -> Result<()> {
         more => format!(" and {more} more"),
     };
     Err(Error::database(format!(
-        "the schema {schema} holds what is not part of a catalogue: {}{more}",
+        "the schema {schema} holds what is not the loader's: {}{more}",
         list(|foreign| &foreign.what, ", ")
     ))
     .hint(format!(

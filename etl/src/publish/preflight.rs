@@ -1,7 +1,7 @@
 //! What would fail later is refused first: the database, the rights of this user, and schemas that are not ours.
 
 use atelier_base::error::{Error, Result};
-use postgres_protocol::escape::escape_identifier;
+use atelier_base::sql::quoted;
 
 use super::{OWN, catalogue, one};
 use crate::session::Session;
@@ -10,8 +10,9 @@ use crate::session::Session;
 /// somebody else's, and what else somebody has put there. Nothing has been written then.
 pub async fn preflight(session: &Session) -> Result<()> {
     let user = check_database(session).await?;
+    catalogue::check_schemas(session).await?;
     check_owners(session, &user).await?;
-    catalogue::check(session).await
+    catalogue::check_contents(session).await
 }
 
 /// Gives the user's name.
@@ -44,8 +45,8 @@ async fn check_database(session: &Session) -> Result<String> {
         ))
         .hint(format!(
             "as an administrator: GRANT CREATE ON DATABASE {} TO {}",
-            escape_identifier(&database),
-            escape_identifier(&user)
+            quoted(&database),
+            quoted(&user)
         )));
     }
     Ok(user)
@@ -54,21 +55,23 @@ async fn check_database(session: &Session) -> Result<String> {
 /// Refuses schemas of a role that this user is not a member of, or cannot hand objects over to: the owner stays the
 /// owner. From PostgreSQL 16 on that is a right of its own.
 async fn check_owners(session: &Session, user: &str) -> Result<()> {
-    let query = "SELECT nspname::text, pg_get_userbyid(nspowner)::text, pg_has_role(nspowner, 'USAGE')
-                 FROM pg_namespace
+    let query = "SELECT nspname::text, rolname::text, pg_has_role(nspowner, 'USAGE'), rolsuper
+                 FROM pg_namespace JOIN pg_roles r ON r.oid = nspowner
                  WHERE nspname = ANY($1) AND NOT (pg_has_role(nspowner, 'USAGE') AND pg_has_role(nspowner,
                      CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END))
                  ORDER BY array_position($1, nspname::text) LIMIT 1";
     let row = session.client.query_opt(query, &[&OWN.as_slice()]).await;
     let row = row.map_err(|error| session.failed("cannot look at the schemas", &error))?;
     let Some(row) = row else { return Ok(()) };
-    let (schema, owner, is_member): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
-    let with = if is_member { " WITH SET TRUE" } else { "" };
-    Err(Error::database(format!("the schema {schema} belongs to \"{owner}\", not to \"{user}\"")).hint(
-        format!(
-            "load as \"{owner}\", or as an administrator: GRANT {} TO {}{with}",
-            escape_identifier(&owner),
-            escape_identifier(user)
-        ),
-    ))
+    let (schema, owner, is_member, is_superuser): (String, String, bool, bool) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
+    let (quoted_owner, quoted_user) = (quoted(&owner), quoted(user));
+    let sql = match (is_member, is_superuser) {
+        (true, _) => format!("GRANT {quoted_owner} TO {quoted_user} WITH SET TRUE"),
+        (false, false) => format!("GRANT {quoted_owner} TO {quoted_user}"),
+        // Nobody should become a superuser to load.
+        (false, true) => format!("ALTER SCHEMA {schema} OWNER TO {quoted_user}"),
+    };
+    Err(Error::database(format!("the schema {schema} belongs to \"{owner}\", not to \"{user}\""))
+        .hint(format!("load as \"{owner}\", or as an administrator: {sql}")))
 }
