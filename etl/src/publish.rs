@@ -12,7 +12,7 @@ mod staging;
 mod swap;
 mod views;
 
-pub use catalogue::found;
+pub use catalogue::{IS_LOAD, found};
 pub use dependents::{Dependent, LEFT_BEHIND, REPLACED, affected};
 pub use lock::{lock, unlock};
 pub use needs::{check_connections, check_disk};

@@ -24,17 +24,22 @@ struct Foreign {
     schema: String,
     /// As `table atelier.extra of "postgres"`.
     what: String,
-    /// SQL that takes it away without losing it, or hands it over.
+    /// SQL that takes it out of the schema, or hands it over.
     remedy: String,
 }
 
-/// `$1`: the schemas. A table `load` without the column `load_id` is somebody else's.
+/// The condition that `c`, of `pg_class`, is the table `load` of a catalogue: one with other columns is somebody else's.
+pub const IS_LOAD: &str = "
+    c.relname = 'load' AND c.relkind = 'r' AND 5 = (
+        SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND (a.attname, a.atttypid) IN (
+            ('load_id', 'uuid'::regtype), ('started_at', 'timestamptz'::regtype),
+            ('finished_at', 'timestamptz'::regtype), ('version', 'text'::regtype), ('tables', 'jsonb'::regtype)))";
+
+/// `$1`: the schemas; `{}`: [`IS_LOAD`].
 const SCHEMAS: &str = "
     SELECT n.nspname::text, pg_get_userbyid(n.nspowner)::text,
            format('ALTER SCHEMA %I RENAME TO %I', n.nspname, n.nspname || '_of_' || pg_get_userbyid(n.nspowner)),
-           EXISTS (SELECT FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-                   WHERE c.relnamespace = n.oid AND c.relname = 'load' AND c.relkind = 'r'
-                     AND a.attname = 'load_id' AND a.atttypid = 'uuid'::regtype)
+           EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND {})
     FROM pg_namespace n WHERE n.nspname = ANY($1) ORDER BY array_position($1, n.nspname::text)";
 
 /// `$1`: the schemas; `$2`, `$3`, `$4`: the declared columns, their tables, names and types; `$5`: the schemas that
@@ -114,7 +119,7 @@ pub async fn found(session: &Session) -> Result<Vec<(String, bool)>> {
 }
 
 async fn schemas(session: &Session) -> Result<Vec<Schema>> {
-    let rows = session.client.query(SCHEMAS, &[&OWN.as_slice()]).await;
+    let rows = session.client.query(&SCHEMAS.replace("{}", IS_LOAD), &[&OWN.as_slice()]).await;
     let rows = rows.map_err(|error| session.failed("cannot look at the schemas", &error))?;
     let schema = |row: tokio_postgres::Row| {
         let name: String = row.get(0);

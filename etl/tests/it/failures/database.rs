@@ -131,7 +131,10 @@ fn refusals_name_who_and_where() {
     let run = load(&visitor, &example()).run();
     run.failed(
         4,
-        &["the schema atelier belongs to \"postgres\", not to \"failures_visitor\"", "GRANT \"postgres\""],
+        &[
+            "the schema atelier belongs to \"postgres\", not to \"failures_visitor\"",
+            "OWNER TO \"failures_visitor\"",
+        ],
     );
     shop.is_untouched();
     shop.loads();
