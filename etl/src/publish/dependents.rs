@@ -152,8 +152,7 @@ impl Dependent {
     pub(super) fn refused(&self) -> Error {
         let Dependent { what, schema, .. } = self;
         Error::database(format!("{what} depends on the schema {schema} and would lose its rows with it")).hint(
-            "a load replaces the schema: detach it (NO INHERIT, or another type for the column), drop it, or \
-             declare what it needs itself",
+            "a load replaces the schema: detach it (ALTER TABLE … NO INHERIT, or another type for the column) or drop it",
         )
     }
 
