@@ -143,6 +143,11 @@ impl Dependent {
         self.address == other.address
     }
 
+    /// Whether it hangs on the catalogue in `schema`.
+    pub(super) fn is_of(&self, schema: &str) -> bool {
+        self.schema == schema
+    }
+
     /// Whether dropping it would lose rows.
     pub(super) fn holds_rows(&self) -> bool {
         self.holds_rows

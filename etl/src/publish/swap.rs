@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use super::dependents::{Dependent, dependents};
 use super::rights::{self, Own};
 use super::views::{self, InUse};
-use super::{DISCARDED, NEXT, PREVIOUS, PUBLISHED, STAGING};
+use super::{DISCARDED, NEXT, PREVIOUS, PUBLISHED, STAGING, transaction};
 use crate::session::Session;
 use crate::tables::TABLES;
 
@@ -37,6 +37,8 @@ pub struct Published {
     pub warning: Option<String>,
     /// What still hangs on the catalogue that was replaced, and on the one that was kept before it.
     pub left: Vec<Dependent>,
+    /// The statements that make the views of others again.
+    views: Vec<String>,
 }
 
 /// A catalogue takes the place of the published one.
@@ -109,12 +111,31 @@ impl Swap<'_> {
         }
         let published = self.transaction(PUBLISH_LOCK_TIMEOUT, None).await;
         let published = published.map_err(|failure| self.failed(failure))?;
+        let left = self.wait_for_views(&published).await;
         let warning = format!(
             "a transaction read the previous catalogue for over {} s and was not waited for: \
              it may see tables of both catalogues",
             READERS_PATIENCE.as_secs()
         );
-        Ok(Published { warning: Some(warning), ..published })
+        Ok(Published { warning: Some(warning), left, views: Vec::new() })
+    }
+
+    /// Makes views again that were in use when the catalogue was published, and gives what is left then.
+    async fn wait_for_views(&self, published: &Published) -> Vec<Dependent> {
+        let begin = format!("BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'");
+        for view in &published.views {
+            let made = transaction(self.session, &format!("{begin}; {view}; COMMIT")).await;
+            // Whoever reads this one keeps it: the others are not waited for as well.
+            if made.is_err_and(|error| is_locked(&error)) {
+                break;
+            }
+        }
+        // What cannot be asked is named as it was.
+        let Ok(on_replaced) = dependents(self.session, self.replaced).await else {
+            return published.left.clone();
+        };
+        let stays = |was: &&Dependent| !was.is_of(PUBLISHED) || on_replaced.iter().any(|is| is.is(was));
+        published.left.iter().filter(stays).cloned().collect()
     }
 
     /// The published tables in the order in which they are to be locked, parents first, as queries name them. None if
@@ -189,12 +210,12 @@ impl Swap<'_> {
             on_published.into_iter().filter(|was| left.iter().any(|is| is.is(was))).collect();
         if replaced == PREVIOUS {
             // What hangs on it stays with it.
-            return Ok(Published { warning: None, left: [left, on_previous].concat() });
+            return Ok(Published { warning: None, left: [left, on_previous].concat(), views });
         }
         left.extend(on_previous);
         match left.iter().position(Dependent::holds_rows) {
             Some(first) => Err(Failure::HoldsRows(left.swap_remove(first))),
-            None => Ok(Published { warning: None, left }),
+            None => Ok(Published { warning: None, left, views }),
         }
     }
 

@@ -147,7 +147,7 @@ fn what_stays_with_the_kept_catalogue_is_named_and_named_again_when_that_goes() 
         "{name}: left with the catalogue that is now kept as atelier_previous, and dropped with it later"
     );
     let done = load(&database, &example(), &LOAD_AND_KEEP).succeeded();
-    assert_eq!(warnings(&done.report), [kept.clone()]);
+    assert_eq!(warnings(&done.report), std::slice::from_ref(&kept));
     // Back again, it hangs on what is published.
     let rollback = || etl(["rollback", "--database-url", &database.url()]).stdout;
     assert!(!rollback().contains("warning"));

@@ -1,6 +1,6 @@
 //! What a load and a rollback leave as it was, though the tables are others: owner, rights, policies, comments, views.
 
-use atelier_base::testing::{Database, Rows, Server};
+use atelier_base::testing::{Database, Rows, Server, until};
 use atelier_etl::tables::TABLES;
 
 use crate::catalogue::{example, load};
@@ -273,4 +273,33 @@ fn policies_and_comments_are_those_of_before() {
     rollback(&database.url());
     assert_eq!(state(), before);
     database.execute("DROP OWNED BY rights_tenant; DROP ROLE rights_tenant");
+}
+
+/// A dump reads views too: publishing does not wait for it, and the view follows when it has ended.
+#[test]
+fn a_view_that_is_being_read_follows_later() {
+    let database = Server::shared().database();
+    load(&database, &example(), &LOAD).succeeded();
+    database.execute("CREATE VIEW public.now AS SELECT load_id FROM atelier.load");
+    let before = one(&database, "SELECT load_id FROM public.now");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let reader = runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN; SELECT load_id FROM public.now").await.unwrap();
+        client
+    });
+    let url = database.url();
+    let running =
+        Etl::new([&["load", "--database-url", &url], &LOAD[..], &["--data"]].concat()).arg(example()).spawn();
+    until("the load is published", || one(&database, "SELECT load_id FROM atelier.load") != before);
+    runtime.block_on(reader.batch_execute("COMMIT")).unwrap();
+    let run = running.finish();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    assert!(!run.stdout.contains("view public.now"), "{}", run.stdout);
+    assert_eq!(
+        one(&database, "SELECT load_id FROM public.now"),
+        one(&database, "SELECT load_id FROM atelier.load")
+    );
 }
