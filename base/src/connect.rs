@@ -166,6 +166,11 @@ impl Target {
         Refused { error: error.cause(why).hint(advice.hint), may_come: advice.flag.is_some(), advice }
     }
 
+    /// Who connects, if that is said.
+    pub fn user(&self) -> Option<&str> {
+        self.config.get_user()
+    }
+
     /// The connector, to cancel statements with.
     pub fn tls(&self) -> Tls {
         self.tls.clone()

@@ -4,6 +4,7 @@
 pub mod connect;
 pub mod error;
 pub mod passfile;
+pub mod sql;
 pub mod terminal;
 pub mod tls;
 pub mod typed;

@@ -93,10 +93,14 @@ impl<'a> Lanes<'a> {
         }
     }
 
+    /// How many there are. One more than there are permits: it works while another waits for the disk.
+    pub(crate) fn number(jobs: usize) -> usize {
+        jobs.min(TABLES.len()) + 1
+    }
+
     /// Works until nothing is left to do, or to the first failure.
     pub(crate) async fn run(&self) -> Result<()> {
-        // One more than there are permits: it works while another waits for the disk.
-        let lanes = self.load.input.jobs.min(TABLES.len()) + 1;
+        let lanes = Lanes::number(self.load.input.jobs);
         try_join_all((0..lanes).map(|_| self.lane())).await.map(drop)
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atelier_base::error::{Error, Result};
+use atelier_base::terminal::say;
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -16,7 +17,7 @@ use crate::options::{Database, Input};
 use crate::progress::{Board, Display, Phase};
 use crate::publish;
 use crate::rejects::{self, RejectFile};
-use crate::report::{Report, Span, Stages, TableReport};
+use crate::report::{Report, Span, Stages, TableReport, warned};
 use crate::scan::{self, Scanned};
 use crate::session::{Canceller, Session};
 use crate::signature::Signature;
@@ -70,9 +71,38 @@ enum When {
 
 /// What is found before the first row.
 enum Prepared {
-    Ready(Session, Vec<RejectFile>),
-    /// These files are published. With a warning if what a load that died left behind is there still.
-    Unchanged(Signature, Option<String>),
+    Ready(Session, Vec<RejectFile>, Announced),
+    /// These files are published. With what was odd about dropping what a load that died left behind.
+    Unchanged(Signature, Announced),
+}
+
+/// What was printed before anything was dropped.
+#[derive(Default)]
+struct Announced {
+    /// True whatever becomes of the load.
+    warnings: Vec<String>,
+    /// True if it publishes.
+    if_published: Vec<String>,
+}
+
+impl Announced {
+    /// Prints it.
+    fn warn(&mut self, warning: String) {
+        say(&warned(&warning));
+        self.warnings.push(warning);
+    }
+
+    /// Drops what a load that died left behind, and names what others have hung on it before.
+    async fn clear(&mut self, control: &Session) -> Result<()> {
+        for dependent in publish::affected(control, publish::LEFT_BEHIND, false).await? {
+            self.warn(dependent.warning(false));
+        }
+        publish::clear(control).await
+    }
+
+    fn printed(&self) -> Vec<String> {
+        self.warnings.iter().chain(&self.if_published).cloned().collect()
+    }
 }
 
 async fn run(
@@ -87,28 +117,33 @@ async fn run(
     let prepare = async {
         let control =
             Session::connect_within(&database.target, publish::CONTROL_SESSION, database.patience).await?;
-        publish::check_rights(&control).await?;
+        publish::preflight(&control).await?;
         publish::lock(&control).await?;
         if when == When::Changed
             && let Some(published) = unchanged::published_already(&control, input).await?
         {
             // What is left behind may have readers still: nothing stands in their way.
-            let warning = publish::clear(&control).await.err();
+            let mut announced = Announced::default();
+            if let Err(error) = announced.clear(&control).await {
+                announced.warn(error.in_a_line());
+            }
             publish::unlock(&control).await;
-            return Ok(Prepared::Unchanged(published, warning.map(|error| error.in_a_line())));
+            return Ok(Prepared::Unchanged(published, announced));
         }
+        publish::check_connections(&control, input.jobs, Lanes::number(input.jobs)).await?;
+        let announced = announce(&control, input, options).await?;
         // Not before the lock is ours: another load may be writing them.
         let rejects = rejects::create(&input.rejects)?;
-        Ok::<_, Error>(Prepared::Ready(control, rejects))
+        Ok::<_, Error>(Prepared::Ready(control, rejects, announced))
     };
     let prepared = tokio::select! {
         prepared = prepare => prepared?,
         () = &mut interrupt => return Err(Error::interrupted()),
     };
-    let (control, rejects) = match prepared {
-        Prepared::Ready(control, rejects) => (control, rejects),
-        Prepared::Unchanged(published, warning) => {
-            return Ok((nothing_loaded(published, warning, begin), Ok(())));
+    let (control, rejects, announced) = match prepared {
+        Prepared::Ready(control, rejects, announced) => (control, rejects, announced),
+        Prepared::Unchanged(published, announced) => {
+            return Ok((nothing_loaded(published, announced, begin), Ok(())));
         }
     };
 
@@ -118,6 +153,7 @@ async fn run(
         control: &control,
         board: Arc::new(Board::new(&input.sources)),
         cancellers: Mutex::default(),
+        announced,
         begin,
     };
     let staged = tokio::select! {
@@ -137,11 +173,28 @@ async fn run(
     published
 }
 
-fn nothing_loaded(published: Signature, warning: Option<String>, begin: Instant) -> Report {
+/// Names what will be dropped, before anything is; drops what a load that died left behind, and compares what is free
+/// with what the files will take.
+async fn announce(control: &Session, input: &Input, options: &Options) -> Result<Announced> {
+    let mut announced = Announced::default();
+    for dependent in publish::affected(control, publish::REPLACED, options.keep_previous).await? {
+        let warning = dependent.warning(options.keep_previous);
+        say(&warned(&warning));
+        announced.if_published.push(warning);
+    }
+    announced.clear(control).await?;
+    if let Some(warning) = publish::check_disk(control, &input.sources).await? {
+        announced.warn(warning);
+    }
+    Ok(announced)
+}
+
+fn nothing_loaded(published: Signature, announced: Announced, begin: Instant) -> Report {
     Report {
         load_id: Some(published.load_id),
         unchanged: true,
-        warnings: Vec::from_iter(warning),
+        printed: announced.printed(),
+        warnings: announced.warnings,
         ..Report::new("load", begin)
     }
 }
@@ -154,6 +207,7 @@ pub(crate) struct Load<'a> {
     /// Of the lanes, to stop what they are doing.
     pub(crate) cancellers: Mutex<Vec<Canceller>>,
     control: &'a Session,
+    announced: Announced,
     begin: Instant,
 }
 
@@ -181,9 +235,9 @@ impl Load<'_> {
             load_id: verdict.is_ok().then(|| uuid::Uuid::now_v7().to_string()),
             stages,
             bottleneck: bottleneck(done.values().map(|done| done.copied.outcome.waits)),
-            warnings: done
-                .iter()
-                .flat_map(|(table, done)| warnings(table.table(), &done.copied.outcome))
+            printed: self.announced.printed(),
+            warnings: (self.announced.warnings.iter().cloned())
+                .chain(done.iter().flat_map(|(table, done)| warnings(table.table(), &done.copied.outcome)))
                 .collect(),
             tables: done
                 .iter()
@@ -261,12 +315,20 @@ impl Load<'_> {
     ) -> Result<Report> {
         let begin = Instant::now();
         let publishing = async {
-            let mut warnings = Vec::from_iter(publish::publish(self.control, options.keep_previous).await?);
+            let published = publish::publish(self.control, options.keep_previous).await?;
+            let left = published.left.iter().map(|dependent| dependent.warning(options.keep_previous));
+            let left: Vec<String> = left.collect();
+            // What has come since, before it is dropped.
+            for warning in left.iter().filter(|left| !self.announced.if_published.contains(left)) {
+                say(&warned(warning));
+            }
+            let mut warnings = Vec::from_iter(published.warning);
             warnings.extend(publish::drop_replaced(self.control).await);
-            Ok(warnings)
+            Ok((left, warnings))
         };
-        let warnings = publish::interruptible(self.control, publishing, interrupt).await?;
-        report.warnings.extend(warnings);
+        let (left, warnings) = publish::interruptible(self.control, publishing, interrupt).await?;
+        report.printed.extend_from_slice(&left);
+        report.warnings.extend(left.into_iter().chain(warnings));
         report.stages.publish = begin.elapsed().as_secs_f64();
         report.seconds = self.begin.elapsed().as_secs_f64();
         Ok(report)

@@ -37,6 +37,9 @@ pub struct Report {
     pub tables: BTreeMap<&'static str, TableReport>,
     /// What is odd but no error.
     pub warnings: Vec<String>,
+    /// Those among them that were printed when it mattered.
+    #[serde(skip)]
+    pub printed: Vec<String>,
 }
 
 /// Seconds of each stage of a load. A table's indexes are begun while other tables' rows still come in: `index` is
@@ -163,6 +166,7 @@ impl Report {
             peak_rss_bytes: peak_rss_bytes(),
             tables: BTreeMap::new(),
             warnings: Vec::new(),
+            printed: Vec::new(),
         }
     }
 
@@ -198,9 +202,10 @@ impl Report {
         text + &self.warned()
     }
 
-    /// The warnings, a line each.
+    /// The warnings that were not printed before, a line each.
     pub fn warned(&self) -> String {
-        self.warnings.iter().map(|warning| warned(warning)).collect()
+        let new = self.warnings.iter().filter(|warning| !self.printed.contains(warning));
+        new.map(|warning| warned(warning)).collect()
     }
 
     /// How long it took and what that was spent on.

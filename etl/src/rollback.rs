@@ -22,7 +22,7 @@ pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) 
         let session =
             Session::connect_within(&database.target, publish::CONTROL_SESSION, database.patience).await?;
         let session = session.to_try_again("roll back again");
-        publish::check_rights(&session).await?;
+        publish::preflight(&session).await?;
         publish::lock(&session).await?;
         let Some(back) = Signature::read(&session, PREVIOUS).await? else {
             return Err(Error::database(format!("no previous load is kept in {}", database.target)).hint(
@@ -36,8 +36,8 @@ pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) 
         prepared = prepare => prepared?,
         () = &mut interrupt => return Err(Error::interrupted()),
     };
-    let exchange = publish::replace(&session, PREVIOUS, PREVIOUS, "cannot roll back");
-    let warning = publish::interruptible(&session, exchange, interrupt).await?;
+    let exchange = publish::roll_back(&session);
+    let published = publish::interruptible(&session, exchange, interrupt).await?;
     publish::unlock(&session).await;
 
     let again = styled(GOOD, format_args!("load {} is published again", back.load_id));
@@ -49,5 +49,6 @@ pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) 
             "load {load_id} is kept as {PREVIOUS}\n  finished {finished}; roll back again to return to it"
         );
     }
-    Ok(text + &warning.map(|warning| warned(&warning)).unwrap_or_default())
+    let left = published.left.iter().map(|dependent| dependent.warning(true));
+    Ok(text + &published.warning.into_iter().chain(left).map(|warning| warned(&warning)).collect::<String>())
 }

@@ -1,12 +1,14 @@
 //! Sessions of a load: connections that wait for a database that is still starting, have no time limits, say why
 //! they ended, and can be cancelled. How a database is reached is [`atelier_base::connect`]'s.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atelier_base::connect::{Refused, Target, Tls, describe};
 use atelier_base::error::{Error, Result};
+use atelier_base::sql::grant_reader;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -33,7 +35,7 @@ pub struct Session {
     tls: Tls,
     ended: watch::Receiver<Option<Arc<str>>>,
     again: &'static str,
-    rights: &'static str,
+    rights: Cow<'static, str>,
 }
 
 impl Session {
@@ -73,7 +75,7 @@ impl Session {
         });
         target.explain(client.batch_execute(SETTINGS)).await?;
         let (silence, tls) = (target.silence(), target.tls());
-        Ok(Session { client, silence, tls, ended, again: "load again", rights: RIGHTS_TO_LOAD })
+        Ok(Session { client, silence, tls, ended, again: "load again", rights: RIGHTS_TO_LOAD.into() })
     }
 
     /// Says what a person does to try again, `load again` if this is not called.
@@ -82,8 +84,9 @@ impl Session {
     }
 
     /// For a command that only reads: a user who may not do that needs no right to make schemas.
-    pub fn to_read(self) -> Session {
-        Session { rights: RIGHTS_TO_READ, ..self }
+    pub fn to_read(self, target: &Target) -> Session {
+        let rights = grant_reader(target.user()) + "; or use the owner of the catalogue";
+        Session { rights: rights.into(), ..self }
     }
 
     /// What a person does to try again.
@@ -126,7 +129,7 @@ impl Session {
             SqlState::DISK_FULL => format!(
                 "make room on the database's disk (a load needs about the size of the published catalogue again) and {again}; {AS_IT_WAS}"
             ),
-            SqlState::INSUFFICIENT_PRIVILEGE => self.rights.into(),
+            SqlState::INSUFFICIENT_PRIVILEGE => self.rights.to_string(),
             SqlState::READ_ONLY_SQL_TRANSACTION => {
                 "the database takes no writes: see default_transaction_read_only, or \
                 name another in --database-url"
@@ -170,6 +173,4 @@ const AS_IT_WAS: &str = "the published catalogue is as it was";
 
 /// What to do about rights that are missing.
 const RIGHTS_TO_LOAD: &str =
-    "grant the rights to this user (GRANT CREATE ON DATABASE …) or use the owner of the catalogue";
-const RIGHTS_TO_READ: &str = "as an administrator: GRANT atelier_reader TO the user in --database-url; \
-                              or use the owner of the catalogue";
+    "grant this right to the user as an administrator, or load as the owner of the catalogue";

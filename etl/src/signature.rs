@@ -4,6 +4,7 @@ use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
 use serde_json::Value;
 
+use crate::publish::IS_LOAD;
 use crate::session::Session;
 
 /// The row of the table `load`.
@@ -22,14 +23,16 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Reads it from `schema`; none if there is no such catalogue, or if it is one that nobody has loaded.
+    /// Reads it from `schema`; none if there is no such catalogue, or if it is one that nobody has loaded. A table
+    /// `load` with other columns is somebody else's.
     pub async fn read(session: &Session, schema: &str) -> Result<Option<Signature>> {
         let failed = |error: &tokio_postgres::Error| {
             session.failed(format!("cannot read what is in the schema {schema}"), error)
         };
-        let there = "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                     WHERE n.nspname = $1 AND c.relname = 'load'";
-        let there = session.client.query_opt(there, &[&schema]).await.map_err(|error| failed(&error))?;
+        let there = format!(
+            "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND {IS_LOAD}"
+        );
+        let there = session.client.query_opt(&there, &[&schema]).await.map_err(|error| failed(&error))?;
         if there.is_none() {
             return Ok(None);
         }

@@ -7,7 +7,7 @@ use atelier_base::terminal::{BAD, FAINT, GOOD, LABEL, ODD, styled};
 use tokio_postgres::Row;
 
 use crate::options::Database;
-use crate::publish::{PREVIOUS, PUBLISHED, STAGING};
+use crate::publish::{self, PREVIOUS, PUBLISHED, STAGING};
 use crate::report::grouped;
 use crate::session::Session;
 use crate::signature::Signature;
@@ -16,15 +16,13 @@ use crate::tables::TABLES;
 /// Describes the published catalogue for people.
 pub async fn status(database: &Database) -> Result<String> {
     let session = Session::connect_within(&database.target, "atelier-etl status", database.patience).await?;
-    let session = session.to_try_again("ask again").to_read();
+    let session = session.to_try_again("ask again").to_read(&database.target);
     let query = async |sql: &str| {
         let rows = session.client.query(sql, &[]).await;
         rows.map_err(|error| session.failed("cannot read what is published", &error))
     };
-    let schemas =
-        format!("SELECT nspname::text FROM pg_namespace WHERE nspname IN ('{PREVIOUS}', '{STAGING}')");
-    let schemas: Vec<String> = query(&schemas).await?.iter().map(|row| row.get(0)).collect();
-    let there = |schema: &str| schemas.iter().any(|found| found == schema);
+    let schemas = publish::found(&session).await?;
+    let there = |schema: &str| schemas.iter().any(|(found, is_catalogue)| found == schema && *is_catalogue);
 
     let mut text = String::new();
     match Signature::read(&session, PUBLISHED).await? {
@@ -47,6 +45,10 @@ pub async fn status(database: &Database) -> Result<String> {
         let what = format!("the schema {STAGING} is there: a load is running, or has died");
         let _ =
             writeln!(text, "{} {}\n{:10}the next load clears it", label("staging"), styled(ODD, what), "");
+    }
+    for (schema, _) in schemas.iter().filter(|(_, is_catalogue)| !is_catalogue) {
+        let what = format!("the schema {schema} is not a catalogue of atelier-etl: a load says what to do");
+        let _ = writeln!(text, "{} {}", label("schema"), styled(ODD, what));
     }
     Ok(text)
 }

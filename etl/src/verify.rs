@@ -102,7 +102,7 @@ pub async fn verify(
 async fn compare(options: &Verify) -> Result<(Comparison, Result<()>)> {
     let (begin, database) = (Instant::now(), &options.database);
     let session = Session::connect_within(&database.target, SESSION, database.patience).await?;
-    let session = session.to_try_again(AGAIN).to_read();
+    let session = session.to_try_again(AGAIN).to_read(&database.target);
     let none = || nothing_published(&database.target);
     let published = Signature::read(&session, PUBLISHED).await?.ok_or_else(none)?;
     let mut tables = BTreeMap::new();
@@ -158,7 +158,8 @@ async fn read_back(database: &Database, jobs: usize) -> Result<Vec<Found>> {
 }
 
 async fn lane(database: Database, queue: Arc<Mutex<Vec<TableId>>>) -> Result<Vec<Found>> {
-    let session = Session::connect(&database.target, SESSION).await?.to_try_again(AGAIN).to_read();
+    let session =
+        Session::connect(&database.target, SESSION).await?.to_try_again(AGAIN).to_read(&database.target);
     let mut all = Vec::new();
     loop {
         let Some(table) = lock(&queue).pop() else { return Ok(all) };

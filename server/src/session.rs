@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use atelier_base::connect::{Connection, Target, describe};
 use atelier_base::error::Error;
+use atelier_base::sql::grant_reader;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -64,21 +65,21 @@ pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), U
 /// What it means that statements cannot be prepared.
 fn explain(error: &tokio_postgres::Error, database: &Target) -> Unopened {
     let code = error.code().map_or("", SqlState::code);
-    let (what, hint) = match code {
-        "42P01" | "3F000" => ("there is no catalogue in", "load one: atelier-etl load --database-url …"),
-        "42501" => (
-            "this user may not read the catalogue in",
-            "as an administrator: GRANT atelier_reader TO the user in --database-url",
-        ),
-        "42703" | "42883" => {
-            ("there is no catalogue of this version in", "load it again with the atelier-etl of this version")
+    let (what, hint): (_, String) = match code {
+        "42P01" | "3F000" => {
+            ("there is no catalogue in", "load one: atelier-etl load --database-url …".into())
         }
+        "42501" => ("this user may not read the catalogue in", grant_reader(database.user())),
+        "42703" | "42883" => (
+            "there is no catalogue of this version in",
+            "load it again with the atelier-etl of this version".into(),
+        ),
         // Without SQLSTATE it is the connection's; 57 and 53 are a database that stops, starts or is full.
         code if code.is_empty() || code.starts_with("57") || code.starts_with("53") => {
             let what = format!("cannot prepare statements in {database}");
             return Unopened::NotYet(Error::database(what).cause(describe(error)).hint(GIVE_IT_TIME));
         }
-        _ => ("cannot prepare statements in", "look into PostgreSQL's log"),
+        _ => ("cannot prepare statements in", "look into PostgreSQL's log".into()),
     };
     Unopened::Never(Error::database(format!("{what} {database}")).cause(describe(error)).hint(hint))
 }

@@ -4,10 +4,12 @@
 mod crashes;
 mod database;
 mod disk;
+mod foreign;
 pub(crate) mod gate;
 mod input;
 mod interrupt;
 mod middle;
+mod needs;
 mod rollback;
 
 use std::env;
@@ -106,7 +108,7 @@ fn skipped(takes: &str) {
 }
 
 /// Which schemas of the loader are there.
-fn schemas(database: &Database<'_>) -> String {
+pub(crate) fn schemas(database: &Database<'_>) -> String {
     let query =
         "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname LIKE 'atelier%'";
     database.query(query)[0][0].clone().unwrap_or_default()

@@ -39,6 +39,14 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("cannot count the rows of {}", LOST),
     ("cannot look at the published tables", LOST),
     ("cannot look at the schemas", LOST),
+    ("cannot look at what is in the schemas", LOST),
+    ("cannot find what depends on the catalogue", LOST),
+    ("cannot count the connections", LOST),
+    ("cannot find the place of the database", LOST),
+    (
+        "the database's disk ({place}) has {} MB free, and the load needs about {} MB",
+        "failures/needs.rs, which mounts a small disk",
+    ),
     ("cannot make the schema atelier_staging", LOST),
     ("cannot read what is published", LOST),
     ("cannot set up a session", LOST),
@@ -357,9 +365,26 @@ fn databases(bench: &mut Bench, standby: &Server) {
     let (name, ann) = (database.name(), database.url_of("messages_ann", "secret"));
     bench.say_on("a user without rights", &ann, LOAD);
     database.execute(&format!("GRANT CREATE ON DATABASE {name} TO messages_ann; CREATE SCHEMA atelier"));
-    bench.say_on("a schema of another owner", &ann, LOAD);
     bench.say_on("a schema that is no catalogue", &database.url(), LOAD);
-    database.execute("DROP SCHEMA atelier");
+    bench.say_on("a schema that is no catalogue", &database.url(), &["status"]);
+    database.execute(
+        "CREATE TABLE atelier.load
+         (load_id uuid, started_at timestamptz, finished_at timestamptz, version text, tables jsonb)",
+    );
+    bench.say_on("a schema of a superuser", &ann, LOAD);
+    database.execute("CREATE ROLE messages_owner; ALTER SCHEMA atelier OWNER TO messages_owner");
+    bench.say_on("a schema of another owner", &ann, LOAD);
+    database.execute(
+        "ALTER TABLE atelier.load ADD COLUMN note text; CREATE VIEW atelier.extra AS SELECT 1 AS id",
+    );
+    bench.say_on("things of others in the schema", &database.url(), LOAD);
+    database.execute("DROP VIEW atelier.extra; ALTER TABLE atelier.load DROP COLUMN note");
+    database.execute("CREATE TABLE notes () INHERITS (atelier.load)");
+    bench.say_on("a table that inherits", &database.url(), LOAD);
+    database.execute("DROP SCHEMA atelier CASCADE; DROP ROLE messages_owner");
+    database.execute("ALTER ROLE messages_ann CONNECTION LIMIT 3");
+    bench.say_on("few connections", &ann, &[LOAD, &["--jobs", "2"]].concat());
+    database.execute("ALTER ROLE messages_ann CONNECTION LIMIT -1");
     let read_only = format!("{ann}&options=-cdefault_transaction_read_only%3Don");
     bench.say_on("a database that takes no writes", &read_only, LOAD);
     server.execute("CREATE DATABASE messages_latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'");
@@ -402,7 +427,13 @@ fn published(bench: &mut Bench) {
     bench.say_on("the same files", &url, LOAD);
     bench.say_on("the same files", &url, &[LOAD, &["--force", "--keep-previous"]].concat());
     bench.say_on("a previous load is kept", &url, &["status"]);
-    bench.say_on("a previous load is kept", &url, &["rollback"]);
+    database.execute("CREATE MATERIALIZED VIEW sizes AS SELECT size FROM atelier.skus");
+    bench.say_on("a previous load is kept, and others depend on the published one", &url, &["rollback"]);
+    database.execute("CREATE MATERIALIZED VIEW names AS SELECT name FROM atelier.product");
+    bench.say_on("others depend on both", &url, &[LOAD, &["--force", "--keep-previous"]].concat());
+    database.execute("CREATE MATERIALIZED VIEW prices AS SELECT default_price FROM atelier.product");
+    bench.say_on("others depend on both", &url, &[LOAD, &["--force"]].concat());
+    bench.say_on("nothing depends on it", &url, &[LOAD, &["--force", "--keep-previous"]].concat());
     bench.say_on("sound", &url, &["verify"]);
     let ann = database.url_of("messages_ann", "secret");
     bench.say_on("a user without rights", &ann, &["status"]);

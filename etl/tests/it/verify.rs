@@ -195,7 +195,7 @@ fn the_reader_may_verify() {
     let url = database.url_of("verify_reader", "s3cret");
     for run in [verify(&url, &[]).0, etl(["status", "--database-url", &url])] {
         assert_eq!(run.code, 4, "{run:?}");
-        let to_do = "to do: as an administrator: GRANT atelier_reader TO the user in --database-url";
+        let to_do = "to do: as an administrator: GRANT atelier_reader TO \"verify_reader\"";
         assert!(run.stderr.contains(to_do) && !run.stderr.contains("CREATE"), "{}", run.stderr);
     }
     database.execute("GRANT atelier_reader TO verify_reader");

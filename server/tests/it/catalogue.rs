@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use atelier_base::testing::Database;
 use atelier_etl::cli;
 use atelier_etl::generate::{Defects, Options, generate};
-use atelier_etl::{load, options};
+use atelier_etl::{load, options, rollback};
 use clap::Parser as _;
 use tempfile::TempDir;
 
@@ -25,6 +25,25 @@ pub(crate) fn generated(products: u32, seed: u64) -> TempDir {
 
 /// Loads and publishes the files in `data`; gives the id of the load.
 pub(crate) fn publish(database: &Database<'_>, data: &Path) -> String {
+    publish_with(database, data, load::Options { keep_previous: false })
+}
+
+/// The same, with the catalogue kept that was published before.
+pub(crate) fn publish_keeping(database: &Database<'_>, data: &Path) -> String {
+    publish_with(database, data, load::Options { keep_previous: true })
+}
+
+/// Publishes the kept catalogue again.
+pub(crate) fn roll_back(database: &Database<'_>) {
+    let url = database.url();
+    let cli = cli::Cli::parse_from(["atelier-etl", "rollback", "--database-url", &url]);
+    let cli::Command::Rollback(typed) = cli.command else { panic!("that is the command rollback") };
+    let target = options::Database::resolve(&typed.database).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(rollback::rollback(&target, std::future::pending())).unwrap();
+}
+
+fn publish_with(database: &Database<'_>, data: &Path, how: load::Options) -> String {
     let rejects = tempfile::tempdir().unwrap();
     let url = database.url();
     let arguments =
@@ -34,7 +53,6 @@ pub(crate) fn publish(database: &Database<'_>, data: &Path) -> String {
     let cli::Command::Load(typed) = cli.command else { panic!("that is the command load") };
     let mut input = options::Input::resolve(&typed.input).unwrap();
     let target = options::Database::resolve(&typed.database).unwrap();
-    let how = load::Options { keep_previous: false };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let loading = load::load(&mut input, &target, &how, std::future::pending());
     let (report, verdict) = runtime.block_on(loading).unwrap();

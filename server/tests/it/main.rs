@@ -22,6 +22,7 @@ mod openapi;
 mod page;
 mod reference;
 mod refusals;
+mod rights;
 mod served;
 mod server;
 mod shutdown;

@@ -1,0 +1,305 @@
+//! What a load and a rollback leave as it was, though the tables are others: owner, rights, policies, comments, views.
+
+use atelier_base::testing::{Database, Rows, Server, until};
+use atelier_etl::tables::TABLES;
+
+use crate::catalogue::{example, load};
+use crate::failures::gate::{Gate, Place};
+use crate::failures::schemas;
+use crate::published::one;
+use crate::run::{Etl, Run, etl};
+
+const LOAD: [&str; 3] = ["--max-rejects", "50%", "--force"];
+const LOAD_AND_KEEP: [&str; 4] = ["--max-rejects", "50%", "--force", "--keep-previous"];
+
+/// Whose the schema and its tables are, and every right on them and their columns but the owner's and those of the
+/// role that a load grants to.
+fn rights(database: &Database<'_>) -> Rows {
+    database.query(
+        "SELECT 'schema' AS object, nspowner::regrole::text AS owner, a.grantee::regrole::text, a.privilege_type, a.is_grantable
+         FROM pg_namespace LEFT JOIN LATERAL aclexplode(nspacl) a ON a.grantee NOT IN (nspowner, coalesce(to_regrole('atelier_reader'), 0))
+         WHERE nspname = 'atelier'
+         UNION ALL
+         SELECT relname, relowner::regrole::text, a.grantee::regrole::text, a.privilege_type, a.is_grantable
+         FROM pg_class LEFT JOIN LATERAL aclexplode(relacl) a ON a.grantee NOT IN (relowner, coalesce(to_regrole('atelier_reader'), 0))
+         WHERE relnamespace = 'atelier'::regnamespace AND relkind = 'r'
+         UNION ALL
+         SELECT c.relname || '.' || attname, NULL, a.grantee::regrole::text, a.privilege_type, a.is_grantable
+         FROM pg_class c JOIN pg_attribute ON attrelid = c.oid CROSS JOIN aclexplode(attacl) a
+         WHERE relnamespace = 'atelier'::regnamespace ORDER BY 1, 2, 3, 4, 5",
+    )
+}
+
+fn rollback(url: &str) -> Run {
+    let run = etl(["rollback", "--database-url", url]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    run
+}
+
+fn warnings(report: &serde_json::Value) -> usize {
+    report["warnings"].as_array().unwrap().len()
+}
+
+#[test]
+fn rights_of_others_are_given_again() {
+    let database = Server::shared().database();
+    load(&database, &example(), &LOAD).succeeded();
+    database.execute(
+        "CREATE ROLE rights_web; CREATE ROLE rights_admin; CREATE ROLE \"rights \"\"odd\"\"\";
+         GRANT USAGE ON SCHEMA atelier TO rights_web, rights_admin WITH GRANT OPTION;
+         GRANT SELECT ON ALL TABLES IN SCHEMA atelier TO rights_web;
+         GRANT SELECT, UPDATE ON atelier.product TO rights_admin WITH GRANT OPTION;
+         GRANT SELECT (id), UPDATE (size) ON atelier.skus TO \"rights \"\"odd\"\"\";
+         GRANT REFERENCES (id) ON atelier.styles TO rights_admin WITH GRANT OPTION;
+         GRANT SELECT ON atelier.load TO PUBLIC;
+         SET ROLE rights_admin; GRANT SELECT ON atelier.product TO \"rights \"\"odd\"\"\"",
+    );
+    let before = rights(&database);
+    assert!(before.len() > 15, "{before:?}");
+    for arguments in [&LOAD[..], &LOAD_AND_KEEP, &LOAD_AND_KEEP] {
+        let done = load(&database, &example(), arguments).succeeded();
+        assert_eq!(rights(&database), before);
+        assert_eq!(warnings(&done.report), 0, "{}", done.report);
+    }
+    rollback(&database.url());
+    assert_eq!(rights(&database), before);
+    database.execute(
+        "DROP OWNED BY rights_web, rights_admin, \"rights \"\"odd\"\"\";
+         DROP ROLE rights_web, rights_admin, \"rights \"\"odd\"\"\"",
+    );
+}
+
+#[test]
+fn what_is_granted_while_a_load_runs_holds_afterwards() {
+    let database = Server::shared().database();
+    load(&database, &example(), &LOAD).succeeded();
+    let gate = Gate::close(&database, Place::Index);
+    let url = database.url();
+    let running = Etl::new([
+        "load",
+        "--database-url",
+        &url,
+        "--max-rejects",
+        "50%",
+        "--force",
+        "--jobs",
+        "1",
+        "--data",
+    ])
+    .arg(example())
+    .spawn();
+    gate.wait();
+    database.execute("CREATE ROLE rights_late; GRANT SELECT ON atelier.product TO rights_late");
+    drop(gate);
+    assert_eq!(running.finish().code, 0);
+    assert_eq!(one(&database, "SELECT has_table_privilege('rights_late', 'atelier.product', 'SELECT')"), "t");
+    database.execute("DROP OWNED BY rights_late; DROP ROLE rights_late");
+}
+
+/// What was revoked while a catalogue was not the published one does not come back with it; what was granted meanwhile
+/// goes with it.
+#[test]
+fn a_rollback_gives_the_rights_of_now() {
+    let database = Server::shared().database();
+    load(&database, &example(), &LOAD).succeeded();
+    database.execute(
+        "CREATE ROLE rights_gone; CREATE ROLE rights_grantor; CREATE ROLE rights_new;
+         GRANT USAGE ON SCHEMA atelier TO rights_gone, rights_grantor;
+         GRANT SELECT ON atelier.product TO rights_grantor WITH GRANT OPTION;
+         GRANT SELECT (id) ON atelier.skus TO rights_gone;
+         SET ROLE rights_grantor; GRANT SELECT ON atelier.product TO rights_gone",
+    );
+    load(&database, &example(), &LOAD_AND_KEEP).succeeded();
+    database.execute(
+        "REVOKE ALL ON SCHEMA atelier FROM rights_gone; REVOKE ALL ON atelier.product, atelier.skus FROM rights_gone;
+         REVOKE ALL ON atelier.styles, atelier.load FROM atelier_reader;
+         GRANT SELECT ON atelier.related TO rights_new",
+    );
+    let now = rights(&database);
+    rollback(&database.url());
+    assert_eq!(rights(&database), now);
+    let may = |role: &str, table: &str| {
+        one(&database, &format!("SELECT has_table_privilege('{role}', 'atelier.{table}', 'SELECT')"))
+    };
+    assert_eq!(may("rights_gone", "product"), "f");
+    assert_eq!(may("rights_new", "related"), "t");
+    assert_eq!((may("atelier_reader", "styles"), may("atelier_reader", "skus")), ("f".into(), "t".into()));
+    // A load grants to its reader anew.
+    load(&database, &example(), &LOAD).succeeded();
+    assert_eq!(may("atelier_reader", "styles"), "t");
+    database.execute(
+        "DROP OWNED BY rights_gone, rights_grantor, rights_new; DROP ROLE rights_gone, rights_grantor, rights_new",
+    );
+}
+
+#[test]
+fn members_of_the_owning_role_load_in_turn() {
+    let server = Server::shared();
+    let database = server.database();
+    let name = database.name();
+    for member in ["rights_ann", "rights_bob"] {
+        server.create_role(member, "secret");
+    }
+    database.execute(&format!(
+        "CREATE ROLE rights_owners; GRANT rights_owners TO rights_ann, rights_bob;
+         GRANT CREATE ON DATABASE {name} TO rights_ann, rights_bob"
+    ));
+    let url = |member: &str| database.url_of(member, "secret");
+    let as_member = |member: &str, more: &[&str]| {
+        let url = url(member);
+        let run = Etl::new([&["load", "--database-url", &url], &LOAD[..], more].concat())
+            .arg("--data")
+            .arg(example())
+            .run();
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{member}: {run:?}");
+    };
+    as_member("rights_ann", &[]);
+    database.execute(
+        "ALTER SCHEMA atelier OWNER TO rights_owners;
+         DO $$ DECLARE t text; BEGIN
+             FOR t IN SELECT relname FROM pg_class WHERE relnamespace = 'atelier'::regnamespace AND relkind = 'r'
+             LOOP EXECUTE format('ALTER TABLE atelier.%I OWNER TO rights_owners', t); END LOOP;
+         END $$",
+    );
+    let owned = rights(&database);
+    let owners = |schema: &str| {
+        one(
+            &database,
+            &format!(
+                "SELECT string_agg(DISTINCT pg_get_userbyid(o), ' ') FROM (
+                     SELECT relowner AS o FROM pg_class WHERE relnamespace = '{schema}'::regnamespace
+                     UNION SELECT nspowner FROM pg_namespace WHERE nspname = '{schema}') owners"
+            ),
+        )
+    };
+    as_member("rights_bob", &[]);
+    as_member("rights_ann", &["--keep-previous"]);
+    as_member("rights_bob", &["--keep-previous"]);
+    rollback(&url("rights_ann"));
+    assert_eq!(
+        (owners("atelier"), owners("atelier_previous")),
+        ("rights_owners".into(), "rights_owners".into())
+    );
+    // An administrator's load hands over too.
+    load(&database, &example(), &LOAD).succeeded();
+    assert_eq!(rights(&database), owned);
+
+    // What a load of one member leaves, another clears.
+    let gate = Gate::close(&database, Place::Index);
+    let running =
+        Etl::new([&["load", "--database-url", &url("rights_ann")], &LOAD[..], &["--data"]].concat())
+            .arg(example())
+            .spawn();
+    gate.wait();
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    running.finish();
+    assert_eq!(schemas(&database), "atelier atelier_staging");
+    database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name LIKE 'atelier-etl%'",
+    );
+    drop(gate);
+    as_member("rights_bob", &[]);
+    assert_eq!((owners("atelier"), schemas(&database)), ("rights_owners".into(), "atelier".into()));
+}
+
+#[test]
+fn views_read_the_new_tables_and_keep_what_they_have() {
+    let database = Server::shared().database();
+    load(&database, &example(), &LOAD).succeeded();
+    database.execute(
+        "CREATE ROLE rights_reporter; CREATE SCHEMA reports;
+         CREATE VIEW reports.\"of \"\"load\"\"\" WITH (security_barrier) AS SELECT load_id AS id FROM atelier.load;
+         CREATE VIEW reports.both (a, b) AS SELECT p.id, l.id FROM atelier.product p, reports.\"of \"\"load\"\"\" l;
+         CREATE VIEW reports.names AS SELECT id, name FROM atelier.product WHERE id < 3 WITH LOCAL CHECK OPTION;
+         GRANT SELECT ON reports.both TO rights_reporter; COMMENT ON VIEW reports.both IS 'both'",
+    );
+    let views = || {
+        database.query(
+            "SELECT c.oid, relname, reloptions, relacl, obj_description(c.oid), pg_get_viewdef(c.oid)
+             FROM pg_class c WHERE relnamespace = 'reports'::regnamespace AND relkind = 'v' ORDER BY 2",
+        )
+    };
+    let (before, of_view) = (views(), || one(&database, "SELECT DISTINCT b FROM reports.both"));
+    for arguments in [&LOAD[..], &LOAD_AND_KEEP] {
+        let done = load(&database, &example(), arguments).succeeded();
+        assert_eq!(of_view(), done.report["load_id"]);
+        assert_eq!(warnings(&done.report), 0, "{}", done.report);
+    }
+    let kept = one(&database, "SELECT load_id FROM atelier_previous.load");
+    rollback(&database.url());
+    assert_eq!(of_view(), kept);
+    assert_eq!(views(), before);
+    database.execute("DROP OWNED BY rights_reporter; DROP ROLE rights_reporter");
+}
+
+#[test]
+fn policies_and_comments_are_those_of_before() {
+    let database = Server::shared().database();
+    load(&database, &example(), &LOAD_AND_KEEP).succeeded();
+    database.execute(
+        "CREATE ROLE rights_tenant; GRANT USAGE ON SCHEMA atelier TO rights_tenant;
+         GRANT SELECT ON ALL TABLES IN SCHEMA atelier TO rights_tenant;
+         ALTER TABLE atelier.product ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY \"one \"\"row\"\"\" ON atelier.product FOR SELECT TO rights_tenant
+             USING (id = (SELECT min(product_id) FROM atelier.styles));
+         CREATE POLICY never ON atelier.product AS RESTRICTIVE FOR INSERT TO PUBLIC WITH CHECK (false);
+         ALTER TABLE atelier.skus ENABLE ROW LEVEL SECURITY; ALTER TABLE atelier.skus FORCE ROW LEVEL SECURITY;
+         COMMENT ON SCHEMA atelier IS 'it''s the catalogue'; COMMENT ON TABLE atelier.skus IS E'two\\nlines';
+         COMMENT ON COLUMN atelier.skus.size IS 'a \"size\"'",
+    );
+    let state = || {
+        database.query(
+            "SELECT relname, relrowsecurity, relforcerowsecurity, obj_description(oid), col_description(oid, 3),
+                    obj_description(relnamespace, 'pg_namespace')
+             FROM pg_class WHERE relnamespace = 'atelier'::regnamespace AND relkind = 'r' ORDER BY 1;
+             SELECT policyname, tablename, permissive, roles, cmd, qual, with_check FROM pg_policies
+             WHERE schemaname = 'atelier' ORDER BY 1",
+        )
+    };
+    let before = state();
+    assert_eq!(before.len(), TABLES.len() + 3);
+    for arguments in [&LOAD[..], &LOAD_AND_KEEP] {
+        let done = load(&database, &example(), arguments).succeeded();
+        assert_eq!(state(), before);
+        assert_eq!(warnings(&done.report), 0, "{}", done.report);
+        assert_eq!(one(&database, "SET ROLE rights_tenant; SELECT count(*) FROM atelier.product"), "1");
+    }
+    // The kept one has other policies by now.
+    database.execute(
+        "CREATE POLICY old ON atelier_previous.product FOR SELECT TO rights_tenant USING (true);
+         ALTER TABLE atelier_previous.load ENABLE ROW LEVEL SECURITY",
+    );
+    rollback(&database.url());
+    assert_eq!(state(), before);
+    database.execute("DROP OWNED BY rights_tenant; DROP ROLE rights_tenant");
+}
+
+/// A dump reads views too: publishing does not wait for it, and the view follows when it has ended.
+#[test]
+fn a_view_that_is_being_read_follows_later() {
+    let database = Server::shared().database();
+    load(&database, &example(), &LOAD).succeeded();
+    database.execute("CREATE VIEW public.now AS SELECT load_id FROM atelier.load");
+    let before = one(&database, "SELECT load_id FROM public.now");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let reader = runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN; SELECT load_id FROM public.now").await.unwrap();
+        client
+    });
+    let url = database.url();
+    let running =
+        Etl::new([&["load", "--database-url", &url], &LOAD[..], &["--data"]].concat()).arg(example()).spawn();
+    until("the load is published", || one(&database, "SELECT load_id FROM atelier.load") != before);
+    runtime.block_on(reader.batch_execute("COMMIT")).unwrap();
+    let run = running.finish();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    assert!(!run.stdout.contains("view public.now"), "{}", run.stdout);
+    assert_eq!(
+        one(&database, "SELECT load_id FROM public.now"),
+        one(&database, "SELECT load_id FROM atelier.load")
+    );
+}

@@ -1,0 +1,33 @@
+//! A role that an administrator has let read the catalogue reads the next one too, and the one before.
+
+use atelier_base::testing::{Server as Postgres, until};
+
+use crate::catalogue::{example, generated, publish_keeping, roll_back};
+use crate::client::get;
+use crate::server::Server;
+
+#[test]
+fn a_role_with_rights_of_its_own_is_served_through_loads_and_a_rollback() {
+    let postgres = Postgres::shared();
+    let database = postgres.database();
+    publish_keeping(&database, &example());
+    postgres.create_role("rights_webapp", "secret");
+    database.execute(
+        "GRANT USAGE ON SCHEMA atelier TO rights_webapp; GRANT SELECT ON ALL TABLES IN SCHEMA atelier TO rights_webapp",
+    );
+    let url = database.url_of("rights_webapp", "secret");
+    let server = Server::start(&url, &[]);
+    let serves = |load: &str| {
+        let tag = format!("W/\"{load}\"");
+        until("the load is served", || get(server.public, "/products").header("etag") == Some(&tag));
+        // One that starts now prepares every statement.
+        let other = Server::start(&url, &[]);
+        until("/readyz says so", || server.is_ready() && other.is_ready());
+    };
+    let first = publish_keeping(&database, generated(20, 1).path());
+    serves(&first);
+    let second = publish_keeping(&database, generated(30, 2).path());
+    serves(&second);
+    roll_back(&database);
+    serves(&first);
+}
