@@ -190,13 +190,16 @@ mod tests {
     use super::*;
     use crate::record::{Fields, scan};
 
-    fn end(text: &str, complete: bool) -> Option<(u64, u64)> {
+    /// Bytes and lines, if it is known.
+    type End = Option<(u64, u64)>;
+
+    fn end(text: &str, complete: bool) -> End {
         ending(text.as_bytes(), complete, Delimiter::Comma).map(|ending| (ending.bytes, ending.lines))
     }
 
     #[test]
     fn a_record_ends_where_rfc_4180_ends_it_or_with_its_line() {
-        let cases: &[(&str, Option<(u64, u64)>, Option<(u64, u64)>)] = &[
+        let cases: &[(&str, End, End)] = &[
             // The text, the end while more may come, and at the end of the file.
             ("1,a\n2,b\n", Some((3, 1)), Some((3, 1))),
             ("1,a", None, Some((3, 1))),
