@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atelier_base::error::{Error, Result};
-use atelier_base::terminal::say;
+use atelier_base::terminal::print;
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -87,15 +87,16 @@ struct Announced {
 
 impl Announced {
     /// Prints it.
-    fn warn(&mut self, warning: String) {
-        say(&warned(&warning));
+    fn warn(&mut self, warning: String) -> Result<()> {
+        print(&warned(&warning))?;
         self.warnings.push(warning);
+        Ok(())
     }
 
     /// Drops what a load that died left behind, and names what others have hung on it before.
     async fn clear(&mut self, control: &Session) -> Result<()> {
         for dependent in publish::affected(control, publish::LEFT_BEHIND, false).await? {
-            self.warn(dependent.warning(false));
+            self.warn(dependent.warning(false))?;
         }
         publish::clear(control).await
     }
@@ -125,7 +126,7 @@ async fn run(
             // What is left behind may have readers still: nothing stands in their way.
             let mut announced = Announced::default();
             if let Err(error) = announced.clear(&control).await {
-                announced.warn(error.in_a_line());
+                announced.warn(error.in_a_line())?;
             }
             publish::unlock(&control).await;
             return Ok(Prepared::Unchanged(published, announced));
@@ -179,12 +180,12 @@ async fn announce(control: &Session, input: &Input, options: &Options) -> Result
     let mut announced = Announced::default();
     for dependent in publish::affected(control, publish::REPLACED, options.keep_previous).await? {
         let warning = dependent.warning(options.keep_previous);
-        say(&warned(&warning));
+        print(&warned(&warning))?;
         announced.if_published.push(warning);
     }
     announced.clear(control).await?;
     if let Some(warning) = publish::check_disk(control, &input.sources).await? {
-        announced.warn(warning);
+        announced.warn(warning)?;
     }
     Ok(announced)
 }
@@ -320,7 +321,8 @@ impl Load<'_> {
             let left: Vec<String> = left.collect();
             // What has come since, before it is dropped.
             for warning in left.iter().filter(|left| !self.announced.if_published.contains(left)) {
-                say(&warned(warning));
+                // It is published already; what cannot be printed is in the report.
+                let _ = print(&warned(warning));
             }
             let mut warnings = Vec::from_iter(published.warning);
             warnings.extend(publish::drop_replaced(self.control).await);

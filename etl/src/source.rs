@@ -125,6 +125,11 @@ impl Source {
         Ok(Reader { text, raw, source: self.clone(), compression, is_plain })
     }
 
+    /// Whether the file is compressed. One that cannot be read is not.
+    pub fn is_compressed(&self) -> bool {
+        self.open_raw().and_then(|raw| self.unpacked(raw)).is_ok_and(|(_, compression)| compression.is_some())
+    }
+
     /// The bytes of the file unpacked, and how they were packed.
     fn unpacked(&self, raw: Raw) -> Result<(Box<dyn Read + Send>, Option<Compression>)> {
         let (bytes, format) = self.format_of(Box::new(raw), None)?;

@@ -140,9 +140,9 @@ pub async fn check_disk(session: &Session, sources: &[Source]) -> Result<Option<
 
 /// Bytes in the database.
 fn estimate(sources: &[Source]) -> u64 {
-    let unpacked = |source: &Source| match source.is_compressed_as("plain.csv") {
-        true => source.bytes as f64,
-        false => source.bytes as f64 * UNPACKED_BYTES,
+    let unpacked = |source: &Source| match source.is_compressed() {
+        false => source.bytes as f64,
+        true => source.bytes as f64 * UNPACKED_BYTES,
     };
     (sources.iter().map(unpacked).sum::<f64>() * DATABASE_BYTES) as u64
 }
