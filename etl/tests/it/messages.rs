@@ -52,6 +52,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("cannot set up a session", LOST),
     ("cannot take the lock of a load", LOST),
     ("cannot write the table load", LOST),
+    ("cannot write to standard output", "terminal.rs"),
     ("cannot look at", "of a directory that cannot be entered; root can enter all"),
     ("cannot replace", "of a directory that changes while files are generated into it"),
     ("load {} was published while load {} was read back", "verify.rs"),
@@ -294,7 +295,9 @@ fn files(bench: &mut Bench) {
     let styles =
         |content: &'static [u8]| move |data: &Path| fs::write(data.join("styles.csv"), content).unwrap();
     bench.damaged("nothing", styles(b""));
-    bench.damaged("utf16", styles(b"\xff\xfei\0d\0\n\0"));
+    bench.damaged("zip", styles(b"PK\x03\x04\x14\0"));
+    bench.damaged("delimiter", styles(b"sep=^\nid^productId"));
+    bench.damaged("invisible", styles("id,product\u{200b}Id\n".as_bytes()));
     bench.damaged("cr", styles(b"id,productId,name,sale_price,original_price,default_style\r1,1,a,,5,1\r"));
     bench.damaged("header", styles(b"id,\"product\"Id\n"));
     bench.damaged("column", styles(b"id,productId,name,sale_price,default_style\n1,1,a,null,1\n"));
@@ -319,6 +322,7 @@ fn files(bench: &mut Bench) {
     });
     bench.copy("warned");
     bench.write("warned/related.csv", "id,current_product_id,related_product_id,weight\n");
+    bench.write("warned/features.csv", "id,product_id,feature,value\n1,1,\"Fit\",\"a\n2,1,b,c\n\"\n");
     bench.say(&["check", "--data", "warned", "--max-rejects", "50%"]);
 }
 
