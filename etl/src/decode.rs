@@ -151,8 +151,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::check::Value;
     use crate::encode::row;
+    use crate::value::Value;
 
     fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Content, Malformed> {
         let mut decoder = Decoder::default();

@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use crate::check::Value;
+use crate::value::Value;
 
 /// What a binary COPY begins with: signature, flags, length of the header extension.
 pub const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

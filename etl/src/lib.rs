@@ -24,6 +24,7 @@ pub mod rejects;
 pub mod scan;
 pub mod source;
 pub mod split;
+pub mod value;
 pub mod verdict;
 
 pub mod copy;

@@ -1,7 +1,6 @@
 //! Properties of splitting, parsing and converting, with the `csv` crate as the reference where the input is valid, and one
 //! chunk as the reference where it is not. No database.
 
-use atelier_etl::check::Value;
 use atelier_etl::digest::ContentDigest;
 use atelier_etl::encode;
 use atelier_etl::pipeline::CHUNK_BYTES;
@@ -10,6 +9,7 @@ use atelier_etl::tables::{Kind, TABLES, Table};
 use atelier_etl::testing::{
     self, Seen, assert_complete, assert_cutting_changes_nothing, assert_valid_is_read_as_csv_reads_it,
 };
+use atelier_etl::value::Value;
 use csv::{QuoteStyle, Terminator, WriterBuilder};
 use proptest::collection::vec;
 use proptest::prelude::*;
