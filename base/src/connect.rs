@@ -89,8 +89,7 @@ impl Target {
             ));
         }
         if config.get_hosts().is_empty() {
-            // libpq's own default.
-            config.host_path("/var/run/postgresql");
+            name_hosts(&mut config, &tls).map_err(|error| wrong(error.into()))?;
         }
         if config.get_password().is_none() {
             if let Ok(password) = env::var("PGPASSWORD") {
@@ -249,6 +248,23 @@ impl Advice {
         };
         Advice { hint, flag: None }
     }
+}
+
+/// Where no host is named, its address is its name, and nothing can be verified by it. Without either it is libpq's own
+/// directory of Unix sockets.
+fn name_hosts(config: &mut Config, tls: &tls::Options) -> Result<(), &'static str> {
+    let addresses = config.get_hostaddrs().to_vec();
+    if addresses.is_empty() {
+        config.host_path("/var/run/postgresql");
+    } else if tls.verifies_name() {
+        return Err(
+            "sslmode=verify-full verifies the name of a host, and there is only hostaddr: add host=NAME",
+        );
+    }
+    for address in addresses {
+        config.host(address.to_string());
+    }
+    Ok(())
 }
 
 /// Whether a database may yet come up where none has said a word.

@@ -93,6 +93,11 @@ impl Options {
         }
     }
 
+    /// Whether the server has to show a certificate for the name of its host.
+    pub fn verifies_name(&self) -> bool {
+        self.mode == Mode::VerifyFull
+    }
+
     /// Makes TLS connections as the options say.
     pub fn connector(&self) -> Result<MakeRustlsConnect> {
         let provider = Arc::new(ring::default_provider());

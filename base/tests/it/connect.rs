@@ -53,3 +53,57 @@ async fn a_wrong_password_is_final() {
     let error = refused.waits_with("--patience").to_string();
     assert!(error.ends_with("check the password in --database-url (or PGPASSWORD, PGPASSFILE)"), "{error}");
 }
+
+/// Whether the connection that `target` opens is encrypted, or what is said of it instead.
+async fn encrypted(url: &str) -> Result<bool, String> {
+    let target = Target::parse(url).map_err(|error| error.to_string())?;
+    let (client, connection) = target.open("base").await.map_err(|refused| refused.error.to_string())?;
+    let query = async move {
+        let ssl = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        client.query_one(ssl, &[]).await.unwrap().get(0)
+    };
+    let (ssl, _) = tokio::join!(query, connection);
+    Ok(ssl)
+}
+
+/// Every `sslmode`, every way to name a host, and what is to come of it at a server with TLS and at one without.
+#[tokio::test]
+async fn tls_is_what_sslmode_says_however_the_host_is_named() {
+    const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+    let (with, without) = (Server::shared(), Server::start(&[("ssl", "off")]));
+    for (server, tls) in [(with, true), (&without, false)] {
+        let database = server.database();
+        server.create_role("ann", "secret");
+        let (port, name, dir) = (server.port(), database.name(), server.dir().display());
+        let socket = server.dir().display().to_string().replace('/', "%2F");
+        let root = with.ca_certificate();
+        let root = root.display();
+        let rest = |mode| {
+            format!("port={port} user=ann password=secret dbname={name} sslmode={mode} sslrootcert={root}")
+        };
+        let query = |mode| format!("user=ann&password=secret&sslmode={mode}&sslrootcert={root}");
+        for mode in MODES {
+            let over_tcp = match mode {
+                "disable" => Some(false),
+                "allow" | "prefer" => Some(tls),
+                _ => tls.then_some(true),
+            };
+            let named = over_tcp;
+            let unnamed = if mode == "verify-full" { None } else { named };
+            for (url, expected) in [
+                (format!("host=localhost {}", rest(mode)), named),
+                (format!("hostaddr=127.0.0.1 {}", rest(mode)), unnamed),
+                (format!("host=localhost hostaddr=127.0.0.1 {}", rest(mode)), named),
+                (format!("host={dir} {}", rest(mode)), Some(false)),
+                (format!("postgresql://localhost:{port}/{name}?{}", query(mode)), named),
+                (format!("postgresql:///{name}?host=localhost&port={port}&{}", query(mode)), named),
+                (format!("postgresql:///{name}?hostaddr=127.0.0.1&port={port}&{}", query(mode)), unnamed),
+                (format!("postgresql://{socket}:{port}/{name}?{}", query(mode)), Some(false)),
+                (format!("host=/nowhere,localhost {}", rest(mode)), named),
+            ] {
+                let found = encrypted(&url).await;
+                assert_eq!(found.as_ref().ok().copied(), expected, "{url} (TLS: {tls}): {found:?}");
+            }
+        }
+    }
+}
