@@ -4,7 +4,7 @@
 
 mod lock;
 
-pub use lock::{lock, unlock};
+pub use lock::{lock, lock_lane, lockable, unlock};
 
 use std::future::Future;
 use std::pin::pin;
@@ -134,8 +134,11 @@ pub async fn check_rights(session: &Session) -> Result<()> {
 pub async fn clear(session: &Session) -> Result<()> {
     // A lane of a killed loader may still build an index: nobody else has lanes while we hold the lock.
     let orphans = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND usename = current_user AND application_name = '{LANE_SESSION}'"
+        "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+         WHERE locktype = 'advisory' AND usename = current_user
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND (classid::bigint << 32 | objid::bigint) = {}",
+        lock::LANE_LOCK
     );
     run(session, &orphans, "end the sessions of a load that died").await?;
     for schema in [STAGING, DISCARDED] {

@@ -26,6 +26,7 @@ pub mod load;
 pub mod manager;
 pub mod metrics;
 pub mod page;
+mod pooler;
 pub mod problem;
 pub mod queries;
 pub mod respond;

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use atelier_base::connect::{Refused, Target};
+use atelier_base::connect::{Opened, Refused, Target};
 use atelier_base::testing::Server;
 
 async fn refused(url: &str) -> Refused {
@@ -13,7 +13,9 @@ async fn refused(url: &str) -> Refused {
 async fn whoever_opens_a_connection_polls_it() {
     let database = Server::shared().database();
     for url in [database.url(), database.tcp_url(), database.tls_url("require")] {
-        let (client, connection) = Target::parse(&url).unwrap().open("base of the tests").await.unwrap();
+        let opened = Target::parse(&url).unwrap().open("base of the tests").await.unwrap();
+        assert!(opened.is_direct, "{url}");
+        let Opened { client, connection, .. } = opened;
         let query = async move {
             let row = client.query_one("SELECT current_setting('application_name')", &[]).await.unwrap();
             row.get::<_, String>(0)
@@ -57,7 +59,8 @@ async fn a_wrong_password_is_final() {
 /// Whether the connection that `target` opens is encrypted, or what is said of it instead.
 async fn encrypted(url: &str) -> Result<bool, String> {
     let target = Target::parse(url).map_err(|error| error.to_string())?;
-    let (client, connection) = target.open("base").await.map_err(|refused| refused.error.to_string())?;
+    let opened = target.open("base").await.map_err(|refused| refused.error.to_string())?;
+    let Opened { client, connection, .. } = opened;
     let query = async move {
         let ssl = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         client.query_one(ssl, &[]).await.unwrap().get(0)
@@ -84,8 +87,8 @@ async fn tls_is_what_sslmode_says_however_the_host_is_named() {
         let query = |mode| format!("user=ann&password=secret&sslmode={mode}&sslrootcert={root}");
         for mode in MODES {
             let over_tcp = match mode {
-                "disable" => Some(false),
-                "allow" | "prefer" => Some(tls),
+                "disable" | "allow" => Some(false),
+                "prefer" => Some(tls),
                 _ => tls.then_some(true),
             };
             let named = over_tcp;
@@ -100,6 +103,7 @@ async fn tls_is_what_sslmode_says_however_the_host_is_named() {
                 (format!("postgresql:///{name}?hostaddr=127.0.0.1&port={port}&{}", query(mode)), unnamed),
                 (format!("postgresql://{socket}:{port}/{name}?{}", query(mode)), Some(false)),
                 (format!("host=/nowhere,localhost {}", rest(mode)), named),
+                (format!("host=/nowhere,localhost hostaddr=,127.0.0.1 {}", rest(mode)), named),
             ] {
                 let found = encrypted(&url).await;
                 assert_eq!(found.as_ref().ok().copied(), expected, "{url} (TLS: {tls}): {found:?}");
