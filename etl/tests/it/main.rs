@@ -13,6 +13,7 @@ mod failures;
 mod layers;
 mod loads;
 mod messages;
+mod poolers;
 mod published;
 mod quotes;
 mod records;
