@@ -57,7 +57,7 @@ async fn a_wrong_password_is_final() {
 }
 
 /// Whether the connection that `target` opens is encrypted, or what is said of it instead.
-async fn encrypted(url: &str) -> Result<bool, String> {
+pub(crate) async fn encrypted(url: &str) -> Result<bool, String> {
     let target = Target::parse(url).map_err(|error| error.to_string())?;
     let opened = target.open("base").await.map_err(|refused| refused.error.to_string())?;
     let Opened { client, connection, .. } = opened;
@@ -109,5 +109,49 @@ async fn tls_is_what_sslmode_says_however_the_host_is_named() {
                 assert_eq!(found.as_ref().ok().copied(), expected, "{url} (TLS: {tls}): {found:?}");
             }
         }
+    }
+}
+
+/// A primary and one that is read-only, in a list: which of them is taken.
+#[tokio::test]
+async fn of_several_hosts_the_one_is_taken_that_is_asked_for() {
+    let (primary, other) = (Server::start(&[]), Server::start(&[("default_transaction_read_only", "on")]));
+    let list = format!(
+        "host={},{} port={},{} user=postgres dbname=postgres",
+        primary.dir().display(),
+        other.dir().display(),
+        primary.port(),
+        other.port()
+    );
+    for (rest, expected) in [
+        ("", Some(primary.port())),
+        ("target_session_attrs=any", Some(primary.port())),
+        ("target_session_attrs=read-write", Some(primary.port())),
+        ("target_session_attrs=read-only", Some(other.port())),
+        ("target_session_attrs=primary", Some(primary.port())),
+        ("target_session_attrs=standby", None),
+        ("target_session_attrs=prefer-standby", Some(primary.port())),
+    ] {
+        let ours = [("default_transaction_read_only", "on".to_owned())];
+        let target = Target::parse(&format!("{list} {rest}")).unwrap().with(&ours);
+        let found = match target.open("base").await {
+            Err(refused) => {
+                let error = refused.error.to_string();
+                assert!(error.contains("server is not in hot standby mode"), "{error}");
+                None
+            }
+            Ok(Opened { client, connection, .. }) => {
+                let query = async move {
+                    client
+                        .query_one("SELECT current_setting('port')::int", &[])
+                        .await
+                        .unwrap()
+                        .get::<_, i32>(0)
+                };
+                let (port, _) = tokio::join!(query, connection);
+                u16::try_from(port).ok()
+            }
+        };
+        assert_eq!(found, expected, "{rest}");
     }
 }
