@@ -132,8 +132,7 @@ impl Parameters {
             let pairs = text::read(text).map_err(|cause| unreadable(&Place::Text, cause))?;
             // As in libpq, the last of several holds.
             for (name, value) in pairs.into_iter().rev() {
-                // A word of a password that was not quoted looks like a name.
-                let shown = Some(name.as_str()).filter(|_| !text.contains('@') && !text.contains("password"));
+                let shown = Some(name.as_str()).filter(|name| !may_be_of_a_password(name, text));
                 let known = known(&name).ok_or_else(|| unknown(&Place::Text, shown))?;
                 parameters.add(known, value, Place::Text)?;
             }
@@ -194,17 +193,17 @@ impl Parameters {
         let Some(value) = self.get(name) else { return Ok(default) };
         let found = choices.iter().find(|(word, _)| *word == value);
         let words = || choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        found.map(|(_, choice)| *choice).ok_or_else(|| self.wrong(name, &format!("is none of {}", words())))
+        found.map(|(_, choice)| *choice).ok_or_else(|| self.refusal(name, &format!("is none of {}", words())))
     }
 
     /// A whole number, as libpq reads one: with a sign, between spaces.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i32>> {
         let number = self.get(name).map(|value| value.trim().parse());
-        number.transpose().map_err(|_| self.wrong(name, "is not a whole number"))
+        number.transpose().map_err(|_| self.refusal(name, "is not a whole number"))
     }
 
     /// Why the value of `name` will not do.
-    pub(crate) fn wrong(&self, name: &str, why: &str) -> Error {
+    pub(crate) fn refusal(&self, name: &str, why: &str) -> Error {
         let place = self.given.get(name).map_or(&Place::Text, |(_, place)| place);
         unreadable(place, format!("{name} {why}"))
     }
@@ -213,6 +212,13 @@ impl Parameters {
     pub(crate) fn at_home(&self, name: &str) -> Option<PathBuf> {
         Some(self.home.as_ref()?.join(name)).filter(|path| path.exists())
     }
+}
+
+/// Whether what looks like the name of a parameter may be of a password that was not quoted or encoded.
+fn may_be_of_a_password(name: &str, text: &str) -> bool {
+    !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        || text.contains("password")
+        || text.split_once('?').is_some_and(|(_, query)| query.contains('@'))
 }
 
 fn known(name: &str) -> Option<usize> {

@@ -68,10 +68,10 @@ impl Options {
             };
         let mode = parameters.choice("sslmode", &MODES, unless_given)?;
         if system && mode != Mode::VerifyFull {
-            return Err(parameters.wrong("sslrootcert", "is system, which takes sslmode=verify-full"));
+            return Err(parameters.refusal("sslrootcert", "is system, which takes sslmode=verify-full"));
         }
         if mode == Mode::VerifyFull && !by_name {
-            return Err(parameters.wrong(
+            return Err(parameters.refusal(
                 "sslmode",
                 "is verify-full, which verifies the name of a host, and there is only hostaddr: add host=NAME",
             ));
@@ -80,7 +80,9 @@ impl Options {
         let negotiation = parameters.choice("sslnegotiation", &negotiation, SslNegotiation::Postgres)?;
         if negotiation == SslNegotiation::Direct && matches!(mode, Mode::Disable | Mode::Allow | Mode::Prefer)
         {
-            return Err(parameters.wrong("sslnegotiation", "is direct, which takes sslmode=require or more"));
+            return Err(
+                parameters.refusal("sslnegotiation", "is direct, which takes sslmode=require or more")
+            );
         }
         let at_least = [("TLSv1", false), ("TLSv1.1", false), ("TLSv1.2", false), ("TLSv1.3", true)];
         let only_1_3 = parameters.choice("ssl_min_protocol_version", &at_least, false)?;
@@ -90,7 +92,7 @@ impl Options {
             (false, true) => UP_TO_1_2,
             (true, true) => {
                 return Err(
-                    parameters.wrong("ssl_min_protocol_version", "is more than ssl_max_protocol_version")
+                    parameters.refusal("ssl_min_protocol_version", "is more than ssl_max_protocol_version")
                 );
             }
         };

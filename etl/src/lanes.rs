@@ -99,7 +99,9 @@ impl<'a> Lanes<'a> {
         // One more than there are permits: it works while another waits for the disk.
         let lanes = self.load.input.jobs.min(TABLES.len()) + 1;
         let target = self.load.database.target.for_bulk().with(&settings(self.load.control).await?);
-        try_join_all((0..lanes).map(|_| self.lane(&target))).await.map(drop)
+        // All are there before the first one works: what keeps one out is found before any row is sent.
+        let sessions = try_join_all((0..lanes).map(|_| self.connect(&target))).await?;
+        try_join_all(sessions.into_iter().map(|session| self.lane(session))).await.map(drop)
     }
 
     /// What became of the tables, and when the last row was copied.
@@ -107,11 +109,15 @@ impl<'a> Lanes<'a> {
         (std::mem::take(&mut *lock(&self.done)), *lock(&self.copied_at))
     }
 
-    /// Works through the queue on a connection of its own: copies first, then indexes.
-    async fn lane(&self, target: &Target) -> Result<()> {
+    async fn connect(&self, target: &Target) -> Result<Session> {
         let session = Session::connect(target, publish::LANE_SESSION).await?;
         lock(&self.load.cancellers).push(session.canceller());
         publish::lock_lane(&session).await?;
+        Ok(session)
+    }
+
+    /// Works through the queue on a connection of its own: copies first, then indexes.
+    async fn lane(&self, session: Session) -> Result<()> {
         loop {
             let Some(task) = lock(&self.tasks).pop() else { return Ok(()) };
             // It fails only on a closed semaphore, and nobody closes this one.

@@ -5,6 +5,8 @@ use atelier_base::connect::Opened;
 use tokio::task::spawn_local;
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
+use crate::queries;
+
 /// The session that another has just left is the first that a pool gives away; unless somebody comes in between.
 const ROUNDS: usize = 5;
 
@@ -38,22 +40,17 @@ async fn shares_sessions(client: &Client, another: &Client) -> Result<bool, Erro
 }
 
 async fn backend(client: &Client) -> Result<Option<String>, Error> {
-    Ok(column(&client.simple_query("SELECT pg_backend_pid()").await?).into_iter().next())
+    Ok(column(&client.simple_query(queries::BACKEND).await?).into_iter().next())
 }
 
 /// Whether the pooler prepares statements under names of its own, as one does that keeps them.
 async fn renames_statements(client: &Client) -> Result<bool, Error> {
-    const STATEMENT: &str = "SELECT 'atelier-server looks for its prepared statements'";
     // In one transaction, and so in one session, where it is closed again.
     if client.batch_execute("BEGIN").await.is_err() {
         return Ok(false);
     }
-    let statement = client.prepare(STATEMENT).await?;
-    let names = format!(
-        "SELECT name FROM pg_prepared_statements WHERE statement = '{}'",
-        STATEMENT.replace('\'', "''")
-    );
-    let names = column(&client.simple_query(&names).await?);
+    let statement = client.prepare(queries::NAMES_OF_THIS).await?;
+    let names = column(&client.simple_query(queries::NAMES_OF_THIS).await?);
     drop(statement);
     client.batch_execute("ROLLBACK").await?;
     // Ours are s0, s1 and so on.

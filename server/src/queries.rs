@@ -106,6 +106,12 @@ pub fn settings(statement_timeout: Duration) -> [Setting; 4] {
     ]
 }
 
+/// The process that a session is.
+pub(crate) const BACKEND: &str = "SELECT pg_backend_pid()";
+
+/// Under which names this very statement is prepared in a session.
+pub(crate) const NAMES_OF_THIS: &str = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'SELECT name FROM pg_prepared_statements WHERE %'";
+
 /// The statements of one connection, prepared.
 pub struct Statements {
     load: Statement,

@@ -81,15 +81,13 @@ async fn pass_pooler(client: &Client, database: &Target) -> Result<(), Unopened>
         Ok(true) => {
             WARNED.call_once(|| {
                 tracing::warn!(
-                    "a connection pooler in between ignores the settings of our sessions, statement_timeout for one: \
-                     use the address of PostgreSQL itself if you can"
+                    "a connection pooler in between loses our settings, statement_timeout for one"
                 );
             });
             Ok(())
         }
         Ok(false) => {
-            let what =
-                format!("there is a connection pooler that keeps no prepared statements before {database}");
+            let what = format!("the connection pooler before {database} keeps no prepared statements");
             Err(Unopened::Never(Error::database(what).hint(POOLED)))
         }
     }

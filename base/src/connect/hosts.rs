@@ -35,25 +35,27 @@ impl Host {
         let (names, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
         let count = addresses.as_ref().or(names.as_ref()).map_or(1, Vec::len);
         if names.as_ref().is_some_and(|names| names.len() != count) {
-            return Err(parameters.wrong("host", "names as many hosts as hostaddr has addresses, or none"));
+            return Err(parameters.refusal("host", "names as many hosts as hostaddr has addresses, or none"));
         }
         if ports.as_ref().is_some_and(|ports| ports.len() != count && ports.len() != 1) {
-            return Err(parameters.wrong("port", "is one for all hosts, or one for each"));
+            return Err(parameters.refusal("port", "is one for all hosts, or one for each"));
         }
         let host = |index| {
             let address = at(&addresses, index).map(|address| {
-                address.parse().map_err(|_| parameters.wrong("hostaddr", "is not an IP address"))
+                address.parse().map_err(|_| parameters.refusal("hostaddr", "is not an IP address"))
             });
             let address: Option<IpAddr> = address.transpose()?;
             let name = at(&names, index);
             if name.is_some_and(|name| name.starts_with('@')) {
-                return Err(parameters.wrong("host", "names an abstract Unix socket, which is not supported"));
+                return Err(
+                    parameters.refusal("host", "names an abstract Unix socket, which is not supported")
+                );
             }
             let port = ports.as_ref().map_or(0, |ports| if ports.len() == 1 { 0 } else { index });
             let port =
                 at(&ports, port).map_or(Some(5432), |port| port.parse().ok().filter(|&port| port != 0));
             Ok(Host {
-                port: port.ok_or_else(|| parameters.wrong("port", "is not a number from 1 to 65535"))?,
+                port: port.ok_or_else(|| parameters.refusal("port", "is not a number from 1 to 65535"))?,
                 is_named: name.is_some(),
                 name: match (name, address) {
                     (Some(name), _) => name.to_owned(),

@@ -70,7 +70,9 @@ impl Advice {
 
     pub(super) fn on(error: &tokio_postgres::Error) -> Advice {
         let hint = match error.code() {
-            Some(&SqlState::CANNOT_CONNECT_NOW) => return Advice::STARTING,
+            Some(&(SqlState::CANNOT_CONNECT_NOW | SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN)) => {
+                return Advice::STARTING;
+            }
             None if may_come(error) => return Advice::ABSENT,
             Some(&SqlState::TOO_MANY_CONNECTIONS) => return Advice::FULL,
             Some(&SqlState::INVALID_PASSWORD) => {

@@ -7,9 +7,13 @@ type Pairs = Vec<(String, String)>;
 pub(super) fn read(text: &str) -> Result<Pairs, &'static str> {
     match text.strip_prefix("postgresql://").or(text.strip_prefix("postgres://")) {
         Some(rest) => url(rest),
-        None if text.contains("://") && !text.contains([' ', '=']) => Err("it is no URL of postgresql://"),
+        None if has_scheme(text) => Err("it is no URL of postgresql://"),
         None => key_values(text),
     }
+}
+
+fn has_scheme(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 const AT: &str = "there is an @ too many: write one in the user or the password as %40, and / as %2F";
