@@ -27,7 +27,7 @@ use attempt::Wanted;
 use hosts::Host;
 pub(crate) use hosts::SOCKETS;
 use refused::Advice;
-pub use refused::{Refused, describe};
+pub use refused::{Refused, describe, without_passwords};
 
 /// A host that does not answer at all is given up after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use atelier_base::connect::without_passwords;
 use atelier_base::error::{Error, Result};
 use atelier_base::terminal::{GOOD, complain, say, styled};
 use clap::Parser;
@@ -22,7 +23,10 @@ use atelier_etl::{generate, load, rollback, scan, status, verify};
 const PUT_AWAY_PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -30,6 +34,17 @@ fn main() -> ExitCode {
             ExitCode::from(&error)
         }
     }
+}
+
+/// Says what is wrong with the command line, as clap does, or prints the help that was asked for. A connection string
+/// in the wrong place may have a password in it.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let (said, shown) = (error.to_string(), without_passwords(&error.to_string()));
+    if !error.use_stderr() || said == shown {
+        error.exit();
+    }
+    eprint!("{shown}");
+    ExitCode::from(2)
 }
 
 fn run(command: Command) -> Result<()> {

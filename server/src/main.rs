@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use atelier_base::connect::without_passwords;
 use atelier_base::error::Error;
 use atelier_base::terminal::{complain, stderr_has_colour};
 use atelier_server::config::{Config, LogFormat, Typed};
@@ -13,7 +14,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 fn main() -> ExitCode {
-    let typed = Typed::parse();
+    let typed = match Typed::try_parse() {
+        Ok(typed) => typed,
+        Err(error) => return refuse(&error),
+    };
     let served = log(typed.log_format).and_then(|()| listen::run(Config::resolve(typed)?));
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -22,6 +26,17 @@ fn main() -> ExitCode {
             ExitCode::from(&error)
         }
     }
+}
+
+/// Says what is wrong with the command line, as clap does, or prints the help that was asked for. A connection string
+/// in the wrong place may have a password in it.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let (said, shown) = (error.to_string(), without_passwords(&error.to_string()));
+    if !error.use_stderr() || said == shown {
+        error.exit();
+    }
+    eprint!("{shown}");
+    ExitCode::from(2)
 }
 
 /// Log lines go to standard error, from the level that `RUST_LOG` names.

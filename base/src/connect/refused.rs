@@ -128,6 +128,15 @@ fn may_come(error: &tokio_postgres::Error) -> bool {
         })
 }
 
+/// The words of others, such as what is wrong with a command line, without the rest of a line that a password may be in.
+pub fn without_passwords(text: &str) -> String {
+    let line = |line: &str| match line.find("://").into_iter().chain(line.find("password=")).min() {
+        Some(end) => format!("{}…\n", &line[..end]),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
 /// The database's words with their detail, or the chain of causes.
 pub fn describe(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;

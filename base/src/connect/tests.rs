@@ -148,6 +148,20 @@ fn an_empty_password_is_none_and_each_host_has_its_own() {
     assert_eq!(passwords("host=a", &[("PGPASSWORD", "of all"), ("PGPASSFILE", path)]), ["of all"]);
 }
 
+#[test]
+fn a_connection_string_in_the_wrong_place_shows_nothing() {
+    for (said, expected) in [
+        (
+            "unexpected argument 'postgresql://u:p@h' found\n\nUsage: x\n",
+            "unexpected argument 'postgresql…\n\nUsage: x\n",
+        ),
+        ("'host=a password=p q=://' found", "'host=a …\n"),
+        ("'host=a'", "'host=a'\n"),
+    ] {
+        assert_eq!(without_passwords(said), expected);
+    }
+}
+
 /// With letters that are in no message of ours.
 const LETTERS: &str = "JKQWXYZ";
 

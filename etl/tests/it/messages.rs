@@ -244,6 +244,7 @@ fn command_line(bench: &mut Bench) {
         &["load", "--database-url", "postgresql://ann@db/shop?sslrootcert=%ff"],
         &["load", "--database-url", "postgresql://ann@db/shop?sslmode=verify-ca&sslrootcert=ca.pem"],
         &["load", "--database-url", "postgresql://ann:a@b@db/shop"],
+        &["load", "postgresql://ann:secret@db/shop"],
         &["load", "--database-url", "postgresql://ann@db/shop?sslmod=require"],
         &["load", "--database-url", "hostaddr=127.0.0.1 sslmode=verify-full"],
         &["load", "--database-url", "host=db requirepeer=postgres"],
