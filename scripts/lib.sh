@@ -129,6 +129,13 @@ need_postgres() {
     fi
 }
 
+# PgBouncer's program, which Debian has where only root looks. Its package starts a service: that is switched off.
+need_pgbouncer() {
+    if PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null; then return; fi
+    apt_install pgbouncer
+    if [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now pgbouncer; fi
+}
+
 # psql alone, for a database that somebody else runs.
 need_psql() { need psql postgresql-client; }
 

@@ -1,22 +1,33 @@
-//! A database and how to get there: libpq's URLs and key=value strings, Unix sockets, TLS, time-outs, one attempt to
-//! connect, and what a refusal means. Spawns nothing and tries nothing twice: who polls the connection, and how long
-//! to be patient, is up to the program.
+//! A database and how to get there: libpq's parameters, Unix sockets, TLS, time-outs, one attempt at each host, and what
+//! a refusal means. Spawns nothing and tries nothing twice: who polls the connection, and how long to be patient, is up
+//! to the program.
+
+mod attempt;
+mod hosts;
+mod refused;
 
 use std::env;
 use std::fmt;
 use std::future::Future;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::config::ChannelBinding;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, Socket};
+use tokio_postgres::{Config, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::conninfo::{Parameters, Variables};
 use crate::error::{Error, Result};
 use crate::{passfile, tls};
+pub use attempt::Opened;
+use attempt::Wanted;
+use hosts::Host;
+pub(crate) use hosts::SOCKETS;
+use refused::Advice;
+pub use refused::{Refused, describe, without_passwords};
 
 /// A host that does not answer at all is given up after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,11 +35,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that is silent, while an index is built say, is probed after this long: a network that was cut is
 /// noticed within a minute, not after the two hours that are usual. A URL may say otherwise.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-const KEEPALIVE_BY_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+const KEEPALIVE_OF_LINUX: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// What was sent and is not acknowledged is given up after this long, as a silent connection is. Linux would try for a
-/// quarter of an hour. A URL may say otherwise, as `tcp_user_timeout`.
+/// What was sent and is not acknowledged is given up after this long, as a silent connection is. A URL may say
+/// otherwise, as `tcp_user_timeout`.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long Linux itself tries, about: what `tcp_user_timeout=0` asks for.
+const SILENCE_OF_LINUX: Duration = Duration::from_secs(15 * 60);
 
 /// The same of rows that are sent. Linux counts the time in which a living database takes none, busy with its disk
 /// say, and ends the connection all the same.
@@ -40,103 +54,182 @@ pub type Tls = MakeRustlsConnect;
 /// The raw connection; whoever opens it must poll it.
 pub type Connection = tokio_postgres::Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
 
+/// A setting of a session, as in `postgresql.conf`.
+pub type Setting = (&'static str, String);
+
 /// A database and how to get there.
 #[derive(Clone)]
 pub struct Target {
+    hosts: Vec<Host>,
+    user: String,
+    database: String,
+    password: Password,
+    /// Without what differs from one host to the next.
     config: Config,
-    /// The connection string says how long the other side may be silent: that holds for every connection.
-    silence_is_given: bool,
+    options: String,
+    application_name: Option<String>,
+    wanted: Wanted,
+    /// Hosts and addresses are tried in a random order.
+    shuffles: bool,
+    /// Of one attempt.
+    limit: Option<Duration>,
+    /// Nothing if the connection string does not say: then it depends on what is sent.
+    silence: Option<Duration>,
+    bulk: bool,
+    tls_options: Arc<tls::Options>,
     tls: Tls,
 }
 
-/// Why there is no connection.
-#[derive(Debug)]
-pub struct Refused {
-    /// For people: the database, what it said, and what to do.
-    pub error: Error,
-    /// Whether trying again makes sense: nobody listens there, or nobody answers, or the database is still
-    /// starting, or it has no room for a further session.
-    pub may_come: bool,
-    advice: Advice,
-}
-
-/// What to do about a refusal.
-#[derive(Clone, Copy, Debug)]
-struct Advice {
-    hint: &'static str,
-    /// What stands before and behind the name of a flag that waits, where waiting makes sense.
-    flag: Option<(&'static str, &'static str)>,
+#[derive(Clone)]
+enum Password {
+    Given(String),
+    /// In the password file, if it is there.
+    File(PathBuf),
+    None,
 }
 
 impl Target {
-    /// Reads a libpq connection string: `postgresql://…` or `host=… dbname=…`. Where it holds no password,
-    /// `PGPASSWORD` is used, or what stands in the file that `PGPASSFILE` names.
+    /// Reads a libpq connection string, `postgresql://…` or `host=… dbname=…`, and what libpq looks at besides: a
+    /// service file, the `PG…` variables, files in the home directory.
     pub fn parse(text: &str) -> Result<Target> {
-        let wrong = |cause: Box<dyn std::error::Error + Send + Sync>| {
-            Error::usage("the database URL cannot be read").cause(cause).hint(
-                "write --database-url postgresql://user@host:5432/database or \"host=/var/run/postgresql dbname=database\"",
-            )
-        };
-        if text.trim().is_empty() {
-            return Err(wrong("it is empty".into()));
-        }
-        let (text, tls) = tls::Options::take(text).map_err(|error| wrong(error.into()))?;
-        let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| wrong(error.into()))?;
-        // A password that is not percent-encoded ends where its / begins, and the rest looks like a database.
-        if config.get_dbname().is_some_and(|name| name.contains('@')) {
-            return Err(wrong(
-                "there is an @ in the name of the database: is the password percent-encoded?".into(),
-            ));
-        }
-        if config.get_hosts().is_empty() {
-            // libpq's own default.
-            config.host_path("/var/run/postgresql");
-        }
-        if config.get_password().is_none() {
-            if let Ok(password) = env::var("PGPASSWORD") {
-                config.password(password);
-            } else if let Some(path) = env::var_os("PGPASSFILE").filter(|path| !path.is_empty())
-                && let Some(password) = passfile::find(Path::new(&path), &config)?
-            {
-                config.password(password);
-            }
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
-        }
-        if config.get_keepalives_idle() == KEEPALIVE_BY_DEFAULT {
-            config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE / 3).keepalives_retries(3);
-        }
-        let silence_is_given = config.get_tcp_user_timeout().is_some();
-        if !silence_is_given {
-            config.tcp_user_timeout(SILENCE);
-        }
-        // As in libpq, sslmode says nothing about Unix sockets.
-        let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
-        config.ssl_mode(if local { SslMode::Disable } else { tls.mode() });
-        Ok(Target { config, silence_is_given, tls: tls.connector()? })
+        Target::resolve(Some(text))
     }
 
-    /// The same for a connection that rows are sent on, as fast as the database takes them.
-    pub fn for_bulk(&self) -> Target {
+    /// The same. Without a string the variables may name the database.
+    pub fn resolve(text: Option<&str>) -> Result<Target> {
+        Target::read(text, &|name| env::var_os(name))
+    }
+
+    fn read(text: Option<&str>, variables: Variables<'_>) -> Result<Target> {
+        let parameters = Parameters::read(text, variables)?;
+        let hosts = Host::all(&parameters)?;
+        let user = match parameters.get("user") {
+            Some(user) => user.to_owned(),
+            None => whoami::username().map_err(|error| {
+                Error::usage("no user is named")
+                    .cause(error)
+                    .hint("name one: postgresql://user@host/database")
+            })?,
+        };
+        let tcp = || hosts.iter().filter(|host| !host.is_socket());
+        let tls_options = tls::Options::read(&parameters, tcp().all(|host| host.is_named))?;
+        let tls = tls_options.connector(tcp().next().is_none())?;
+        let passfile = parameters.get("passfile").map(PathBuf::from);
+        let password = match parameters.get("password") {
+            Some(password) => Password::Given(password.to_owned()),
+            None => passfile.or_else(|| parameters.at_home(".pgpass")).map_or(Password::None, Password::File),
+        };
+        let mut config = Config::new();
+        let database = parameters.get("dbname").unwrap_or(&user).to_owned();
+        config.user(&user).dbname(&database).ssl_negotiation(tls_options.negotiation);
+        let bindings = [
+            ("disable", ChannelBinding::Disable),
+            ("prefer", ChannelBinding::Prefer),
+            ("require", ChannelBinding::Require),
+        ];
+        config.channel_binding(parameters.choice("channel_binding", &bindings, ChannelBinding::Prefer)?);
+        keep_alive(&mut config, &parameters)?;
+        let silence = match parameters.number("tcp_user_timeout")? {
+            None => None,
+            Some(milliseconds @ 1..) => Some(Duration::from_millis(u64::from(milliseconds.unsigned_abs()))),
+            Some(_) => Some(SILENCE_OF_LINUX),
+        };
+        let own = || parameters.get("application_name").or(parameters.get("fallback_application_name"));
+        let mut target = Target {
+            limit: match parameters.number("connect_timeout")? {
+                None => Some(CONNECT_TIMEOUT),
+                // As in libpq: one second is too little to be meant.
+                Some(seconds @ 1..) => Some(Duration::from_secs(u64::from(seconds.unsigned_abs().max(2)))),
+                Some(_) => None,
+            },
+            options: parameters.get("options").unwrap_or_default().to_owned(),
+            application_name: own().map(str::to_owned),
+            wanted: parameters.choice("target_session_attrs", &Wanted::ALL, Wanted::Any)?,
+            shuffles: parameters.choice(
+                "load_balance_hosts",
+                &[("disable", false), ("random", true)],
+                false,
+            )?,
+            bulk: false,
+            tls_options: Arc::new(tls_options),
+            hosts,
+            user,
+            database,
+            password,
+            config,
+            silence,
+            tls,
+        };
+        // As in libpq, what `options` say goes before.
+        let theirs = std::mem::take(&mut target.options);
+        target = target.with(&parameters.settings);
+        target.options = format!("{} {theirs}", target.options).trim().to_owned();
+        target.hosts.iter().try_for_each(|host| target.password(host).map(drop))?;
+        Ok(target)
+    }
+
+    /// The same for sessions that have these settings. They travel in the start-up packet: what is `SET` on a
+    /// connection from a pool stays there for whoever has it next.
+    pub fn with(&self, settings: &[Setting]) -> Target {
         let mut target = self.clone();
-        if !self.silence_is_given {
-            target.config.tcp_user_timeout(SILENCE_OF_BULK);
+        for (name, value) in settings {
+            // A read-only session would look like a read-only server.
+            if *name == "default_transaction_read_only" && self.wanted.looks_at_the_session() {
+                continue;
+            }
+            let value = value.replace('\\', r"\\").replace(' ', r"\ ");
+            target.options = format!("{} -c {name}={value}", target.options).trim().to_owned();
         }
         target
     }
 
-    /// How long the other side may be silent that ought to answer.
-    pub fn silence(&self) -> Duration {
-        self.config.get_tcp_user_timeout().copied().unwrap_or(SILENCE)
+    /// The same for a connection that rows are sent on, as fast as the database takes them.
+    pub fn for_bulk(&self) -> Target {
+        Target { bulk: true, ..self.clone() }.with_silence()
     }
 
-    /// Tries once to connect, and shows up in `pg_stat_activity` under `name`. Takes at most twice `connect_timeout`
-    /// for each host, 10 s where the URL does not say.
-    pub async fn open(&self, name: &str) -> Result<(Client, Connection), Refused> {
-        let mut config = self.config.clone();
-        config.application_name(name);
-        self.explain(config.connect(self.tls.clone())).await
+    fn with_silence(mut self) -> Target {
+        self.config.tcp_user_timeout(self.silence());
+        self
+    }
+
+    /// How long the other side may be silent that ought to answer.
+    pub fn silence(&self) -> Duration {
+        self.silence.unwrap_or(if self.bulk { SILENCE_OF_BULK } else { SILENCE })
+    }
+
+    /// Tries once to connect to each host, and shows up in `pg_stat_activity` under `name`, unless the connection
+    /// string has another. Takes at most `connect_timeout` for each address, 10 s where that is not given, and the same
+    /// again where `sslmode` has a second way.
+    pub async fn open(&self, name: &str) -> Result<Opened, Refused> {
+        let failures = match attempt::open(&self.clone().with_silence(), name).await {
+            Ok(opened) => return Ok(opened),
+            Err(failures) => failures,
+        };
+        let mut reasons: Vec<String> = Vec::new();
+        for (host, failure) in &failures {
+            let why = match self.hosts.len() {
+                1 => failure.why.clone(),
+                _ => format!("{host}: {}", failure.why),
+            };
+            if !reasons.contains(&why) {
+                reasons.push(why);
+            }
+        }
+        let may_come = |failure: &attempt::Failure| failure.advice.flag.is_some();
+        let advice = failures.iter().find(|(_, failure)| may_come(failure)).or(failures.last());
+        let advice = advice.map_or(Advice::ABSENT, |(_, failure)| failure.advice);
+        let mut refused = self.refused(&reasons.join("; "), advice);
+        if let Some(error) = failures.into_iter().find_map(|(_, failure)| failure.error) {
+            refused.error = error;
+        }
+        Err(refused)
+    }
+
+    /// For a program whose sessions have to be its own: why a pooler in between will not do.
+    pub fn pooled(&self) -> Refused {
+        let why = "there is a connection pooler in between (PgBouncer, say), in whose sessions the settings of ours are lost";
+        self.refused(why, Advice::POOLED)
     }
 
     /// Runs a step of connecting, such as the first statement of a session, within the time that connecting may take,
@@ -145,30 +238,49 @@ impl Target {
         &self,
         step: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Refused> {
-        match timeout(self.limit(), step).await {
+        let limit = self.limit.unwrap_or(Duration::MAX);
+        match timeout(limit, step).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(self.refused(&describe(&error), Advice::on(&error))),
-            Err(_) => {
-                Err(self.refused(&format!("no answer within {} s", self.limit().as_secs()), Advice::SILENT))
-            }
+            Err(_) => Err(self.refused(&format!("no answer within {} s", limit.as_secs()), Advice::SILENT)),
         }
-    }
-
-    /// How long connecting may take. `tokio-postgres` bounds only reaching a host, not waiting for its answer: once
-    /// the time-out for that, and once more for this.
-    fn limit(&self) -> Duration {
-        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(1);
-        self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT) * 2 * hosts
     }
 
     fn refused(&self, why: &str, advice: Advice) -> Refused {
         let error = Error::database(format!("cannot connect to {self}"));
+        // What the other side says, it may have from us.
+        let why = match &self.password {
+            Password::Given(password) if password.len() > 2 => why.replace(password.as_str(), "…"),
+            _ => why.to_owned(),
+        };
         Refused { error: error.cause(why).hint(advice.hint), may_come: advice.flag.is_some(), advice }
     }
 
-    /// Who connects, if that is said.
-    pub fn user(&self) -> Option<&str> {
-        self.config.get_user()
+    /// Who connects.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The password for a host, from the file as it is now.
+    fn password(&self, host: &Host) -> Result<Option<Vec<u8>>> {
+        match &self.password {
+            Password::None => Ok(None),
+            Password::Given(password) => Ok(Some(password.clone().into_bytes())),
+            Password::File(path) => passfile::find(
+                path,
+                passfile::Login {
+                    host: &host.name,
+                    port: host.port,
+                    database: &self.database,
+                    user: &self.user,
+                },
+            ),
+        }
+    }
+
+    /// What the start-up packet has as `options`; the marker comes back where nothing between changes them.
+    fn options(&self, marker: &str) -> String {
+        format!("{} -c atelier.session={marker}", self.options).trim().to_owned()
     }
 
     /// The connector, to cancel statements with.
@@ -177,166 +289,48 @@ impl Target {
     }
 }
 
+/// Probes of a silent connection. For libpq as for us, 0 is the system's own value.
+fn keep_alive(config: &mut Config, parameters: &Parameters) -> Result<()> {
+    let number =
+        |name| Ok::<_, Error>(parameters.number(name)?.map(|number| u32::try_from(number).unwrap_or(0)));
+    config.keepalives(number("keepalives")?.unwrap_or(1) != 0);
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let (idle, interval, count) =
+        (number("keepalives_idle")?, number("keepalives_interval")?, number("keepalives_count")?);
+    config.keepalives_idle(match idle {
+        None => KEEPALIVE,
+        Some(0) => KEEPALIVE_OF_LINUX,
+        Some(given) => seconds(given),
+    });
+    // Who says how often it is probed first, says it of what follows.
+    let unless_given = idle.is_none();
+    match interval {
+        Some(0) => {}
+        Some(given) => drop(config.keepalives_interval(seconds(given))),
+        None if unless_given => drop(config.keepalives_interval(KEEPALIVE / 3)),
+        None => {}
+    }
+    match count {
+        Some(0) => {}
+        Some(given) => drop(config.keepalives_retries(given)),
+        None if unless_given => drop(config.keepalives_retries(3)),
+        None => {}
+    }
+    Ok(())
+}
+
 /// The database for people: no password.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = self.config.get_dbname() {
-            write!(f, "database \"{name}\" at ")?;
-        }
-        let ports = self.config.get_ports();
-        for (index, host) in self.config.get_hosts().iter().enumerate() {
-            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        write!(f, "database \"{}\" at ", self.database)?;
+        for (index, host) in self.hosts.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            match host {
-                Host::Tcp(name) => write!(f, "{comma}{name}:{port}")?,
-                Host::Unix(path) => write!(f, "{comma}{}/.s.PGSQL.{port}", path.display())?,
-            }
+            write!(f, "{comma}{host}")?;
         }
-        match self.config.get_user() {
-            Some(user) => write!(f, " as {user}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Refused {
-    /// The error, for a program that has a `flag` to go on trying: where that makes sense, the hint names it.
-    pub fn waits_with(self, flag: &str) -> Error {
-        let Advice { hint, flag: around } = self.advice;
-        match around {
-            Some((before, behind)) => self.error.hint(format!("{hint}{before}{flag}{behind}")),
-            None => self.error,
-        }
-    }
-}
-
-impl Advice {
-    const SILENT: Advice = Advice {
-        hint: "check that it is PostgreSQL that listens there, and the firewall",
-        flag: Some(("; ", " tries again")),
-    };
-
-    const STARTING: Advice =
-        Advice { hint: "the database is starting or stopping: give it time", flag: Some((" with ", "")) };
-
-    const FULL: Advice =
-        Advice { hint: "close other sessions or raise max_connections", flag: Some(("; ", " tries again")) };
-
-    const ABSENT: Advice = Advice {
-        hint: "check that PostgreSQL runs there and the address in --database-url",
-        flag: Some(("; ", " waits for it")),
-    };
-
-    fn on(error: &tokio_postgres::Error) -> Advice {
-        let hint = match error.code() {
-            Some(&SqlState::CANNOT_CONNECT_NOW) => return Advice::STARTING,
-            None if may_come(error) => return Advice::ABSENT,
-            Some(&SqlState::TOO_MANY_CONNECTIONS) => return Advice::FULL,
-            Some(&SqlState::INVALID_PASSWORD) => {
-                "check the password in --database-url (or PGPASSWORD, PGPASSFILE)"
-            }
-            Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
-                "check the user in --database-url, and what pg_hba.conf lets in"
-            }
-            Some(&SqlState::INVALID_CATALOG_NAME) => {
-                "create the database (createdb) or name another in --database-url"
-            }
-            None => match describe(error) {
-                why if why.contains("password missing") => {
-                    "put a password into --database-url or PGPASSWORD, or into a file that PGPASSFILE names"
-                }
-                why if why.contains("TLS") => {
-                    "check sslmode in --database-url; sslrootcert=FILE names the authority that signed the server's certificate, which must be for the host as it is written there"
-                }
-                _ => "check --database-url",
-            },
-            Some(_) => "check --database-url",
-        };
-        Advice { hint, flag: None }
-    }
-}
-
-/// Whether a database may yet come up where none has said a word.
-fn may_come(error: &tokio_postgres::Error) -> bool {
-    use std::error::Error as _;
-    // Something in between, a container's proxy for one, may answer and hang up.
-    error.is_closed()
-        || error.source().is_some_and(|source| {
-            source.downcast_ref::<std::io::Error>().is_some_and(|error| {
-                !matches!(
-                    error.kind(),
-                    std::io::ErrorKind::InvalidData | std::io::ErrorKind::PermissionDenied
-                )
-            })
-        })
-}
-
-/// The database's words with their detail, or the chain of causes.
-pub fn describe(error: &tokio_postgres::Error) -> String {
-    use std::error::Error as _;
-    if let Some(refusal) = error.as_db_error() {
-        let mut text =
-            format!("{}: {} (SQLSTATE {})", refusal.severity(), refusal.message(), refusal.code().code());
-        for more in [refusal.detail(), refusal.hint(), refusal.where_()].into_iter().flatten() {
-            text.push_str("; ");
-            text.push_str(more.lines().next().unwrap_or_default());
-        }
-        return text;
-    }
-    match error.source() {
-        Some(source) if !error.to_string().contains(&source.to_string()) => format!("{error}: {source}"),
-        _ => error.to_string(),
+        write!(f, " as {}", self.user)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_forms_of_connection_strings_are_described_without_the_password() {
-        for (text, expected) in [
-            ("postgresql://ann:secret@db.example:6543/shop", "database \"shop\" at db.example:6543 as ann"),
-            (
-                "host=a,b port=5433 user=ann password=secret dbname=shop",
-                "database \"shop\" at a:5433,b:5433 as ann",
-            ),
-            (
-                "postgresql://ann@%2Ftmp%2Fpg/shop?sslmode=verify-full",
-                "database \"shop\" at /tmp/pg/.s.PGSQL.5432 as ann",
-            ),
-            ("dbname=shop", "database \"shop\" at /var/run/postgresql/.s.PGSQL.5432"),
-        ] {
-            assert!(Target::parse(text).unwrap().to_string().starts_with(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_network_that_was_cut_is_noticed() {
-        let silence = |text: &str| {
-            let target = Target::parse(text).unwrap();
-            [target.silence(), target.for_bulk().silence()].map(|silence| silence.as_secs())
-        };
-        assert_eq!(silence("host=a"), [60, 600]);
-        assert_eq!(silence("host=a tcp_user_timeout=7"), [7, 7]);
-        // The same as where none is given, but on purpose.
-        assert_eq!(silence("host=a tcp_user_timeout=60"), [60, 60]);
-        assert_eq!(silence("postgresql://a/b?tcp_user_timeout=3600"), [3600, 3600]);
-    }
-
-    #[test]
-    fn a_wrong_url_is_a_usage_error_that_does_not_show_the_password() {
-        for text in [
-            "",
-            "postgresql://ann:secret@db:port/shop",
-            "host",
-            "host=a sslmode=always password=secret",
-            "mysql://ann:secret@db/shop",
-            "postgresql://ann:p@:/secret@db/shop",
-        ] {
-            let error = Target::parse(text).err().unwrap();
-            assert_eq!(error.class().exit_code(), 2, "{text}");
-            assert!(!error.to_string().contains("secret"), "{error}");
-        }
-    }
-}
+#[path = "connect/tests.rs"]
+mod tests;

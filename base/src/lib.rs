@@ -2,11 +2,12 @@
 //! knows nothing of tables, files or HTTP, and names no flag that only one of the programs has.
 
 pub mod connect;
+mod conninfo;
 pub mod error;
-pub mod passfile;
+mod passfile;
 pub mod sql;
 pub mod terminal;
-pub mod tls;
+mod tls;
 pub mod typed;
 
 #[cfg(feature = "testing")]

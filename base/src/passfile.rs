@@ -1,19 +1,26 @@
 //! libpq's password file: a line `host:port:database:user:password` for each server, `*` for any value, `\:` and `\\`
-//! for these characters themselves, `#` before a comment. Read only where `PGPASSFILE` names one: a password is then
-//! on no command line and in no environment.
+//! for these characters themselves, `#` before a comment. Read where `passfile` or `PGPASSFILE` names one, else `~/.pgpass`, and again for each connection: a
+//! password is then on no command line and in no environment.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use tokio_postgres::Config;
-use tokio_postgres::config::Host;
-
+use crate::connect::SOCKETS;
 use crate::error::{Error, Result};
 
-/// The password of `config`'s first host, on the first line that fits; nothing if none does. `tokio-postgres` has one
-/// password for all hosts of a connection string, which is what replicas of one another have.
-pub fn find(path: &Path, config: &Config) -> Result<Option<Vec<u8>>> {
+/// Whom a password is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Login<'a> {
+    /// The host's name; its address if it has none; the directory of a Unix socket.
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) database: &'a str,
+    pub(crate) user: &'a str,
+}
+
+/// The password on the first line that fits; nothing if none does.
+pub(crate) fn find(path: &Path, login: Login<'_>) -> Result<Option<Vec<u8>>> {
     let unusable = |cause: Box<dyn std::error::Error + Send + Sync>, hint: String| {
         Err(Error::usage(format!("cannot use the password file {}", path.display())).cause(cause).hint(hint))
     };
@@ -26,26 +33,20 @@ pub fn find(path: &Path, config: &Config) -> Result<Option<Vec<u8>>> {
     if mode & 0o007 != 0 {
         return unusable("everybody may read it".into(), format!("chmod 600 {}", path.display()));
     }
-    Ok(text.split(|&byte| byte == b'\n').find_map(|line| password(line, config)))
+    Ok(text.split(|&byte| byte == b'\n').find_map(|line| password(line, login)))
 }
 
-/// The password on `line`, if it is one for `config`.
-fn password(line: &[u8], config: &Config) -> Option<Vec<u8>> {
+/// The password on `line`, if it is one for `login`.
+fn password(line: &[u8], login: Login<'_>) -> Option<Vec<u8>> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.starts_with(b"#") {
         return None;
     }
-    let host = match config.get_hosts().first()? {
-        Host::Tcp(name) => name.clone(),
-        // libpq's own directory goes by this name.
-        Host::Unix(path) if path == Path::new("/var/run/postgresql") => "localhost".to_owned(),
-        Host::Unix(path) => path.display().to_string(),
-    };
-    let port = config.get_ports().first().copied().unwrap_or(5432).to_string();
-    let user = config.get_user().unwrap_or_default();
-    let database = config.get_dbname().unwrap_or(user);
+    // libpq's own directory goes by this name.
+    let host = if login.host == SOCKETS { "localhost" } else { login.host };
+    let port = login.port.to_string();
     let mut rest = line;
-    for value in [&host, &port, database, user] {
+    for value in [host, &port, login.database, login.user] {
         let (field, behind) = field(rest)?;
         if field != b"*" && unescaped(field) != value.as_bytes() {
             return None;
@@ -80,14 +81,13 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn found(line: &str, url: &str) -> Option<String> {
-        let config: Config = url.parse().unwrap();
-        password(line.as_bytes(), &config).map(|password| String::from_utf8(password).unwrap())
+    fn found(line: &str, login: Login<'_>) -> Option<String> {
+        password(line.as_bytes(), login).map(|password| String::from_utf8(password).unwrap())
     }
 
     #[test]
     fn a_line_is_for_the_server_it_names() {
-        let url = "postgresql://ann@db.example/shop";
+        let login = Login { host: "db.example", port: 5432, database: "shop", user: "ann" };
         for (line, expected) in [
             ("db.example:5432:shop:ann:secret", Some("secret")),
             ("*:*:*:*:secret", Some("secret")),
@@ -103,20 +103,19 @@ mod tests {
             ("*:*:*:secret", None),
             ("", None),
         ] {
-            assert_eq!(found(line, url).as_deref(), expected, "{line}");
+            assert_eq!(found(line, login).as_deref(), expected, "{line}");
         }
     }
 
     #[test]
-    fn what_a_connection_string_leaves_out_has_libpqs_defaults() {
-        for (line, url) in [
-            ("localhost:5432:ann:ann:secret", "host=/var/run/postgresql user=ann"),
-            ("/tmp/pg:5432:shop:ann:secret", "host=/tmp/pg user=ann dbname=shop"),
-            (r"\:\:1:5432:a\:b:ann:secret", "host=::1 user=ann dbname=a:b"),
-            ("a:5433:shop:ann:secret", "host=a,b port=5433 user=ann dbname=shop"),
+    fn sockets_and_colons_are_written_as_in_libpq() {
+        for (line, host, database) in [
+            ("localhost:5432:shop:ann:secret", SOCKETS, "shop"),
+            ("/tmp/pg:5432:shop:ann:secret", "/tmp/pg", "shop"),
+            (r"\:\:1:5432:a\:b:ann:secret", "::1", "a:b"),
         ] {
-            assert_eq!(found(line, url).as_deref(), Some("secret"), "{line}");
+            let login = Login { host, port: 5432, database, user: "ann" };
+            assert_eq!(found(line, login).as_deref(), Some("secret"), "{line}");
         }
-        assert_eq!(found("b:5433:shop:ann:secret", "host=a,b port=5433 user=ann dbname=shop"), None);
     }
 }

@@ -3,11 +3,8 @@
 pub use postgres_protocol::escape::escape_identifier as quoted;
 
 /// What to do where `user` may not read the catalogue.
-pub fn grant_reader(user: Option<&str>) -> String {
-    match user {
-        Some(user) => format!("as an administrator: GRANT atelier_reader TO {}", quoted(user)),
-        None => "as an administrator, grant the role atelier_reader to this user".to_owned(),
-    }
+pub fn grant_reader(user: &str) -> String {
+    format!("as an administrator: GRANT atelier_reader TO {}", quoted(user))
 }
 
 #[cfg(test)]
@@ -19,7 +16,7 @@ mod tests {
         for (user, expected) in
             [("ann", "\"ann\""), ("we\"ird", "\"we\"\"ird\""), ("Ann; DROP", "\"Ann; DROP\"")]
         {
-            let hint = grant_reader(Some(user));
+            let hint = grant_reader(user);
             assert_eq!(hint, format!("as an administrator: GRANT atelier_reader TO {expected}"));
         }
     }

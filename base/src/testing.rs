@@ -14,9 +14,11 @@
 
 mod database;
 pub mod messages;
+mod pooler;
 mod programs;
 
 pub use database::Database;
+pub use pooler::Pooler;
 
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;

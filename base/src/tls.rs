@@ -1,100 +1,139 @@
-//! TLS to the database with libpq's meaning of `sslmode` and `sslrootcert`, which `tokio-postgres` leaves to its
-//! caller: `require` encrypts and verifies nothing, `verify-ca` verifies who signed the certificate, `verify-full`
-//! the host's name too.
+//! TLS to the database with libpq's meaning of its parameters: `require` encrypts and verifies nothing, unless there is
+//! a root certificate; `verify-ca` verifies who signed the certificate, `verify-full` the host's name too.
+
+mod verify;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio_postgres::config::SslMode;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::conninfo::Parameters;
 use crate::error::{Error, Result};
+use verify::{Roots, Verifier};
 
-/// What a connection string says about TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+/// What the parameters say about TLS.
+pub(crate) struct Options {
     mode: Mode,
-    root_certificate: Option<String>,
+    /// Nothing to verify against: the system's, where something is to be verified.
+    root_certificate: Option<PathBuf>,
+    revoked: Option<PathBuf>,
+    /// Certificate and key of the client.
+    client: Option<(PathBuf, PathBuf)>,
+    versions: &'static [&'static SupportedProtocolVersion],
+    sends_name: bool,
+    /// How TLS begins.
+    pub(crate) negotiation: SslNegotiation,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Disable,
-    #[default]
+    Allow,
     Prefer,
     Require,
     VerifyCa,
     VerifyFull,
 }
 
+const MODES: [(&str, Mode); 6] = [
+    ("disable", Mode::Disable),
+    ("allow", Mode::Allow),
+    ("prefer", Mode::Prefer),
+    ("require", Mode::Require),
+    ("verify-ca", Mode::VerifyCa),
+    ("verify-full", Mode::VerifyFull),
+];
+
+const TLS_1_2: &[&SupportedProtocolVersion] = &[&version::TLS12, &version::TLS13];
+const TLS_1_3: &[&SupportedProtocolVersion] = &[&version::TLS13];
+const UP_TO_1_2: &[&SupportedProtocolVersion] = &[&version::TLS12];
+
 impl Options {
-    /// Takes `sslmode` and `sslrootcert` out of a connection string, a URL or key=value pairs.
-    pub fn take(text: &str) -> Result<(String, Options), String> {
-        let mut options = Options::default();
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            let Some((address, query)) = text.split_once('?') else { return Ok((text.into(), options)) };
-            let mut kept = Vec::new();
-            for pair in query.split('&') {
-                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                if !options.set(key, &percent_decoded(value)?)? {
-                    kept.push(pair);
-                }
-            }
-            let separator = if kept.is_empty() { "" } else { "?" };
-            return Ok((format!("{address}{separator}{}", kept.join("&")), options));
+    /// Reads the parameters; `by_name` says whether every host reached by TCP has a name to verify.
+    pub(crate) fn read(parameters: &Parameters, by_name: bool) -> Result<Options> {
+        let system = parameters.get("sslrootcert") == Some("system");
+        let unless_given =
+            match (system, parameters.get("requiressl").is_some_and(|value| value.starts_with('1'))) {
+                (true, _) => Mode::VerifyFull,
+                (_, true) => Mode::Require,
+                _ => Mode::Prefer,
+            };
+        let mode = parameters.choice("sslmode", &MODES, unless_given)?;
+        if system && mode != Mode::VerifyFull {
+            return Err(parameters.refusal("sslrootcert", "is system, which takes sslmode=verify-full"));
         }
-        let mut kept = String::new();
-        let mut rest = text.trim_start();
-        while !rest.is_empty() {
-            let (key, value, length) = key_value(rest)?;
-            if !options.set(key, &value)? {
-                kept.push_str(&rest[..length]);
-                kept.push(' ');
-            }
-            rest = rest[length..].trim_start();
+        if mode == Mode::VerifyFull && !by_name {
+            return Err(parameters.refusal(
+                "sslmode",
+                "is verify-full, which verifies the name of a host, and there is only hostaddr: add host=NAME",
+            ));
         }
-        Ok((kept, options))
+        let negotiation = [("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)];
+        let negotiation = parameters.choice("sslnegotiation", &negotiation, SslNegotiation::Postgres)?;
+        if negotiation == SslNegotiation::Direct && matches!(mode, Mode::Disable | Mode::Allow | Mode::Prefer)
+        {
+            return Err(
+                parameters.refusal("sslnegotiation", "is direct, which takes sslmode=require or more")
+            );
+        }
+        let at_least = [("TLSv1", false), ("TLSv1.1", false), ("TLSv1.2", false), ("TLSv1.3", true)];
+        let only_1_3 = parameters.choice("ssl_min_protocol_version", &at_least, false)?;
+        let versions = match (only_1_3, parameters.get("ssl_max_protocol_version") == Some("TLSv1.2")) {
+            (false, false) => TLS_1_2,
+            (true, false) => TLS_1_3,
+            (false, true) => UP_TO_1_2,
+            (true, true) => {
+                return Err(
+                    parameters.refusal("ssl_min_protocol_version", "is more than ssl_max_protocol_version")
+                );
+            }
+        };
+        let file = |name: &str, of_home: &str| {
+            let given = parameters.get(name).map(PathBuf::from);
+            given.or_else(|| parameters.at_home(&format!(".postgresql/{of_home}")))
+        };
+        let certificate =
+            file("sslcert", "postgresql.crt").filter(|_| parameters.get("sslcertmode") != Some("disable"));
+        let client = match (certificate, file("sslkey", "postgresql.key")) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (Some(_), None) => {
+                return Err(Error::usage("there is a client certificate without its private key")
+                    .hint("name the key with sslkey, or put it into ~/.postgresql/postgresql.key"));
+            }
+            (None, _) => None,
+        };
+        Ok(Options {
+            mode,
+            root_certificate: file("sslrootcert", "root.crt").filter(|_| !system),
+            revoked: file("sslcrl", "root.crl"),
+            client,
+            versions,
+            sends_name: parameters.choice("sslsni", &[("1", true), ("0", false)], true)?,
+            negotiation,
+        })
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<bool, String> {
-        match key {
-            "sslmode" => {
-                self.mode = match value {
-                    "disable" => Mode::Disable,
-                    "allow" | "prefer" => Mode::Prefer,
-                    "require" => Mode::Require,
-                    "verify-ca" => Mode::VerifyCa,
-                    "verify-full" => Mode::VerifyFull,
-                    _ => {
-                        return Err(format!(
-                            "sslmode is {value:?}, not disable, allow, prefer, require, verify-ca or verify-full"
-                        ));
-                    }
-                }
-            }
-            "sslrootcert" => self.root_certificate = (value != "system").then(|| value.to_owned()),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// What `tokio-postgres` has to know: whether to ask for TLS and to insist on it.
-    pub fn mode(&self) -> SslMode {
+    /// How a host is tried, one after the other, until it lets us in. A Unix socket has no TLS.
+    pub(crate) fn attempts(&self, socket: bool) -> &'static [SslMode] {
         match self.mode {
-            Mode::Disable => SslMode::Disable,
-            Mode::Prefer => SslMode::Prefer,
-            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
+            _ if socket => &[SslMode::Disable],
+            Mode::Disable => &[SslMode::Disable],
+            Mode::Allow => &[SslMode::Disable, SslMode::Require],
+            Mode::Prefer => &[SslMode::Prefer, SslMode::Disable],
+            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => &[SslMode::Require],
         }
     }
 
-    /// Makes TLS connections as the options say.
-    pub fn connector(&self) -> Result<MakeRustlsConnect> {
+    /// Makes TLS connections as the options say. Where none will be made, no file is read.
+    pub(crate) fn connector(&self, sockets_alone: bool) -> Result<MakeRustlsConnect> {
         let provider = Arc::new(ring::default_provider());
         let setup = |cause: Box<dyn std::error::Error + Send + Sync>| {
             Error::usage("TLS cannot be set up")
@@ -102,182 +141,84 @@ impl Options {
                 .hint("this is a fault of the program: please report it")
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(self.versions)
             .map_err(|error| setup(error.into()))?;
-        // libpq: a root certificate beside `require` means `verify-ca`.
-        let verify = match self.mode {
-            Mode::Require if self.root_certificate.is_some() => Mode::VerifyCa,
-            mode => mode,
+        let unused = sockets_alone || self.mode == Mode::Disable;
+        // libpq: what there is to verify against, is used whatever the mode.
+        let verifies = !unused
+            && (self.root_certificate.is_some() || matches!(self.mode, Mode::VerifyCa | Mode::VerifyFull));
+        let roots = if verifies { Some(self.roots()?) } else { None };
+        let verifier = Verifier::new(roots, self.mode == Mode::VerifyFull, provider)
+            .map_err(|error| setup(error.into()))?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match self.client.as_ref().filter(|_| !unused) {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = certificates(certificate, "client certificate", "sslcert")?;
+                let wrong = |cause| unusable("client certificate", certificate, "sslcert", cause);
+                builder
+                    .with_client_auth_cert(chain, private_key(key)?)
+                    .map_err(|error| wrong(error.into()))?
+            }
         };
-        let config = if verify == Mode::VerifyFull {
-            builder.with_root_certificates(self.roots()?).with_no_client_auth()
-        } else {
-            let chain = match verify {
-                Mode::VerifyCa => {
-                    let roots = Arc::new(self.roots()?);
-                    let verifier =
-                        WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
-                    Some(verifier.map_err(|error| setup(error.into()))?)
-                }
-                _ => None,
-            };
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyName { chain, provider }))
-                .with_no_client_auth()
-        };
+        config.enable_sni = self.sends_name;
+        if self.negotiation == SslNegotiation::Direct {
+            config.alpn_protocols = vec![b"postgresql".to_vec()];
+        }
         Ok(MakeRustlsConnect::new(config))
     }
 
-    fn roots(&self) -> Result<RootCertStore> {
-        let mut roots = RootCertStore::empty();
+    fn roots(&self) -> Result<Roots> {
+        let revoked = self.revoked.as_ref().map_or(Ok(Vec::new()), |path| {
+            let wrong = |cause| unusable("revocation list", path, "sslcrl", cause);
+            let pem = fs::read(path).map_err(|error| wrong(error.into()))?;
+            let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
+            lists.map_err(|error| wrong(error.into()))
+        })?;
+        let mut store = RootCertStore::empty();
         let Some(path) = &self.root_certificate else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            return if roots.is_empty() {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            return if store.is_empty() {
                 Err(Error::usage("this system has no root certificates to verify the database with")
                     .hint("install ca-certificates, or name a file with sslrootcert=FILE"))
             } else {
-                Ok(roots)
+                Ok(Roots { store, certificates: Vec::new(), revoked })
             };
         };
-        let wrong = |cause: Box<dyn std::error::Error + Send + Sync>| {
-            Error::usage(format!("cannot use the root certificate {path}"))
-                .cause(cause)
-                .hint("name a readable PEM file with sslrootcert in --database-url")
-        };
-        let pem = fs::read(path).map_err(|error| wrong(error.into()))?;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| wrong(error.into()))?;
-            roots.add(certificate).map_err(|error| wrong(error.into()))?;
+        let certificates = certificates(path, "root certificate", "sslrootcert")?;
+        for certificate in &certificates {
+            let added = store.add(certificate.clone());
+            added.map_err(|error| unusable("root certificate", path, "sslrootcert", error.into()))?;
         }
-        if roots.is_empty() {
-            return Err(wrong("it holds no certificate".into()));
-        }
-        Ok(roots)
+        Ok(Roots { store, certificates, revoked })
     }
 }
 
-/// The first `key=value` of `text` and its length. Values may be quoted, with backslash escapes, as in libpq.
-fn key_value(text: &str) -> Result<(&str, String, usize), String> {
-    let (key, rest) = text.split_once('=').ok_or("a key without a value in the connection string")?;
-    let start = text.len() - rest.trim_start().len();
-    let mut value = String::new();
-    let mut characters = text[start..].char_indices();
-    let quoted = text[start..].starts_with('\'');
-    if quoted {
-        characters.next();
-    }
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
-            '\'' if quoted => return Ok((key.trim(), value, start + at + 1)),
-            _ if !quoted && character.is_whitespace() => return Ok((key.trim(), value, start + at)),
-            _ => value.push(character),
-        }
-    }
-    if quoted {
-        return Err("a quote without end in the connection string".into());
-    }
-    Ok((key.trim(), value, text.len()))
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn unusable(what: &str, path: &Path, parameter: &str, cause: Cause) -> Error {
+    Error::usage(format!("cannot use the {what} {}", path.display()))
+        .cause(cause)
+        .hint(format!("name a readable PEM file with {parameter} in --database-url"))
 }
 
-fn percent_decoded(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        // from_str_radix would take a sign too.
-        let code = tail.get(..2).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        let byte = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(byte.ok_or("a % without two hexadecimal digits in the URL")?);
-        rest = &tail[2..];
-    }
-    String::from_utf8(bytes).map_err(|_| "a parameter of the URL is not UTF-8".into())
+fn certificates(path: &Path, what: &str, parameter: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let wrong = |cause| unusable(what, path, parameter, cause);
+    let pem = fs::read(path).map_err(|error| wrong(error.into()))?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let all = all.map_err(|error| wrong(error.into()))?;
+    if all.is_empty() { Err(wrong("it holds no certificate".into())) } else { Ok(all) }
 }
 
-/// Verifies the chain if there is one to verify against, and never the name.
-#[derive(Debug)]
-struct AnyName {
-    chain: Option<Arc<WebPkiServerVerifier>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
-        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            verdict => verdict,
-        }
+/// libpq's rule: nobody else may read the key, but the group of one that root owns.
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    let wrong = |cause| unusable("private key", path, "sslkey", cause);
+    let metadata = fs::metadata(path).map_err(|error| wrong(error.into()))?;
+    let others = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    if metadata.mode() & others != 0 {
+        return Err(Error::usage(format!("cannot use the private key {}", path.display()))
+            .cause("others may read it")
+            .hint(format!("chmod 600 {}", path.display())));
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn takes_its_own_keys_and_leaves_the_others() {
-        let take = |text: &str| {
-            let (rest, options) = Options::take(text).unwrap();
-            (rest, options.mode, options.root_certificate)
-        };
-        let root = |path: &str| Some(path.to_owned());
-        assert_eq!(
-            take("postgresql://a@b/c?sslmode=verify-full&application_name=x&sslrootcert=%2Fa%20b.pem"),
-            ("postgresql://a@b/c?application_name=x".into(), Mode::VerifyFull, root("/a b.pem"))
-        );
-        assert_eq!(
-            take("host=b sslrootcert = '/a \\'b.pem' sslmode=verify-ca user='x y'"),
-            ("host=b user='x y' ".into(), Mode::VerifyCa, root("/a 'b.pem"))
-        );
-        assert_eq!(
-            take("postgresql://a@b/c?sslmode=disable"),
-            ("postgresql://a@b/c".into(), Mode::Disable, None)
-        );
-        assert_eq!(take("host=b"), ("host=b ".into(), Mode::Prefer, None));
-    }
-
-    #[test]
-    fn what_is_not_percent_encoded_is_refused() {
-        for value in ["%", "%2", "%2g", "%+f", "%ff"] {
-            let url = format!("postgresql://a@b/c?sslrootcert={value}");
-            assert!(Options::take(&url).is_err(), "{value}");
-        }
-    }
+    PrivateKeyDer::from_pem_file(path).map_err(|error| wrong(error.into()))
 }

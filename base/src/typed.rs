@@ -1,6 +1,5 @@
 //! Values as people type them, and what they are told to type where they have mistyped.
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
@@ -9,19 +8,22 @@ use std::str::FromStr;
 
 use clap::Parser;
 
+use crate::connect::without_passwords;
 use crate::visible::visible;
 
 /// Exit code of a command line that cannot be, as clap has it.
 const USAGE: i32 = 2;
 
-/// The command line. What is wrong with it is printed as clap does, but for characters that cannot be seen.
+/// The command line. What is wrong with it is printed as clap does, but for characters that cannot be seen, and for
+/// passwords: a connection string may be in the wrong place.
 pub fn parse<P: Parser>() -> P {
     P::try_parse().unwrap_or_else(|error| {
         let text = error.to_string();
-        let shown: Vec<_> = text.lines().map(visible).collect();
-        let code = match shown.iter().any(|line| matches!(line, Cow::Owned(_))) {
+        let lines: Vec<_> = text.lines().map(visible).collect();
+        let shown = without_passwords(&lines.join("\n"));
+        let code = match error.use_stderr() && shown != text.trim_end() {
             true => {
-                eprintln!("{}", shown.join("\n"));
+                eprintln!("{shown}");
                 USAGE
             }
             // The help too is printed here: what cannot be written is a failure, unless nobody reads it.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use atelier_base::connect::{Setting, Target};
 use atelier_base::error::Result;
 use futures_util::future::try_join_all;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -101,7 +102,10 @@ impl<'a> Lanes<'a> {
     /// Works until nothing is left to do, or to the first failure.
     pub(crate) async fn run(&self) -> Result<()> {
         let lanes = Lanes::number(self.load.input.jobs);
-        try_join_all((0..lanes).map(|_| self.lane())).await.map(drop)
+        let target = self.load.database.target.for_bulk().with(&settings(self.load.control).await?);
+        // All are there before the first one works: what keeps one out is found before any row is sent.
+        let sessions = try_join_all((0..lanes).map(|_| self.connect(&target))).await?;
+        try_join_all(sessions.into_iter().map(|session| self.lane(session))).await.map(drop)
     }
 
     /// What became of the tables, and when the last row was copied.
@@ -109,22 +113,15 @@ impl<'a> Lanes<'a> {
         (std::mem::take(&mut *lock(&self.done)), *lock(&self.copied_at))
     }
 
-    /// Works through the queue on a connection of its own: copies first, then indexes.
-    async fn lane(&self) -> Result<()> {
-        let session = Session::connect(&self.load.database.target.for_bulk(), publish::LANE_SESSION).await?;
+    async fn connect(&self, target: &Target) -> Result<Session> {
+        let session = Session::connect(target, publish::LANE_SESSION).await?;
         lock(&self.load.cancellers).push(session.canceller());
-        let settings = format!(
-            "SET search_path TO {}; SET client_connection_check_interval = '5s';
-             SET max_parallel_maintenance_workers = 0;
-             SELECT set_config('maintenance_work_mem', '{INDEX_MEMORY}', false)
-             WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{INDEX_MEMORY}')",
-            publish::STAGING
-        );
-        session
-            .client
-            .batch_execute(&settings)
-            .await
-            .map_err(|error| session.failed("cannot set up a session", &error))?;
+        publish::lock_lane(&session).await?;
+        Ok(session)
+    }
+
+    /// Works through the queue on a connection of its own: copies first, then indexes.
+    async fn lane(&self, session: Session) -> Result<()> {
         loop {
             let Some(task) = lock(&self.tasks).pop() else { return Ok(()) };
             // It fails only on a closed semaphore, and nobody closes this one.
@@ -184,6 +181,22 @@ impl<'a> Lanes<'a> {
         }
         Ok(())
     }
+}
+
+/// Of the lanes' sessions.
+async fn settings(control: &Session) -> Result<[Setting; 4]> {
+    let memory = format!(
+        "SELECT greatest(pg_size_bytes(current_setting('maintenance_work_mem')), pg_size_bytes('{INDEX_MEMORY}')) / 1024
+                || 'kB'"
+    );
+    let memory = control.client.query_one(&memory, &[]).await;
+    let memory = memory.map_err(|error| control.failed("cannot set up a session", &error))?;
+    Ok([
+        ("search_path", publish::STAGING.to_owned()),
+        ("client_connection_check_interval", "5s".to_owned()),
+        ("max_parallel_maintenance_workers", "0".to_owned()),
+        ("maintenance_work_mem", memory.get(0)),
+    ])
 }
 
 async fn commit(session: &Session, table: &Table) -> Result<()> {

@@ -116,8 +116,8 @@ async fn run(
     let begin = Instant::now();
     let mut interrupt = pin!(interrupt);
     let prepare = async {
-        let control =
-            Session::connect_within(&database.target, publish::CONTROL_SESSION, database.patience).await?;
+        let target = publish::lockable(&database.target);
+        let control = Session::connect_within(&target, publish::CONTROL_SESSION, database.patience).await?;
         publish::preflight(&control).await?;
         publish::lock(&control).await?;
         if when == When::Changed
@@ -207,7 +207,7 @@ pub(crate) struct Load<'a> {
     pub(crate) board: Arc<Board>,
     /// Of the lanes, to stop what they are doing.
     pub(crate) cancellers: Mutex<Vec<Canceller>>,
-    control: &'a Session,
+    pub(crate) control: &'a Session,
     announced: Announced,
     begin: Instant,
 }
@@ -349,7 +349,8 @@ impl Load<'_> {
                 }
             }
             // The session is gone, and with it the lock.
-            let control = Session::connect(&self.database.target, publish::CONTROL_SESSION).await?;
+            let target = publish::lockable(&self.database.target);
+            let control = Session::connect(&target, publish::CONTROL_SESSION).await?;
             publish::lock(&control).await?;
             publish::unstage(&control).await?;
             Ok::<_, Error>(())

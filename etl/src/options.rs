@@ -191,11 +191,8 @@ pub struct Database {
 impl Database {
     /// Reads the connection string.
     pub fn resolve(typed: &cli::Database) -> Result<Database> {
-        let url = typed.database_url.as_deref().ok_or_else(|| {
-            Error::usage("no database is named")
-                .hint("give --database-url postgresql://user@host/database, or set DATABASE_URL")
-        })?;
-        Ok(Database { target: Target::parse(url)?, patience: Duration::from_secs(typed.wait) })
+        let target = Target::resolve(typed.database_url.as_deref())?;
+        Ok(Database { target, patience: Duration::from_secs(typed.wait) })
     }
 }
 

@@ -14,7 +14,7 @@ mod views;
 
 pub use catalogue::{IS_LOAD, found};
 pub use dependents::{Dependent, LEFT_BEHIND, REPLACED, affected};
-pub use lock::{lock, unlock};
+pub use lock::{lock, lock_lane, lockable, unlock};
 pub use needs::{check_connections, check_disk};
 pub use preflight::preflight;
 pub use rights::grant_to_reader;

@@ -19,8 +19,8 @@ use crate::signature::Signature;
 pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) -> Result<String> {
     let mut interrupt = pin!(interrupt);
     let prepare = async {
-        let session =
-            Session::connect_within(&database.target, publish::CONTROL_SESSION, database.patience).await?;
+        let target = publish::lockable(&database.target);
+        let session = Session::connect_within(&target, publish::CONTROL_SESSION, database.patience).await?;
         let session = session.to_try_again("roll back again");
         publish::preflight(&session).await?;
         publish::lock(&session).await?;

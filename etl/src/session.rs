@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atelier_base::connect::{Refused, Target, Tls, describe};
+use atelier_base::connect::{Opened, Refused, Target, Tls, describe};
 use atelier_base::error::{Error, Result};
 use atelier_base::sql::grant_reader;
 use tokio::sync::watch;
@@ -20,11 +20,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a request to cancel may take. Whoever waits for it has waited for the statement already.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A database may have limits for its everyday sessions. A load takes the time it takes. `transaction_timeout` is there
-/// from PostgreSQL 17 on.
-const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
-                        SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
-                        SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
+/// A database may have limits for its everyday sessions. A load takes the time it takes.
+const UNLIMITED: [&str; 4] =
+    ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"];
+
+/// The same from PostgreSQL 17 on; an older one refuses a session that asks for it.
+const UNLIMITED_FROM_17: &str = "transaction_timeout";
 
 /// A connection.
 pub struct Session {
@@ -62,7 +63,22 @@ impl Session {
     }
 
     async fn open(target: &Target, name: &str) -> Result<Session, Refused> {
-        let (client, connection) = target.open(name).await?;
+        let target = target.with(&UNLIMITED.map(|setting| (setting, "0".to_owned())));
+        let session = Session::begin(&target, name).await?;
+        let query = format!("SELECT coalesce(current_setting('{UNLIMITED_FROM_17}', true), '0') <> '0'");
+        let limited = target.explain(session.client.query_one(&query, &[])).await?;
+        if limited.get(0) {
+            return Session::begin(&target.with(&[(UNLIMITED_FROM_17, "0".to_owned())]), name).await;
+        }
+        Ok(session)
+    }
+
+    /// A session that is ours alone: through a pooler a lock, or a setting, would be somebody else's too.
+    async fn begin(target: &Target, name: &str) -> Result<Session, Refused> {
+        let Opened { client, connection, is_direct } = target.open(name).await?;
+        if !is_direct {
+            return Err(target.pooled());
+        }
         let (end, ended) = watch::channel(None);
         tokio::spawn(async move {
             // Dropped behind the reason: whoever hears that the connection is closed finds out why.
@@ -73,7 +89,6 @@ impl Session {
             };
             end.send_replace(Some(why.into()));
         });
-        target.explain(client.batch_execute(SETTINGS)).await?;
         let (silence, tls) = (target.silence(), target.tls());
         Ok(Session { client, silence, tls, ended, again: "load again", rights: RIGHTS_TO_LOAD.into() })
     }

@@ -12,6 +12,7 @@ use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 
+use crate::queries;
 use crate::tls::Tls;
 
 /// Files that the server needs besides its clients' connections: listeners, logs, connections to the admin port.
@@ -136,9 +137,6 @@ pub struct Config {
 impl Config {
     /// Resolves what was typed.
     pub fn resolve(typed: Typed) -> Result<Config> {
-        let url = typed.database_url.as_deref().ok_or_else(|| {
-            Error::usage("no database is named").hint("set DATABASE_URL or pass --database-url")
-        })?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = typed.threads.map_or(cores, usize::from);
         let db_connections = match typed.db_connections.map(NonZeroUsize::get) {
@@ -155,7 +153,8 @@ impl Config {
             listen: typed.listen,
             admin_listen: typed.admin_listen,
             tls: Tls::resolve(typed.tls_cert, typed.tls_key)?,
-            database: Target::parse(url)?,
+            database: Target::resolve(typed.database_url.as_deref())?
+                .with(&queries::settings(typed.request_timeout)),
             threads,
             db_connections,
             cache_bytes: typed.cache_bytes.as_u64(),

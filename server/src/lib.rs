@@ -27,6 +27,7 @@ pub mod log;
 pub mod manager;
 pub mod metrics;
 pub mod page;
+mod pooler;
 pub mod problem;
 pub mod queries;
 pub mod respond;

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use atelier_base::connect::Setting;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -94,15 +95,22 @@ fn union(parts: &[&Part]) -> String {
     parts.iter().map(select).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
-/// Set when a connection opens. The generic plan is the right one for every parameter, and asking for it saves
-/// planning each execution to find that out.
-pub fn settings(statement_timeout: Duration) -> String {
-    let milliseconds = statement_timeout.as_millis();
-    format!(
-        "SET plan_cache_mode = force_generic_plan; SET jit = off; SET default_transaction_read_only = on;
-         SET statement_timeout = {milliseconds}"
-    )
+/// Of every connection. The generic plan is the right one for every parameter, and asking for it saves planning each
+/// execution to find that out.
+pub fn settings(statement_timeout: Duration) -> [Setting; 4] {
+    [
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ("jit", "off".to_owned()),
+        ("default_transaction_read_only", "on".to_owned()),
+        ("statement_timeout", statement_timeout.as_millis().to_string()),
+    ]
 }
+
+/// The process that a session is.
+pub(crate) const BACKEND: &str = "SELECT pg_backend_pid()";
+
+/// Under which names this very statement is prepared in a session.
+pub(crate) const NAMES_OF_THIS: &str = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'SELECT name FROM pg_prepared_statements WHERE %'";
 
 /// The statements of one connection, prepared.
 pub struct Statements {

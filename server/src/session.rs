@@ -1,8 +1,9 @@
 //! Opening a connection to the database: its settings, its statements, and what it means when they cannot be prepared.
 
+use std::sync::Once;
 use std::time::Duration;
 
-use atelier_base::connect::{Connection, Target, describe};
+use atelier_base::connect::{Connection, Opened, Target, describe};
 use atelier_base::error::Error;
 use atelier_base::sql::grant_reader;
 use tokio::time::timeout;
@@ -10,7 +11,8 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::config::Config;
-use crate::queries::{self, Statements};
+use crate::pooler;
+use crate::queries::Statements;
 
 /// How connections show up in `pg_stat_activity`.
 pub const SESSION: &str = "atelier-server";
@@ -22,6 +24,10 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
 const GIVE_IT_TIME: &str =
     "see that PostgreSQL runs and has sessions left (max_connections); it is tried again";
 
+/// What to do about a pooler.
+const POOLED: &str = "use the address of PostgreSQL itself, or a pool in session mode, or PgBouncer from 1.21 on in \
+                      transaction mode with max_prepared_statements";
+
 /// Why no connection could be opened.
 pub enum Unopened {
     /// Nobody listens there, or it is still starting: it may come.
@@ -32,32 +38,58 @@ pub enum Unopened {
 
 /// Opens a connection and prepares every statement on it: whatever is missing shows now, not at a request.
 pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), Unopened> {
-    let opened = config.database.open(SESSION).await;
-    let (client, mut connection) = opened.map_err(|refused| {
-        if refused.may_come { Unopened::NotYet(refused.error) } else { Unopened::Never(refused.error) }
-    })?;
-    let settings = queries::settings(config.request_timeout);
+    let Opened { client, mut connection, is_direct } = connect(&config.database).await?;
     let prepare = async {
-        client.batch_execute(&settings).await?;
-        Statements::prepare(&client).await
+        if !is_direct {
+            pass_pooler(&client, &config.database).await?;
+        }
+        Statements::prepare(&client).await.map_err(|error| explain(&error, &config.database))
     };
     let prepared = timeout(PREPARE_TIMEOUT, async {
         tokio::pin!(prepare);
         tokio::select! {
             prepared = &mut prepare => return prepared,
             // The connection does nothing unless it is polled.
-            ended = &mut connection => ended?,
+            ended = &mut connection => ended.map_err(|error| explain(&error, &config.database))?,
         }
         prepare.await // fails, since the connection has ended
     });
-    let failed = |error| explain(&error, &config.database);
     match prepared.await {
-        Ok(statements) => Ok((client, statements.map_err(failed)?, connection)),
+        Ok(statements) => Ok((client, statements?, connection)),
         Err(_) => {
             let what = format!("{} takes too long to prepare statements", config.database);
             Err(Unopened::NotYet(
                 Error::database(what).hint("see what else keeps it busy; it is tried again"),
             ))
+        }
+    }
+}
+
+async fn connect(database: &Target) -> Result<Opened, Unopened> {
+    database.open(SESSION).await.map_err(|refused| match refused.may_come {
+        true => Unopened::NotYet(refused.error),
+        false => Unopened::Never(refused.error),
+    })
+}
+
+/// Refuses a pooler that would lose our statements. In the sessions of any other our settings are lost: statements are
+/// planned more often, and have no time limit in the database.
+async fn pass_pooler(client: &Client, database: &Target) -> Result<(), Unopened> {
+    static WARNED: Once = Once::new();
+    let another = connect(database).await?;
+    match pooler::keeps_statements(client, another).await {
+        Err(error) => Err(explain(&error, database)),
+        Ok(true) => {
+            WARNED.call_once(|| {
+                tracing::warn!(
+                    "a connection pooler in between loses our settings, statement_timeout for one"
+                );
+            });
+            Ok(())
+        }
+        Ok(false) => {
+            let what = format!("the connection pooler before {database} keeps no prepared statements");
+            Err(Unopened::Never(Error::database(what).hint(POOLED)))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use atelier_base::connect::{Refused, Target};
+use atelier_base::connect::{Opened, Refused, Target};
 use atelier_base::testing::Server;
 
 async fn refused(url: &str) -> Refused {
@@ -13,7 +13,9 @@ async fn refused(url: &str) -> Refused {
 async fn whoever_opens_a_connection_polls_it() {
     let database = Server::shared().database();
     for url in [database.url(), database.tcp_url(), database.tls_url("require")] {
-        let (client, connection) = Target::parse(&url).unwrap().open("base of the tests").await.unwrap();
+        let opened = Target::parse(&url).unwrap().open("base of the tests").await.unwrap();
+        assert!(opened.is_direct, "{url}");
+        let Opened { client, connection, .. } = opened;
         let query = async move {
             let row = client.query_one("SELECT current_setting('application_name')", &[]).await.unwrap();
             row.get::<_, String>(0)
@@ -52,4 +54,104 @@ async fn a_wrong_password_is_final() {
     assert!(!refused.may_come);
     let error = refused.waits_with("--patience").to_string();
     assert!(error.ends_with("check the password in --database-url (or PGPASSWORD, PGPASSFILE)"), "{error}");
+}
+
+/// Whether the connection that `target` opens is encrypted, or what is said of it instead.
+pub(crate) async fn encrypted(url: &str) -> Result<bool, String> {
+    let target = Target::parse(url).map_err(|error| error.to_string())?;
+    let opened = target.open("base").await.map_err(|refused| refused.error.to_string())?;
+    let Opened { client, connection, .. } = opened;
+    let query = async move {
+        let ssl = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        client.query_one(ssl, &[]).await.unwrap().get(0)
+    };
+    let (ssl, _) = tokio::join!(query, connection);
+    Ok(ssl)
+}
+
+/// Every `sslmode`, every way to name a host, and what is to come of it at a server with TLS and at one without.
+#[tokio::test]
+async fn tls_is_what_sslmode_says_however_the_host_is_named() {
+    const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+    let (with, without) = (Server::shared(), Server::start(&[("ssl", "off")]));
+    for (server, tls) in [(with, true), (&without, false)] {
+        let database = server.database();
+        server.create_role("ann", "secret");
+        let (port, name, dir) = (server.port(), database.name(), server.dir().display());
+        let socket = server.dir().display().to_string().replace('/', "%2F");
+        let root = with.ca_certificate();
+        let root = root.display();
+        let rest = |mode| {
+            format!("port={port} user=ann password=secret dbname={name} sslmode={mode} sslrootcert={root}")
+        };
+        let query = |mode| format!("user=ann&password=secret&sslmode={mode}&sslrootcert={root}");
+        for mode in MODES {
+            let over_tcp = match mode {
+                "disable" | "allow" => Some(false),
+                "prefer" => Some(tls),
+                _ => tls.then_some(true),
+            };
+            let named = over_tcp;
+            let unnamed = if mode == "verify-full" { None } else { named };
+            for (url, expected) in [
+                (format!("host=localhost {}", rest(mode)), named),
+                (format!("hostaddr=127.0.0.1 {}", rest(mode)), unnamed),
+                (format!("host=localhost hostaddr=127.0.0.1 {}", rest(mode)), named),
+                (format!("host={dir} {}", rest(mode)), Some(false)),
+                (format!("postgresql://localhost:{port}/{name}?{}", query(mode)), named),
+                (format!("postgresql:///{name}?host=localhost&port={port}&{}", query(mode)), named),
+                (format!("postgresql:///{name}?hostaddr=127.0.0.1&port={port}&{}", query(mode)), unnamed),
+                (format!("postgresql://{socket}:{port}/{name}?{}", query(mode)), Some(false)),
+                (format!("host=/nowhere,localhost {}", rest(mode)), named),
+                (format!("host=/nowhere,localhost hostaddr=,127.0.0.1 {}", rest(mode)), named),
+            ] {
+                let found = encrypted(&url).await;
+                assert_eq!(found.as_ref().ok().copied(), expected, "{url} (TLS: {tls}): {found:?}");
+            }
+        }
+    }
+}
+
+/// A primary and one that is read-only, in a list: which of them is taken.
+#[tokio::test]
+async fn of_several_hosts_the_one_is_taken_that_is_asked_for() {
+    let (primary, other) = (Server::start(&[]), Server::start(&[("default_transaction_read_only", "on")]));
+    let list = format!(
+        "host={},{} port={},{} user=postgres dbname=postgres",
+        primary.dir().display(),
+        other.dir().display(),
+        primary.port(),
+        other.port()
+    );
+    for (rest, expected) in [
+        ("", Some(primary.port())),
+        ("target_session_attrs=any", Some(primary.port())),
+        ("target_session_attrs=read-write", Some(primary.port())),
+        ("target_session_attrs=read-only", Some(other.port())),
+        ("target_session_attrs=primary", Some(primary.port())),
+        ("target_session_attrs=standby", None),
+        ("target_session_attrs=prefer-standby", Some(primary.port())),
+    ] {
+        let ours = [("default_transaction_read_only", "on".to_owned())];
+        let target = Target::parse(&format!("{list} {rest}")).unwrap().with(&ours);
+        let found = match target.open("base").await {
+            Err(refused) => {
+                let error = refused.error.to_string();
+                assert!(error.contains("server is not in hot standby mode"), "{error}");
+                None
+            }
+            Ok(Opened { client, connection, .. }) => {
+                let query = async move {
+                    client
+                        .query_one("SELECT current_setting('port')::int", &[])
+                        .await
+                        .unwrap()
+                        .get::<_, i32>(0)
+                };
+                let (port, _) = tokio::join!(query, connection);
+                u16::try_from(port).ok()
+            }
+        };
+        assert_eq!(found, expected, "{rest}");
+    }
 }

@@ -1,8 +1,10 @@
 //! The lock that a load or a rollback holds, and that goes with its session.
 
+use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
 use tokio_postgres::error::SqlState;
 
+use super::transaction;
 use crate::session::Session;
 
 /// Advisory lock that a load or a rollback holds: "atelier" in ASCII.
@@ -13,19 +15,29 @@ const LOCK: i64 = 0x61_7465_6c69_6572;
 const LOST_LOCK_TIMEOUT: &str = "5s";
 const LOADER_CHECK_INTERVAL: &str = "500ms";
 
-/// Takes the lock that only one load or rollback of a database has at a time. It is held until the session ends, and
-/// the session ends soon after its loader, or the network between them: the database would look after two hours.
+/// Advisory lock that the lanes of a load share: by it the next load finds those of one that died.
+pub(super) const LANE_LOCK: i64 = LOCK + 1;
+
+/// `target` for a session that takes the lock: it ends soon after its loader, or the network between them. The database
+/// would look after two hours.
+pub fn lockable(target: &Target) -> Target {
+    let silence = target.silence().as_millis();
+    target.with(&[
+        ("client_connection_check_interval", LOADER_CHECK_INTERVAL.to_owned()),
+        ("tcp_keepalives_idle", format!("{}s", silence.div_ceil(2_000))),
+        ("tcp_keepalives_interval", format!("{}s", silence.div_ceil(6_000))),
+        ("tcp_keepalives_count", "3".to_owned()),
+        ("tcp_user_timeout", format!("{silence}ms")),
+    ])
+}
+
+/// Takes the lock that only one load or rollback of a database has at a time. It is held until the session ends, which
+/// has to be one of [`lockable`].
 pub async fn lock(session: &Session) -> Result<()> {
-    let silence = session.silence.as_millis();
     let lock = format!(
-        "SET client_connection_check_interval = '{LOADER_CHECK_INTERVAL}';
-         SET tcp_keepalives_idle = '{idle}s'; SET tcp_keepalives_interval = '{interval}s';
-         SET tcp_keepalives_count = 3; SET tcp_user_timeout = '{silence}ms';
-         SET lock_timeout = '{LOST_LOCK_TIMEOUT}'; SELECT pg_advisory_lock({LOCK}); SET lock_timeout = 0",
-        idle = silence.div_ceil(2_000),
-        interval = silence.div_ceil(6_000)
+        "BEGIN; SET LOCAL lock_timeout = '{LOST_LOCK_TIMEOUT}'; SELECT pg_advisory_lock({LOCK}); COMMIT"
     );
-    match session.client.batch_execute(&lock).await {
+    match transaction(session, &lock).await {
         Ok(()) => return Ok(()),
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
         Err(error) => return Err(session.failed("cannot take the lock of a load", &error)),
@@ -44,6 +56,12 @@ pub async fn lock(session: &Session) -> Result<()> {
     });
     Err(Error::database(format!("another load or rollback of this database is running{who}"))
         .hint(format!("wait until it has ended, then {}", session.again())))
+}
+
+/// Takes the lock of a lane, for as long as its session lives.
+pub async fn lock_lane(session: &Session) -> Result<()> {
+    let locked = session.client.batch_execute(&format!("SELECT pg_advisory_lock_shared({LANE_LOCK})")).await;
+    locked.map_err(|error| session.failed("cannot take the lock of a lane", &error))
 }
 
 /// Lets go of the lock, so that another load can begin as soon as this one has ended. A session that ends without it

@@ -8,7 +8,7 @@ use atelier_base::error::{Error, Result};
 use atelier_base::sql::quoted;
 use tokio_postgres::Row;
 
-use super::LANE_SESSION;
+use super::lock::LANE_LOCK;
 use crate::report::grouped;
 use crate::session::Session;
 use crate::source::Source;
@@ -36,7 +36,10 @@ const LIMITS: &str = "
         SELECT datid, usesysid FROM pg_stat_activity
         WHERE datid IS NOT NULL AND usesysid IS NOT NULL
           AND coalesce(backend_type, 'client backend') = 'client backend'
-          AND NOT (datname = current_database() AND usename = current_user AND application_name = $1)
+          AND pid <> ALL(ARRAY(
+              SELECT pid FROM pg_locks
+              WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = $1
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))
     ),
     me AS (SELECT * FROM pg_roles WHERE rolname = session_user),
     reserved AS (
@@ -67,7 +70,7 @@ pub async fn check_connections(session: &Session, jobs: usize, lanes: usize) -> 
     let lanes = i64::try_from(lanes).unwrap_or(i64::MAX);
     let deadline = Instant::now() + ENDING;
     loop {
-        let rows = session.client.query(LIMITS, &[&LANE_SESSION]).await;
+        let rows = session.client.query(LIMITS, &[&LANE_LOCK]).await;
         let rows = rows.map_err(|error| session.failed("cannot count the connections", &error))?;
         let too_low = rows.iter().map(Limit::of).find(|limit| limit.most - limit.used < lanes);
         match too_low {

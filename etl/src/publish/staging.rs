@@ -4,7 +4,8 @@ use atelier_base::connect::describe;
 use atelier_base::error::Result;
 use tokio_postgres::error::SqlState;
 
-use super::{DISCARDED, LANE_SESSION, PUBLISHED, STAGING, one, run, transaction};
+use super::lock::LANE_LOCK;
+use super::{DISCARDED, PUBLISHED, STAGING, one, run, transaction};
 use crate::report::Report;
 use crate::schema;
 use crate::session::Session;
@@ -26,8 +27,10 @@ const UNSTAGE_LOCK_TIMEOUT: &str = "2s";
 pub async fn clear(session: &Session) -> Result<()> {
     // A lane of a killed loader may still build an index: nobody else has lanes while we hold the lock.
     let orphans = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND usename = current_user AND application_name = '{LANE_SESSION}'"
+        "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+         WHERE locktype = 'advisory' AND usename = current_user
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND (classid::bigint << 32 | objid::bigint) = {LANE_LOCK}"
     );
     run(session, &orphans, "end the sessions of a load that died").await?;
     for schema in [STAGING, DISCARDED] {

@@ -15,6 +15,7 @@ mod formats;
 mod layers;
 mod loads;
 mod messages;
+mod poolers;
 mod published;
 mod quotes;
 mod records;

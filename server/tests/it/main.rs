@@ -20,6 +20,7 @@ mod messages;
 mod newload;
 mod openapi;
 mod page;
+mod poolers;
 mod reference;
 mod refusals;
 mod rights;

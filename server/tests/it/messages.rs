@@ -24,6 +24,8 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("a connection to the database was lost", "database_trouble.rs"),
     ("it is silent", "database_trouble.rs"),
     ("waiting for the database: it is silent", "takes a database that accepts and says nothing"),
+    ("a connection pooler in between loses our settings, statement_timeout for one", "poolers.rs"),
+    ("the connection pooler before {database} keeps no prepared statements", "poolers.rs"),
     ("a connection was accepted and lost", "a client that is gone within the moment"),
     ("cannot prepare statements in {database}", "a session that ends at just that moment"),
     ("{} takes too long to prepare statements", "takes a database that comes to a stop at just that moment"),

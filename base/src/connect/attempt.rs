@@ -1,0 +1,254 @@
+//! One host after the other, as libpq tries them: each address of its name, with and without TLS as `sslmode` allows,
+//! until one lets us in and is what `target_session_attrs` asks for.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use rand::seq::SliceRandom as _;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::hosts::Host;
+use super::refused::{Advice, describe, is_final};
+use super::{Connection, Target};
+use crate::error::Error;
+
+/// A connection that is open. Whoever opened it must poll `connection`.
+pub struct Opened {
+    /// To send statements.
+    pub client: Client,
+    /// Does nothing unless it is polled.
+    pub connection: Connection,
+    /// Whether the session is ours alone and has the settings that we sent. Through most poolers it has neither.
+    pub is_direct: bool,
+}
+
+/// Which servers will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Any,
+    ReadWrite,
+    ReadOnly,
+    Primary,
+    Standby,
+    PreferStandby,
+}
+
+impl Wanted {
+    pub(super) const ALL: [(&'static str, Wanted); 6] = [
+        ("any", Wanted::Any),
+        ("read-write", Wanted::ReadWrite),
+        ("read-only", Wanted::ReadOnly),
+        ("primary", Wanted::Primary),
+        ("standby", Wanted::Standby),
+        ("prefer-standby", Wanted::PreferStandby),
+    ];
+
+    /// Whether a session that is read-only by default would be taken for a server that is.
+    pub(super) fn looks_at_the_session(self) -> bool {
+        matches!(self, Wanted::ReadWrite | Wanted::ReadOnly)
+    }
+
+    /// What each round through the hosts asks for.
+    fn rounds(self) -> &'static [Wanted] {
+        match self {
+            Wanted::Any => &[Wanted::Any],
+            Wanted::ReadWrite => &[Wanted::ReadWrite],
+            Wanted::ReadOnly => &[Wanted::ReadOnly],
+            Wanted::Primary => &[Wanted::Primary],
+            Wanted::Standby => &[Wanted::Standby],
+            Wanted::PreferStandby => &[Wanted::Standby, Wanted::Any],
+        }
+    }
+
+    /// Why a server will not do, in libpq's words.
+    fn refuses(self, found: &Found) -> Option<&'static str> {
+        let (read_only, standby) = (found.read_only, found.standby);
+        match self {
+            Wanted::ReadWrite if read_only => Some("session is read-only"),
+            Wanted::ReadOnly if !read_only => Some("session is not read-only"),
+            Wanted::Primary if standby => Some("server is in hot standby mode"),
+            Wanted::Standby if !standby => Some("server is not in hot standby mode"),
+            _ => None,
+        }
+    }
+}
+
+/// What a session says of itself.
+#[derive(PartialEq, Eq)]
+struct Found {
+    backend: Option<String>,
+    marker: Option<String>,
+    standby: bool,
+    read_only: bool,
+}
+
+/// Why a host was not to be had.
+pub(super) struct Failure {
+    pub(super) why: String,
+    pub(super) advice: Advice,
+    /// No other host is asked.
+    is_final: bool,
+    /// The other way to connect, with TLS or without, may be let in.
+    other_way: bool,
+    /// A password file that cannot be used.
+    pub(super) error: Option<Error>,
+}
+
+impl Failure {
+    fn new(why: impl Into<String>, advice: Advice) -> Failure {
+        Failure { why: why.into(), advice, is_final: false, other_way: false, error: None }
+    }
+}
+
+/// Tries the hosts until one will do. All failures, with the host that each is of, if none does.
+pub(super) async fn open(target: &Target, name: &str) -> Result<Opened, Vec<(Host, Failure)>> {
+    let mut hosts: Vec<&Host> = target.hosts.iter().collect();
+    if target.shuffles {
+        hosts.shuffle(&mut rand::rng());
+    }
+    let mut failures = Vec::new();
+    for &wanted in target.wanted.rounds() {
+        for &host in &hosts {
+            let attempts = Attempts { target, host, wanted, name };
+            match attempts.run().await {
+                Ok(opened) => return Ok(opened),
+                Err(all) => failures.extend(all.into_iter().map(|failure| (host.clone(), failure))),
+            }
+            if failures.last().is_some_and(|(_, failure)| failure.is_final) {
+                return Err(failures);
+            }
+        }
+    }
+    Err(failures)
+}
+
+struct Attempts<'a> {
+    target: &'a Target,
+    host: &'a Host,
+    wanted: Wanted,
+    name: &'a str,
+}
+
+impl Attempts<'_> {
+    async fn run(&self) -> Result<Opened, Vec<Failure>> {
+        let password = match self.target.password(self.host) {
+            Ok(password) => password,
+            Err(error) => {
+                let failure = Failure::new("", Advice::TARGET);
+                return Err(vec![Failure { is_final: true, error: Some(error), ..failure }]);
+            }
+        };
+        let addresses = self.addresses().await.map_err(|failure| vec![failure])?;
+        let mut failures = Vec::new();
+        for address in addresses {
+            for &mode in self.target.tls_options.attempts(self.host.is_socket()) {
+                match self.once(address, mode, password.as_deref()).await {
+                    Ok(opened) => return Ok(opened),
+                    Err(failure) => failures.push(failure),
+                }
+                if !failures.last().is_some_and(|failure| failure.other_way) {
+                    break;
+                }
+            }
+            if failures.last().is_some_and(|failure| failure.is_final) {
+                break;
+            }
+        }
+        Err(failures)
+    }
+
+    /// Nothing to look up for a Unix socket.
+    async fn addresses(&self) -> Result<Vec<Option<IpAddr>>, Failure> {
+        if self.host.is_socket() || self.host.address.is_some() {
+            return Ok(vec![self.host.address]);
+        }
+        let lookup = lookup_host((self.host.name.as_str(), self.host.port));
+        let found = within(self.target.limit, lookup).await?;
+        let found = found
+            .map_err(|error| Failure::new(format!("error connecting to server: {error}"), Advice::ABSENT))?;
+        let mut addresses: Vec<_> = found.map(|address| Some(address.ip())).collect();
+        if self.target.shuffles {
+            addresses.shuffle(&mut rand::rng());
+        }
+        Ok(addresses)
+    }
+
+    async fn once(
+        &self,
+        address: Option<IpAddr>,
+        mode: SslMode,
+        password: Option<&[u8]>,
+    ) -> Result<Opened, Failure> {
+        let (target, marker) = (self.target, format!("{:016x}", rand::random::<u64>()));
+        let mut config = target.config.clone();
+        config.host(&self.host.name).port(self.host.port).ssl_mode(mode).options(target.options(&marker));
+        config.application_name(target.application_name.as_deref().unwrap_or(self.name));
+        if let Some(address) = address {
+            config.hostaddr(address);
+        }
+        if let Some(password) = password {
+            config.password(password);
+        }
+        let connect = async {
+            let (client, mut connection) = config.connect(target.tls()).await?;
+            let looked = beside(&mut connection, look(&client, &marker)).await?;
+            Ok((client, connection, looked))
+        };
+        let refused = |error: tokio_postgres::Error| Failure {
+            is_final: is_final(&error),
+            other_way: error.code().is_some() || describe(&error).contains("TLS"),
+            ..Failure::new(describe(&error), Advice::on(&error))
+        };
+        let (client, connection, (found, is_direct)) =
+            within(target.limit, connect).await?.map_err(refused)?;
+        match self.wanted.refuses(&found) {
+            Some(why) => Err(Failure::new(why, Advice::TARGET)),
+            None => Ok(Opened { client, connection, is_direct }),
+        }
+    }
+}
+
+async fn within<T>(limit: Option<Duration>, step: impl Future<Output = T>) -> Result<T, Failure> {
+    let Some(limit) = limit else { return Ok(step.await) };
+    let silent = |_| Failure::new(format!("no answer within {} s", limit.as_secs()), Advice::SILENT);
+    timeout(limit, step).await.map_err(silent)
+}
+
+/// Runs a step while the connection is polled.
+async fn beside<T>(
+    connection: &mut Connection,
+    step: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, tokio_postgres::Error> {
+    let mut step = pin!(step);
+    tokio::select! {
+        done = &mut step => return done,
+        ended = connection => ended?,
+    }
+    step.await // fails, since the connection has ended
+}
+
+/// What the server says, and whether the session is ours: twice, in two transactions, our marker and the same backend.
+/// A pooler that forgets the start-up packet forgets the marker. `simple_query` prepares nothing that would be left.
+async fn look(client: &Client, marker: &str) -> Result<(Found, bool), tokio_postgres::Error> {
+    let query = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('atelier.session', true),
+                        pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')";
+    let look = async || {
+        let messages = client.simple_query(query).await?;
+        let value = |column| {
+            messages.iter().find_map(|message| match message {
+                SimpleQueryMessage::Row(row) => row.get(column).map(str::to_owned),
+                _ => None,
+            })
+        };
+        let (standby, read_only) = (value(2).as_deref() == Some("t"), value(3).as_deref() == Some("on"));
+        Ok::<_, tokio_postgres::Error>(Found { backend: value(0), marker: value(1), standby, read_only })
+    };
+    let (first, second) = (look().await?, look().await?);
+    let is_ours = first.marker.as_deref() == Some(marker) && first == second;
+    Ok((first, is_ours))
+}
