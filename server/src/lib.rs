@@ -17,6 +17,7 @@ pub mod database;
 pub mod docs;
 pub mod encoding;
 pub mod etag;
+pub mod existing;
 pub mod files;
 pub mod jobs;
 pub mod json;

@@ -11,9 +11,11 @@
 use std::time::Duration;
 
 use atelier_base::connect::Setting;
+use roaring::RoaringBitmap;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
+use crate::existing::Existing;
 use crate::json::{Child, Feature, Photo, Product, Rows, Sku, Style};
 use crate::load::LoadId;
 use crate::route::{Document, Page};
@@ -178,6 +180,20 @@ pub struct Found {
 pub async fn load(client: &Client, statements: &Statements) -> Result<Option<LoadId>, Failure> {
     let row = client.query_opt(&statements.load, &[]).await?;
     row.map(|row| load_id(&row, 0)).transpose()
+}
+
+/// The products of the published load. Where ids follow one another, so do their positions: a row is a run of ids.
+pub async fn existing(client: &Client) -> Result<Existing, Failure> {
+    let query = "SELECT l.load_id::text, min(p.id), max(p.id) FROM atelier.load l, atelier.product p
+                 GROUP BY l.load_id, p.id - p.position";
+    let rows = client.query(query, &[]).await?;
+    let load = load_id(rows.first().ok_or(Failure::NotPublished)?, 0)?;
+    let mut ids = RoaringBitmap::new();
+    for row in &rows {
+        let [first, last] = [1, 2].map(|column| row.get::<_, i32>(column).unsigned_abs());
+        ids.insert_range(first..=last);
+    }
+    Ok(Existing { load, ids })
 }
 
 /// A page of products, and how many there are in all.

@@ -107,7 +107,11 @@ async fn answer_resource(
     let nothing = || if shared.has_database() { Unavailable::NotPublished } else { Unavailable::Away };
     let labels = worker.labels().ok_or_else(nothing)?;
     let if_none_match = || headers.get_all(header::IF_NONE_MATCH).iter();
-    if if_none_match().any(|tags| tags == labels.etag() || labels.load.matches(tags)) {
+    let is_current = |labels: &Labels| {
+        if_none_match().any(|tags| tags == labels.etag() || tags == "*" || labels.load.matches(tags))
+    };
+    // A condition is looked at where the answer without it would be 200 (RFC 9110, section 13.2.1).
+    if is_current(&labels) && shared.exists(labels.load, &resource) == Some(true) {
         return Ok(labels.not_modified());
     }
     let wanted = Encoding::negotiate(headers);
@@ -117,7 +121,7 @@ async fn answer_resource(
     // Published a moment ago, or on a standby that is ahead or behind.
     let labels =
         if found.load == labels.load { labels } else { Rc::new(Labels::new(&shared.config, found.load)) };
-    if if_none_match().any(|tags| tags == "*") {
+    if is_current(&labels) {
         return Ok(labels.not_modified());
     }
 

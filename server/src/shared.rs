@@ -8,8 +8,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::existing::Existing;
 use crate::load::LoadId;
 use crate::metrics::Metrics;
+use crate::route::Resource;
 
 /// Where the server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub struct Shared {
     phase: watch::Sender<Phase>,
     stopping: AtomicBool,
     load: RwLock<Option<LoadId>>,
+    existing: RwLock<Option<Existing>>,
     /// How often `load` has changed.
     changes: AtomicU64,
     /// When last an answer was from another load than the published one.
@@ -69,6 +72,7 @@ impl Shared {
             phase: watch::Sender::new(Phase::Serving),
             stopping: AtomicBool::new(false),
             load: RwLock::default(),
+            existing: RwLock::default(),
             changes: AtomicU64::new(0),
             other: RwLock::default(),
             connected: watch::Sender::new(0),
@@ -97,6 +101,25 @@ impl Shared {
         }
         *self.load.write().unwrap_or_else(PoisonError::into_inner) = id;
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// The products of a load were read.
+    pub fn know(&self, existing: Existing) {
+        *self.existing.write().unwrap_or_else(PoisonError::into_inner) = Some(existing);
+    }
+
+    /// Whether `load` has an answer to this other than that there is no such product; nothing if that is not known.
+    pub fn exists(&self, load: LoadId, resource: &Resource) -> Option<bool> {
+        let Some(product) = resource.product() else { return Some(true) };
+        let existing = self.existing.read().unwrap_or_else(PoisonError::into_inner);
+        let existing = existing.as_ref().filter(|existing| existing.load == load)?;
+        Some(existing.ids.contains(product.unsigned_abs()))
+    }
+
+    /// Whether the products of the published load are known.
+    pub fn knows_products(&self) -> bool {
+        let existing = self.existing.read().unwrap_or_else(PoisonError::into_inner);
+        existing.as_ref().map(|existing| existing.load) == self.load()
     }
 
     /// How often the published load has changed. Whoever reads this first and [`Shared::load`] then has not missed any.

@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
+use crate::existing;
 use crate::queries::{self, Failure, Statements};
 use crate::session::{Unopened, open};
 use crate::shared::Shared;
@@ -31,6 +32,8 @@ pub struct Watch {
     session: Option<Session>,
     /// Whether there was a session before.
     started: bool,
+    /// Reads which products there are.
+    fetching: Option<JoinHandle<()>>,
 }
 
 struct Session {
@@ -48,7 +51,7 @@ impl Drop for Session {
 impl Watch {
     /// Looks for the first time. Fails if the database is there, but refuses or holds no catalogue.
     pub async fn begin(shared: &'static Shared) -> Result<Watch> {
-        let mut watch = Watch { shared, session: None, started: false };
+        let mut watch = Watch { shared, session: None, started: false, fetching: None };
         match timeout(PATIENCE, watch.connect()).await {
             Ok(connected) => {
                 if let Some(absent) = connected? {
@@ -59,6 +62,10 @@ impl Watch {
             Err(_) => tracing::warn!("waiting for the database: it is silent"),
         }
         watch.look().await;
+        if let Some(fetching) = watch.fetching.as_mut() {
+            // Known before the first request, where nothing is in the way.
+            let _ = timeout(PATIENCE, fetching).await;
+        }
         Ok(watch)
     }
 
@@ -99,7 +106,10 @@ impl Watch {
     async fn look(&mut self) {
         let Some(Session { client, statements, .. }) = &self.session else { return };
         match timeout(PATIENCE, queries::load(client, statements)).await {
-            Ok(Ok(load)) => self.shared.publish(load),
+            Ok(Ok(load)) => {
+                self.shared.publish(load);
+                self.fetch_products();
+            }
             Ok(Err(Failure::NotPublished)) => self.shared.publish(None),
             Ok(Err(Failure::Database(error))) => {
                 tracing::warn!(why = atelier_base::connect::describe(&error), "the database does not answer");
@@ -109,6 +119,14 @@ impl Watch {
                 tracing::warn!(why = "it is silent", "the database does not answer");
                 self.lose();
             }
+        }
+    }
+
+    /// Begins to read which products there are, unless that is known or being read.
+    fn fetch_products(&mut self) {
+        let is_fetching = self.fetching.as_ref().is_some_and(|task| !task.is_finished());
+        if !is_fetching && !self.shared.knows_products() {
+            self.fetching = Some(spawn_local(existing::fetch(self.shared)));
         }
     }
 

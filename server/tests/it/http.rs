@@ -156,10 +156,20 @@ fn what_a_client_has_already_is_not_sent_again_nor_looked_up() {
     }
     assert_eq!(served.round_trips(), before + 1);
 
-    // Whether there is such a product at all, the database knows.
-    let any = ["If-None-Match: *"];
-    assert_eq!(connection.request("GET", "/products/1/styles", &any).unwrap().status, 304);
-    assert_eq!(connection.request("GET", "/products/2147483646/styles", &any).unwrap().status, 404);
+    // RFC 9110, section 13.2.1: a condition is looked at where the answer without it would be 200.
+    for tags in ["*".to_owned(), format!("W/\"{load}\"")] {
+        let tags = format!("If-None-Match: {tags}");
+        let mut status =
+            |method: &str, target: &str| connection.request(method, target, &[&tags]).unwrap().status;
+        assert_eq!([status("GET", "/products/1/styles"), status("HEAD", "/products?page=999")], [304; 2]);
+        for document in ["", "/styles", "/related", "/profile"] {
+            for product in ["2147483646", "4"] {
+                assert_eq!(status("GET", &format!("/products/{product}{document}")), 404, "{document}");
+            }
+        }
+        assert_eq!([status("GET", "/products?count=0"), status("GET", "/nowhere")], [400, 404]);
+        assert_eq!(status("POST", "/products/1"), 405);
+    }
 }
 
 #[test]

@@ -1,0 +1,33 @@
+//! Which products a load has. A condition on one that it has not is a 404, as any request for it is, and that is known
+//! without asking the database.
+
+use roaring::RoaringBitmap;
+
+use crate::load::LoadId;
+use crate::queries::{self, Failure};
+use crate::session::{Unopened, open};
+use crate::shared::Shared;
+
+/// The products of a load.
+pub struct Existing {
+    /// The load.
+    pub load: LoadId,
+    /// Two bytes a product at the most, and next to nothing where ids are dense.
+    pub ids: RoaringBitmap,
+}
+
+/// Reads the products of the published load, on a connection of its own: where it is blocked it holds up nothing.
+pub async fn fetch(shared: &'static Shared) {
+    let why = match open(&shared.config).await {
+        Ok((client, _, connection)) => tokio::select! {
+            existing = queries::existing(&client) => match existing {
+                Ok(existing) => return shared.know(existing),
+                Err(Failure::NotPublished) => return,
+                Err(Failure::Database(error)) => error.to_string(),
+            },
+            _ = connection => "the connection was lost".to_owned(),
+        },
+        Err(Unopened::NotYet(error) | Unopened::Never(error)) => error.in_a_line(),
+    };
+    tracing::debug!(why, "cannot read which products there are");
+}
