@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// `text` with every invisible character as Rust's escape, such as `\u{200b}`, `\n` or `\u{a0}`: control and format
 /// characters, spaces other than the usual one, line separators, and what no character is assigned to.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    escaped(text, |character, escaped| escaped.extend(character.escape_debug()))
+    escaped(text, |character, escaped| escaped.extend(character.escape_default()))
 }
 
 /// The same for text that is JSON: `\u200b`, which a parser reads as what it was.
@@ -61,7 +61,7 @@ mod tests {
     fn what_cannot_be_seen_is_escaped() {
         for (text, shown) in [
             ("XS \\ 6\" 'é' \u{1f9f5} e\u{301}", "XS \\ 6\" 'é' \u{1f9f5} e\u{301}"),
-            ("a\x1b[31m\r\n\t\0", "a\\u{1b}[31m\\r\\n\\t\\0"),
+            ("a\x1b[31m\r\n\t\0", "a\\u{1b}[31m\\r\\n\\t\\u{0}"),
             // C1 controls, odd spaces, marks of direction and width, a byte order mark, tags.
             ("\u{85}\u{9b}", "\\u{85}\\u{9b}"),
             ("\u{a0}\u{2003}\u{3000}\u{2028}", "\\u{a0}\\u{2003}\\u{3000}\\u{2028}"),
