@@ -16,7 +16,8 @@ fn found(pooler: &Pooler) -> String {
             current_setting('lock_timeout'), current_setting('maintenance_work_mem'),
             current_setting('client_connection_check_interval'), current_setting('tcp_user_timeout'),
             coalesce(current_setting('atelier.session', true), ''),
-            (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),
+            (SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+             WHERE locktype = 'advisory' AND datname = current_database()),
             (SELECT count(*) FROM pg_prepared_statements),
             (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'atelier%'),
             (SELECT count(*) FROM pg_tables WHERE schemaname = 'public')";
