@@ -13,7 +13,7 @@ use crate::ending::ending;
 use crate::excerpt::{excerpt, excerpt_of_end};
 use crate::parse::{Lines, Record, Records};
 use crate::record::{Delimiter, Fields, MAX_RECORD_BYTES, Shape, without_carriage_returns};
-use crate::split::Chunk;
+use crate::split::{Chunk, LinesLikeRecords};
 
 /// Examples of a repair that are kept, for each file.
 pub const EXAMPLES: usize = 3;
@@ -136,7 +136,7 @@ impl Converter {
         let encode = !matches!(self.wanted, Wanted::Ids);
         while let Some(record) = records.next(&mut fields) {
             out.read += 1;
-            if record.has_lines && has_line_like_a_record(record.raw, shape) {
+            if record.has_lines && has_line_like_record(&record, &chunk, shape) {
                 let found = LikeRecords { records: 1, line: lines.line_of(record.at) };
                 out.like_records = LikeRecords::add(out.like_records, Some(found));
             }
@@ -285,24 +285,27 @@ impl Converted {
 }
 
 #[cold]
-fn has_line_like_a_record(raw: &[u8], shape: &Shape) -> bool {
-    let mut fields = Fields::new(shape.delimiter);
-    // Of one that is longer, no more may be in memory.
-    raw[..raw.len().min(MAX_RECORD_BYTES)]
-        .split(|&byte| byte == b'\n')
-        .skip(1)
-        .any(|line| shape.fits(line, &mut fields))
+fn has_line_like_record(record: &Record<'_>, chunk: &Chunk, shape: &Shape) -> bool {
+    if let Some(oversize) = chunk.oversize {
+        return oversize.has_line_like_record;
+    }
+    let mut lines = LinesLikeRecords::new(shape);
+    lines.pass(record.raw);
+    lines.finish()
 }
 
 #[cold]
 fn too_long(chunk: &Chunk, record: &Record<'_>, line: u64) -> Reject {
-    let bytes = chunk.oversize.unwrap_or(record.raw.len() as u64);
+    let of_raw = || (record.raw.len() as u64, 1 + memchr::memchr_iter(b'\n', record.raw).count() as u64);
+    let (bytes, lines) =
+        chunk.oversize.map_or_else(of_raw, |oversize| (oversize.ending.bytes, oversize.ending.lines));
+    let of_lines = if lines > 1 { format!(" in {lines} lines") } else { String::new() };
     Reject {
         line,
         offset: chunk.offset + record.at as u64,
         column: "",
         fault: Fault::RecordTooLong,
-        message: format!("the record has {bytes} bytes, more than {MAX_RECORD_BYTES}"),
+        message: format!("the record has {bytes} bytes{of_lines}, more than {MAX_RECORD_BYTES}"),
         raw: record.raw[..record.raw.len().min(MAX_RECORD_BYTES)].to_vec(),
     }
 }

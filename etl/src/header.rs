@@ -13,7 +13,9 @@ pub struct Layout {
     pub fields: Vec<usize>,
     /// What a whole record looks like.
     pub shape: Shape,
-    /// Spaces stood around a name: those around a bare text are no part of it then.
+    /// Spaces stood around a name, or surplus carriage returns at the line's end.
+    pub repaired: bool,
+    /// Spaces stood between all names: those around a bare text are no part of it then.
     pub spaced: bool,
     /// COPY wrote the file from a published table, which alone has the position: null is nothing, and `null` a text.
     pub copied: bool,
@@ -56,24 +58,37 @@ struct Header<'a> {
     delimiter: Delimiter,
     fields: Fields,
     names: Vec<String>,
-    spaced: bool,
 }
 
 impl Header<'_> {
     fn read(line: &[u8], delimiter: Delimiter) -> Header<'_> {
         let mut fields = Fields::new(delimiter);
         scan(line, &mut fields);
-        let names = fields.kept().iter().map(|field| String::from_utf8_lossy(field.of(line)).into_owned());
-        let names: Vec<String> = names.collect();
-        let spaced = fields.spaced || fields.padded || names.iter().any(|name| name.trim() != name);
-        let names = names.iter().map(|name| name.trim().to_owned()).collect();
-        Header { line, delimiter, fields, names, spaced }
+        let names = fields.kept().iter();
+        let names = names.map(|field| String::from_utf8_lossy(field.of(line)).trim().to_owned()).collect();
+        Header { line, delimiter, fields, names }
+    }
+
+    /// Whether there is white space in front of each name but the first.
+    fn is_spaced(&self) -> bool {
+        let separators = self.fields.kept().iter().skip(1).map(|field| {
+            let quote = usize::from(field.form != Form::Bare);
+            field.span().start.checked_sub(1 + quote).map(|at| self.line[at])
+        });
+        let mut separators = separators.peekable();
+        separators.peek().is_some()
+            && separators.all(|byte| byte.is_some_and(|byte| self.delimiter.is_space(byte)))
     }
 
     /// What is read as one line is all of the file then.
     fn is_several_lines(&self) -> bool {
         let ragged = self.fields.kept().iter().filter(|field| field.form == Form::Ragged);
         ragged.into_iter().any(|field| field.of(self.line).contains(&b'\r'))
+    }
+
+    fn has_spaces_in_quotes(&self) -> bool {
+        let texts = self.fields.kept().iter().map(|field| field.of(self.line));
+        texts.into_iter().any(|text| text.trim_ascii() != text)
     }
 
     /// How many of the table's columns it names.
@@ -101,7 +116,8 @@ impl Header<'_> {
             unknown,
             shape: Shape { delimiter: self.delimiter, fields: self.names.len(), ids },
             fields: places,
-            spaced: self.spaced,
+            repaired: self.fields.spaced || self.fields.padded || self.has_spaces_in_quotes(),
+            spaced: self.is_spaced(),
         })
     }
 
@@ -146,7 +162,7 @@ mod tests {
         let read = |line: &str| layout(line.as_bytes(), None, related, "related.csv, line 1");
         let usual = read("id,current_product_id,related_product_id").unwrap();
         assert_eq!(
-            (&usual.fields[..], &usual.shape.ids[..], usual.spaced),
+            (&usual.fields[..], &usual.shape.ids[..], usual.repaired),
             (&[0, 1, 2][..], &[0, 1, 2][..], false)
         );
 
@@ -154,7 +170,19 @@ mod tests {
         assert_eq!(other.fields, [3, 1, 0]);
         assert_eq!(other.shape.fields, 4);
         assert_eq!(other.unknown, ["note"]);
-        assert!(other.spaced);
+        // Not between all names.
+        assert_eq!((other.repaired, other.spaced), (true, false));
+        for (line, expected) in [
+            ("id, current_product_id, related_product_id", (true, true)),
+            ("id,\t\"current_product_id\", related_product_id", (true, true)),
+            ("id,current_product_id,related_product_id ", (true, false)),
+            ("id,current_product_id,\" related_product_id\"", (true, false)),
+            ("id,current_product_id,related_product_id\r\r", (true, false)),
+            ("id,current_product_id,related_product_id\r", (false, false)),
+        ] {
+            let found = read(line).unwrap();
+            assert_eq!((found.repaired, found.spaced), expected, "{line}");
+        }
     }
 
     #[test]
@@ -167,7 +195,7 @@ mod tests {
             let found = read(&line, None).unwrap();
             assert_eq!((found.shape.delimiter, found.shape.fields), (delimiter, 7));
             // The position is derived.
-            assert!(found.unknown.is_empty() && !found.spaced);
+            assert!(found.unknown.is_empty() && !found.repaired);
             assert_eq!(read(&line, Some(delimiter)).unwrap(), found);
         }
         // The message is of the delimiter that was meant.

@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr_iter};
 
-use crate::ending::{has_odd_quotes, read_on};
+use crate::ending::read_on;
 use crate::record::{Delimiter, Fields, MAX_RECORD_BYTES, scan, without_carriage_returns};
 use crate::split::Chunk;
 
@@ -47,7 +47,7 @@ impl<'a> Records<'a> {
             let line_end = memchr(b'\n', rest).unwrap_or(rest.len());
             let mut end = line_end;
             scan(&rest[..line_end], fields);
-            if fields.open && has_odd_quotes(&rest[..line_end]) {
+            if fields.open && !fields.ragged {
                 end = self.read_on(rest, line_end, fields);
             }
             self.at = at + end + 1;
@@ -56,7 +56,7 @@ impl<'a> Records<'a> {
                 _ => &rest[..end],
             };
             if !raw.is_empty() {
-                let too_long = end > MAX_RECORD_BYTES;
+                let too_long = raw.len() > MAX_RECORD_BYTES;
                 return Some(Record { raw, at, too_long, has_lines: end > line_end });
             }
         }

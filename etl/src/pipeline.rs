@@ -19,7 +19,6 @@ use crate::defect::{Counts, Mended, Reject, Repair};
 use crate::digest::ContentDigest;
 use crate::excerpt::excerpt;
 use crate::header::{Layout, layout, named_delimiter, of_carriage_returns};
-use crate::record::without_carriage_returns;
 use crate::source::{Reader, Source};
 use crate::split::{Chunk, Chunks, Input};
 use crate::tables::{Table, TableId};
@@ -148,7 +147,7 @@ pub fn run(job: &Job<'_>, pool: &ThreadPool, taker: &mut impl Taker) -> Result<O
     let mut reader = job.source.open()?;
     let Header { layout, line, number, rows } = read_header(&mut reader, job.table, job.source)?;
     let mut outcome = Outcome::new(job.source.bytes);
-    if layout.spaced {
+    if layout.repaired {
         outcome.repaired.add(Repair::Spacing);
         outcome.mended.push(Mended { repair: Repair::Spacing, line: number, excerpt: excerpt(&line) });
     }
@@ -276,7 +275,7 @@ impl Outcome {
 
 struct Header {
     layout: Layout,
-    /// Without byte order mark and line end.
+    /// Without byte order mark and `\n`.
     line: Vec<u8>,
     /// 1, or 2 where a line before it names the delimiter.
     number: u64,
@@ -338,7 +337,7 @@ impl Rows {
         let next = (end + 1).min(self.read.len());
         let rest = self.read.split_off(next);
         let mut line = std::mem::replace(&mut self.read, rest);
-        line.truncate(without_carriage_returns(&line[..end]).len());
+        line.truncate(end);
         (self.line, self.offset) = (self.line + 1, self.offset + next as u64);
         Ok(line)
     }
@@ -385,8 +384,8 @@ fn read_chunks(
         });
         queue.send(pending).is_ok()
     };
-    let delimiter = converter.shape().delimiter;
-    let mut chunks = Chunks::new(delimiter, (rows.line, rows.offset), (rows.read, rows.complete), text);
+    let mut chunks =
+        Chunks::new(converter.shape(), (rows.line, rows.offset), (rows.read, rows.complete), text);
     for chunk in &mut chunks {
         if !send(chunk?) {
             return Ok(None);

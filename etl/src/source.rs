@@ -215,7 +215,10 @@ impl Reader {
     pub fn fill(&mut self, buffer: &mut Vec<u8>, wanted: usize) -> Result<bool> {
         buffer.reserve(wanted);
         let read = self.text.by_ref().take(wanted as u64).read_to_end(buffer);
-        let read = read.map_err(|error| self.source.damaged(self.compression, error))?;
+        let read = read.map_err(|error| match std::fs::metadata(&self.source.path) {
+            Ok(now) if State::of(&now) != self.source.state => self.source.changed(),
+            _ => self.source.damaged(self.compression, error),
+        })?;
         Ok(read < wanted)
     }
 

@@ -2,7 +2,7 @@
 //! is given.
 
 use crate::ending::{Ending, Reading, ending};
-use crate::record::{Delimiter, MAX_RECORD_BYTES};
+use crate::record::{Delimiter, Fields, MAX_RECORD_BYTES, Shape};
 
 /// A run of whole records, and where in the file it stands.
 #[derive(Debug)]
@@ -15,18 +15,26 @@ pub struct Chunk {
     pub offset: u64,
     /// How many records it holds; empty lines are none.
     pub records: u64,
-    /// The chunk is the beginning of one record that is longer than [`MAX_RECORD_BYTES`]; this is its length.
-    pub oversize: Option<u64>,
+    /// The chunk is the beginning of one record that is longer than [`MAX_RECORD_BYTES`].
+    pub oversize: Option<Oversize>,
+}
+
+/// A record of which only the beginning is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oversize {
+    /// Its length in bytes and in lines.
+    pub ending: Ending,
+    /// One of its lines behind the first is a record by itself.
+    pub has_line_like_record: bool,
 }
 
 /// Records of a chunk at the most. Real ones have fewer; a file of nothing but short rejects would make a chunk take
 /// many times its own size.
 const MAX_RECORDS: u64 = 32_768;
 
-/// How much of a record that is not whole is kept in memory. Where its end is further away it is looked for in a second
-/// reading, which has to unpack a compressed file from its start: with less, a hostile one would make it do so for every
-/// mebibyte.
-const MAX_UNDECIDED_BYTES: usize = 8 * MAX_RECORD_BYTES;
+/// How much of a record that is not whole is kept in memory: more than any that is accepted. Where its end is further
+/// away it is looked for in a second reading.
+const MAX_UNDECIDED_BYTES: usize = MAX_RECORD_BYTES + MAX_RECORD_BYTES / 4;
 
 /// Bytes that can be read once more.
 pub trait Input: Sized {
@@ -83,8 +91,8 @@ fn is_empty_line(line: &[u8]) -> bool {
 
 /// Cuts the rows of a file into chunks, in their order.
 #[derive(Debug)]
-pub struct Chunks<I> {
-    delimiter: Delimiter,
+pub struct Chunks<'a, I> {
+    shape: &'a Shape,
     /// Read, and not yet in a chunk.
     buffer: Vec<u8>,
     /// Nothing follows the buffer.
@@ -93,18 +101,19 @@ pub struct Chunks<I> {
     line: u64,
     offset: u64,
     input: I,
+    ahead: Option<Ahead<I>>,
 }
 
-impl<I: Input> Chunks<I> {
+impl<'a, I: Input> Chunks<'a, I> {
     /// The rows begin in `line`, `offset` bytes behind the beginning of the file, with `read`, the bytes that are read
     /// already; `complete` says that they are all.
     pub fn new(
-        delimiter: Delimiter,
+        shape: &'a Shape,
         (line, offset): (u64, u64),
         (read, complete): (Vec<u8>, bool),
         input: I,
-    ) -> Chunks<I> {
-        Chunks { delimiter, buffer: read, complete, line, offset, input }
+    ) -> Chunks<'a, I> {
+        Chunks { shape, buffer: read, complete, line, offset, input, ahead: None }
     }
 
     /// What was cut.
@@ -128,49 +137,133 @@ impl<I: Input> Chunks<I> {
 
     /// The first record, which has no end in the buffer.
     fn undecided(&mut self) -> Result<Chunk, I::Error> {
-        let mut reading = Reading::new(self.delimiter);
-        let mut ending = reading.next(&self.buffer);
-        if ending.is_none() {
-            let mut again = self.input.again(self.offset + self.buffer.len() as u64)?;
-            let (mut ahead, mut complete) = (Vec::new(), false);
-            while ending.is_none() && !complete {
-                ahead.clear();
-                complete = again.fill(&mut ahead)?;
-                ending = reading.next(&ahead);
-            }
-        }
-        let ending = ending.unwrap_or_else(|| reading.finish());
+        let mut reading = Reading::new(self.shape.delimiter);
+        let ending = match reading.next(&self.buffer) {
+            Some(ending) => ending,
+            None => self.look_ahead(&mut reading)?,
+        };
         match usize::try_from(ending.bytes) {
             // A quote that is never closed.
-            Ok(line) if line < self.buffer.len() && line <= MAX_RECORD_BYTES => Ok(self.take(line + 1, 1, 1)),
+            Ok(line) if line < self.buffer.len() => Ok(self.take(line + 1, 1, 1)),
             _ => self.oversize(ending),
         }
+    }
+
+    /// Reads on behind the buffer. That ends in the next line with an odd number of quotes, where the next record that has
+    /// to be read on begins at the earliest: so the second reading goes back at most where lines are longer than records
+    /// may be. It would have to unpack a compressed file from its start.
+    fn look_ahead(&mut self, reading: &mut Reading) -> Result<Ending, I::Error> {
+        let from = self.offset + self.buffer.len() as u64;
+        let mut ahead = match self.ahead.take().filter(|ahead| ahead.start() <= from) {
+            Some(ahead) => ahead,
+            None => Ahead { input: self.input.again(from)?, buffer: Vec::new(), end: from, complete: false },
+        };
+        while ahead.end < from && !ahead.complete {
+            ahead.advance()?;
+        }
+        let passed = (from - ahead.start()).min(ahead.buffer.len() as u64);
+        let mut ending = reading.next(&ahead.buffer[passed as usize..]);
+        while ending.is_none() && !ahead.complete {
+            ahead.advance()?;
+            ending = reading.next(&ahead.buffer);
+        }
+        self.ahead = Some(ahead);
+        Ok(ending.unwrap_or_else(|| reading.finish()))
     }
 
     /// The beginning of the first record, which is longer than a record may be; the rest of it is passed over.
     fn oversize(&mut self, ending: Ending) -> Result<Chunk, I::Error> {
         let head = self.buffer[..MAX_RECORD_BYTES].to_vec();
+        let mut lines = LinesLikeRecords::new(self.shape);
+        // With its line end.
         let mut left = ending.bytes + 1;
         while left > self.buffer.len() as u64 && !self.complete {
             left -= self.buffer.len() as u64;
+            lines.pass(&self.buffer);
             self.buffer.clear();
             self.fill()?;
         }
-        self.buffer.drain(..self.buffer.len().min(left as usize));
+        let rest = self.buffer.len().min(left as usize);
+        lines.pass(&self.buffer[..rest]);
+        self.buffer.drain(..rest);
         let (line, offset) = (self.line, self.offset);
         (self.line, self.offset) = (line + ending.lines, offset + ending.bytes + 1);
-        Ok(Chunk { bytes: head, line, offset, records: 1, oversize: Some(ending.bytes) })
+        let oversize = Oversize { ending, has_line_like_record: lines.finish() };
+        Ok(Chunk { bytes: head, line, offset, records: 1, oversize: Some(oversize) })
     }
 }
 
-impl<I: Input> Iterator for Chunks<I> {
+/// A second reading of the same input, to find where a record ends.
+#[derive(Debug)]
+struct Ahead<I> {
+    input: I,
+    /// What was read last, and where it ends.
+    buffer: Vec<u8>,
+    end: u64,
+    complete: bool,
+}
+
+impl<I: Input> Ahead<I> {
+    fn start(&self) -> u64 {
+        self.end - self.buffer.len() as u64
+    }
+
+    fn advance(&mut self) -> Result<(), I::Error> {
+        self.buffer.clear();
+        self.complete = self.input.fill(&mut self.buffer)?;
+        self.end += self.buffer.len() as u64;
+        Ok(())
+    }
+}
+
+/// Looks for lines that are records by themselves in a record that comes in pieces.
+pub(crate) struct LinesLikeRecords<'a> {
+    shape: &'a Shape,
+    fields: Fields,
+    /// The line that is not whole yet, no more of it than a record may have; nothing of the first one.
+    line: Option<Vec<u8>>,
+    found: bool,
+}
+
+impl<'a> LinesLikeRecords<'a> {
+    pub(crate) fn new(shape: &'a Shape) -> LinesLikeRecords<'a> {
+        LinesLikeRecords { shape, fields: Fields::new(shape.delimiter), line: None, found: false }
+    }
+
+    pub(crate) fn pass(&mut self, bytes: &[u8]) {
+        for (number, piece) in bytes.split(|&byte| byte == b'\n').enumerate() {
+            if number > 0 {
+                self.end_line();
+            }
+            if let Some(line) = &mut self.line {
+                line.extend_from_slice(&piece[..piece.len().min(MAX_RECORD_BYTES - line.len())]);
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = self.line.get_or_insert_default();
+        self.found |= self.shape.fits(line, &mut self.fields);
+        line.clear();
+    }
+
+    /// Whether there was one.
+    pub(crate) fn finish(mut self) -> bool {
+        if self.line.is_some() {
+            self.end_line();
+        }
+        self.found
+    }
+}
+
+impl<I: Input> Iterator for Chunks<'_, I> {
     type Item = Result<Chunk, I::Error>;
 
     fn next(&mut self) -> Option<Result<Chunk, I::Error>> {
         loop {
             let cut = match self.buffer.is_empty() {
                 true => Cut::More,
-                false => cut(&self.buffer, self.complete, self.delimiter),
+                false => cut(&self.buffer, self.complete, self.shape.delimiter),
             };
             return Some(match cut {
                 Cut::At { bytes, lines, records } => Ok(self.take(bytes, lines, records)),

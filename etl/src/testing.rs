@@ -15,7 +15,7 @@ use crate::defect::Reject;
 use crate::header::layout;
 use crate::parse::{Lines, Records};
 use crate::pipeline::Outcome;
-use crate::record::{Delimiter, Fields, Form, MAX_RECORD_BYTES};
+use crate::record::{Delimiter, Fields, Form, MAX_RECORD_BYTES, Shape};
 use crate::split::{Chunk, Chunks, Input};
 use crate::tables::TableId;
 
@@ -82,9 +82,9 @@ impl Input for Pieces<'_> {
 }
 
 /// The input as a load cuts it, but read `fills` bytes at a time, over and over. None of them may be 0.
-pub fn chunks(input: &[u8], fills: &[usize], delimiter: Delimiter) -> Vec<Chunk> {
+pub fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
     let pieces = Pieces { input, at: Some(0), sizes: fills.iter().copied().cycle() };
-    Chunks::new(delimiter, (2, 0), (Vec::new(), false), pieces).map(|Ok(chunk)| chunk).collect()
+    Chunks::new(shape, (2, 0), (Vec::new(), false), pieces).map(|Ok(chunk)| chunk).collect()
 }
 
 /// The records of all chunks, in order. Each has as many as the splitter counted.
@@ -125,7 +125,8 @@ fn records_of(chunk: &Chunk, delimiter: Delimiter) -> Vec<Seen> {
 /// same fields, however it is cut. Spaces around a field without quotes are looked at later.
 pub fn assert_valid_is_read_as_csv_reads_it(input: &[u8], delimiter: Delimiter, fills: &[usize]) {
     let Some(valid) = valid_records(input, delimiter) else { return };
-    for chunks in [whole(input, delimiter), chunks(input, fills, delimiter)] {
+    let shape = Shape { delimiter, fields: 0, ids: Vec::new() };
+    for chunks in [whole(input, delimiter), chunks(input, fills, &shape)] {
         let seen: Vec<_> = records(&chunks, delimiter).iter().map(Seen::texts).collect();
         assert_eq!(seen, valid, "{}", input.escape_ascii());
     }
@@ -229,7 +230,7 @@ pub fn assert_cutting_changes_nothing(table: TableId, header: &str, rows: &[u8],
             .unwrap_or_else(|error| panic!("{header}: {error}"));
         let converter = Converter::new(Checker::new(table.table(), layout, |_| Arc::clone(&parents)), wanted);
         let delimiter = converter.shape().delimiter;
-        let (whole, chunks) = (whole(rows, delimiter), chunks(rows, fills, delimiter));
+        let (whole, chunks) = (whole(rows, delimiter), chunks(rows, fills, converter.shape()));
         let seen = records(&whole, delimiter);
         assert_complete(rows, &seen);
         assert_eq!(records(&chunks, delimiter), seen);

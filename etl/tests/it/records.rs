@@ -4,7 +4,7 @@
 use atelier_etl::digest::ContentDigest;
 use atelier_etl::encode;
 use atelier_etl::pipeline::CHUNK_BYTES;
-use atelier_etl::record::{Delimiter, MAX_RECORD_BYTES};
+use atelier_etl::record::{Delimiter, MAX_RECORD_BYTES, Shape};
 use atelier_etl::tables::{Kind, TABLES, Table};
 use atelier_etl::testing::{
     self, Seen, assert_complete, assert_cutting_changes_nothing, assert_valid_is_read_as_csv_reads_it,
@@ -19,13 +19,17 @@ use proptest::test_runner::TestRunner;
 
 use crate::catalogue::{check, example, files, written};
 
+fn shape() -> Shape {
+    Shape { delimiter: Delimiter::Comma, fields: 2, ids: vec![0] }
+}
+
 /// The records of an input that is one chunk.
 fn whole(input: &[u8]) -> Vec<Seen> {
     testing::records(&testing::whole(input, Delimiter::Comma), Delimiter::Comma)
 }
 
 fn in_chunks(input: &[u8], fills: &[usize]) -> Vec<Seen> {
-    testing::records(&testing::chunks(input, fills, Delimiter::Comma), Delimiter::Comma)
+    testing::records(&testing::chunks(input, fills, &shape()), Delimiter::Comma)
 }
 
 /// Pieces that CSV is made of, and some that it is not.
@@ -329,7 +333,7 @@ fn where_a_long_record_is_cut_does_not_matter() {
 #[test]
 fn where_many_short_records_are_cut_does_not_matter() {
     let input = "1,\n\n2,\"a\r\nb\"\n".repeat(40_000);
-    let chunks = testing::chunks(input.as_bytes(), &[usize::MAX], Delimiter::Comma);
+    let chunks = testing::chunks(input.as_bytes(), &[usize::MAX], &shape());
     assert_eq!(chunks.iter().map(|chunk| chunk.records).collect::<Vec<_>>(), [32_768, 32_768, 14_464]);
     assert!(testing::records(&chunks, Delimiter::Comma) == whole(input.as_bytes()));
 }
