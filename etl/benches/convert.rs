@@ -63,7 +63,7 @@ fn records(bencher: Bencher<'_, '_>, table: TableId) {
     let chunk = Chunk { bytes, line: 2, offset: 0, records: 0, oversize: None };
     bencher.counter(BytesCount::new(chunk.bytes.len())).bench(|| {
         let (mut records, mut fields, mut found) =
-            (Records::new(&chunk, converter.shape().delimiter), Fields::default(), 0);
+            (Records::new(&chunk, converter.shape()), Fields::default(), 0);
         while records.next(&mut fields).is_some() {
             found += black_box(fields.count());
         }
@@ -75,9 +75,7 @@ fn records(bencher: Bencher<'_, '_>, table: TableId) {
 #[divan::bench(args = TABLES)]
 fn split(bencher: Bencher<'_, '_>, table: TableId) {
     let (converter, bytes) = (converter(table), &CHUNKS[table as usize].1);
-    bencher
-        .counter(BytesCount::new(bytes.len()))
-        .bench(|| cut(black_box(bytes), true, converter.shape().delimiter));
+    bencher.counter(BytesCount::new(bytes.len())).bench(|| cut(black_box(bytes), true, converter.shape()));
 }
 
 /// The same fields by `csv-core`.

@@ -12,7 +12,7 @@ use crate::encode;
 use crate::ending::ending;
 use crate::excerpt::{excerpt, excerpt_of_end};
 use crate::parse::{Lines, Record, Records};
-use crate::record::{Delimiter, Fields, MAX_RECORD_BYTES, Shape, without_carriage_returns};
+use crate::record::{Fields, MAX_RECORD_BYTES, Shape, without_carriage_returns};
 use crate::split::{Chunk, LinesLikeRecords};
 
 /// Examples of a repair that are kept, for each file.
@@ -51,7 +51,7 @@ pub struct Converted {
     /// An accepted id has no position: the file is not the one that was scanned.
     pub unknown_id: Option<u32>,
     chunk: Chunk,
-    delimiter: Delimiter,
+    shape: Shape,
     rows: Vec<RowKey>,
 }
 
@@ -122,10 +122,10 @@ impl Converter {
             unknown_id: None,
             rows: Vec::with_capacity(chunk.bytes.len() / 16),
             chunk: Chunk { bytes: Vec::new(), ..chunk },
-            delimiter: self.shape().delimiter,
+            shape: self.shape().clone(),
         };
         let shape = self.shape();
-        let mut records = Records::new(&chunk, shape.delimiter);
+        let mut records = Records::new(&chunk, shape);
         let mut lines = Lines::new(&chunk);
         let mut fields = Fields::new(shape.delimiter);
         let mut row = Row::default();
@@ -279,7 +279,7 @@ impl Converted {
     fn raw(&self, row: &RowKey) -> Vec<u8> {
         let bytes = &self.chunk.bytes[row.at as usize..];
         // Nothing behind a chunk belongs to a record in it.
-        let end = ending(bytes, true, self.delimiter).map_or(bytes.len(), |ending| ending.bytes as usize);
+        let end = ending(bytes, true, &self.shape).map_or(bytes.len(), |ending| ending.bytes as usize);
         without_carriage_returns(&bytes[..end]).to_vec()
     }
 }

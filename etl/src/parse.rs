@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr_iter};
 
 use crate::ending::read_on;
-use crate::record::{Delimiter, Fields, MAX_RECORD_BYTES, scan, without_carriage_returns};
+use crate::record::{Fields, MAX_RECORD_BYTES, Shape, scan, without_carriage_returns};
 use crate::split::Chunk;
 
 /// One record of a chunk.
@@ -24,14 +24,14 @@ pub struct Record<'a> {
 #[derive(Debug)]
 pub struct Records<'a> {
     chunk: &'a Chunk,
-    delimiter: Delimiter,
+    shape: &'a Shape,
     at: usize,
 }
 
 impl<'a> Records<'a> {
-    /// The records of `chunk`.
-    pub fn new(chunk: &'a Chunk, delimiter: Delimiter) -> Records<'a> {
-        Records { chunk, delimiter, at: 0 }
+    /// The records of `chunk`, whose whole records have this `shape`.
+    pub fn new(chunk: &'a Chunk, shape: &'a Shape) -> Records<'a> {
+        Records { chunk, shape, at: 0 }
     }
 
     /// The next record and its `fields`, which must be of the same delimiter. Empty lines are not records.
@@ -66,7 +66,7 @@ impl<'a> Records<'a> {
     #[cold]
     fn read_on(&self, rest: &[u8], line_end: usize, fields: &mut Fields) -> usize {
         // Nothing behind a chunk belongs to a record in it.
-        let end = read_on(rest, true, self.delimiter).map_or(line_end, |ending| ending.bytes as usize);
+        let end = read_on(rest, true, self.shape).map_or(line_end, |ending| ending.bytes as usize);
         if end > line_end {
             scan(&rest[..end], fields);
         }
@@ -99,7 +99,7 @@ impl<'a> Lines<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Form;
+    use crate::record::{Delimiter, Form};
 
     /// Line, record and the forms of its fields.
     type Expected<'a> = (u64, &'a str, &'a [Form]);
@@ -107,7 +107,8 @@ mod tests {
     fn records(text: &str) -> Vec<(u64, String, Vec<Form>)> {
         let chunk =
             Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 10, records: 0, oversize: None };
-        let mut records = Records::new(&chunk, Delimiter::Comma);
+        let shape = Shape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] };
+        let mut records = Records::new(&chunk, &shape);
         let mut lines = Lines::new(&chunk);
         let mut fields = Fields::default();
         let mut found = Vec::new();

@@ -2,7 +2,7 @@
 //! is given.
 
 use crate::ending::{Ending, Reading, ending};
-use crate::record::{Delimiter, Fields, MAX_RECORD_BYTES, Shape};
+use crate::record::{Fields, MAX_RECORD_BYTES, Shape};
 
 /// A run of whole records, and where in the file it stands.
 #[derive(Debug)]
@@ -66,13 +66,13 @@ pub enum Cut {
 
 /// Finds the last record end in `bytes`, or the one behind as many records as a chunk may have. `bytes` start where a
 /// record starts and must not be empty; `complete` says that the file ends behind them.
-pub fn cut(bytes: &[u8], complete: bool, delimiter: Delimiter) -> Cut {
+pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
     let mut at = 0;
     let mut lines = 0;
     let mut records = 0;
     while at < bytes.len() && records < MAX_RECORDS {
         let rest = &bytes[at..];
-        let Some(ending) = ending(rest, complete, delimiter) else { break };
+        let Some(ending) = ending(rest, complete, shape) else { break };
         lines += ending.lines;
         records += u64::from(!is_empty_line(&rest[..ending.bytes as usize]));
         at = (at + ending.bytes as usize + 1).min(bytes.len());
@@ -137,7 +137,7 @@ impl<'a, I: Input> Chunks<'a, I> {
 
     /// The first record, which has no end in the buffer.
     fn undecided(&mut self) -> Result<Chunk, I::Error> {
-        let mut reading = Reading::new(self.shape.delimiter);
+        let mut reading = Reading::new(self.shape);
         let ending = match reading.next(&self.buffer) {
             Some(ending) => ending,
             None => self.look_ahead(&mut reading)?,
@@ -152,7 +152,7 @@ impl<'a, I: Input> Chunks<'a, I> {
     /// Reads on behind the buffer. That ends in the next line with an odd number of quotes, where the next record that has
     /// to be read on begins at the earliest: so the second reading goes back at most where lines are longer than records
     /// may be. It would have to unpack a compressed file from its start.
-    fn look_ahead(&mut self, reading: &mut Reading) -> Result<Ending, I::Error> {
+    fn look_ahead(&mut self, reading: &mut Reading<'_>) -> Result<Ending, I::Error> {
         let from = self.offset + self.buffer.len() as u64;
         let mut ahead = match self.ahead.take().filter(|ahead| ahead.start() <= from) {
             Some(ahead) => ahead,
@@ -263,7 +263,7 @@ impl<I: Input> Iterator for Chunks<'_, I> {
         loop {
             let cut = match self.buffer.is_empty() {
                 true => Cut::More,
-                false => cut(&self.buffer, self.complete, self.shape.delimiter),
+                false => cut(&self.buffer, self.complete, self.shape),
             };
             return Some(match cut {
                 Cut::At { bytes, lines, records } => Ok(self.take(bytes, lines, records)),
@@ -281,9 +281,10 @@ impl<I: Input> Iterator for Chunks<'_, I> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Delimiter;
 
     fn cut_of(text: &[u8], complete: bool) -> Cut {
-        cut(text, complete, Delimiter::Comma)
+        cut(text, complete, &Shape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] })
     }
 
     #[test]

@@ -51,9 +51,9 @@ impl Seen {
 }
 
 /// The reference: the whole input as one chunk.
-pub fn whole(input: &[u8], delimiter: Delimiter) -> Vec<Chunk> {
+pub fn whole(input: &[u8], shape: &Shape) -> Vec<Chunk> {
     let mut chunk = Chunk { bytes: input.to_vec(), line: 2, offset: 0, records: 0, oversize: None };
-    chunk.records = records_of(&chunk, delimiter).len() as u64;
+    chunk.records = records_of(&chunk, shape).len() as u64;
     vec![chunk]
 }
 
@@ -88,18 +88,18 @@ pub fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
 }
 
 /// The records of all chunks, in order. Each has as many as the splitter counted.
-pub fn records(chunks: &[Chunk], delimiter: Delimiter) -> Vec<Seen> {
+pub fn records(chunks: &[Chunk], shape: &Shape) -> Vec<Seen> {
     let counted = |chunk: &Chunk| {
-        let seen = records_of(chunk, delimiter);
+        let seen = records_of(chunk, shape);
         assert_eq!(seen.len() as u64, chunk.records, "the splitter counts what the parser finds");
         seen
     };
     chunks.iter().flat_map(counted).collect()
 }
 
-fn records_of(chunk: &Chunk, delimiter: Delimiter) -> Vec<Seen> {
+fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
     let (mut records, mut lines, mut fields) =
-        (Records::new(chunk, delimiter), Lines::new(chunk), Fields::new(delimiter));
+        (Records::new(chunk, shape), Lines::new(chunk), Fields::new(shape.delimiter));
     let mut seen = Vec::new();
     while let Some(record) = records.next(&mut fields) {
         let kept = fields.kept().iter().map(|field| (field.span(), field.form));
@@ -121,13 +121,13 @@ fn records_of(chunk: &Chunk, delimiter: Delimiter) -> Vec<Seen> {
     seen
 }
 
-/// Where the whole input is valid CSV by RFC 4180, as far as the `csv` crate's reading of it tells, our records have the
-/// same fields, however it is cut. Spaces around a field without quotes are looked at later.
+/// Where the whole input is valid CSV by RFC 4180, with the same number of fields in every record, as far as the `csv`
+/// crate's reading of it tells, our records have the same fields, however it is cut. Spaces around a field without quotes are looked at later.
 pub fn assert_valid_is_read_as_csv_reads_it(input: &[u8], delimiter: Delimiter, fills: &[usize]) {
     let Some(valid) = valid_records(input, delimiter) else { return };
-    let shape = Shape { delimiter, fields: 0, ids: Vec::new() };
-    for chunks in [whole(input, delimiter), chunks(input, fills, &shape)] {
-        let seen: Vec<_> = records(&chunks, delimiter).iter().map(Seen::texts).collect();
+    let shape = Shape { delimiter, fields: valid.first().map_or(0, Vec::len), ids: Vec::new() };
+    for chunks in [whole(input, &shape), chunks(input, fills, &shape)] {
+        let seen: Vec<_> = records(&chunks, &shape).iter().map(Seen::texts).collect();
         assert_eq!(seen, valid, "{}", input.escape_ascii());
     }
 }
@@ -171,7 +171,8 @@ fn valid_records(input: &[u8], delimiter: Delimiter) -> Option<Vec<Vec<String>>>
         valid.push(texts);
     }
     valid.remove(0);
-    Some(valid)
+    let fields = valid.first().map(Vec::len);
+    valid.iter().all(|record| Some(record.len()) == fields).then_some(valid)
 }
 
 /// How many carriage returns these bytes begin with.
@@ -229,11 +230,11 @@ pub fn assert_cutting_changes_nothing(table: TableId, header: &str, rows: &[u8],
         let layout = layout(header.as_bytes(), None, table.table(), table.table().name)
             .unwrap_or_else(|error| panic!("{header}: {error}"));
         let converter = Converter::new(Checker::new(table.table(), layout, |_| Arc::clone(&parents)), wanted);
-        let delimiter = converter.shape().delimiter;
-        let (whole, chunks) = (whole(rows, delimiter), chunks(rows, fills, converter.shape()));
-        let seen = records(&whole, delimiter);
+        let shape = converter.shape();
+        let (whole, chunks) = (whole(rows, shape), chunks(rows, fills, shape));
+        let seen = records(&whole, shape);
         assert_complete(rows, &seen);
-        assert_eq!(records(&chunks, delimiter), seen);
+        assert_eq!(records(&chunks, shape), seen);
         let expected = convert(whole, &converter);
         assert_eq!(convert(chunks, &converter), expected);
         expected

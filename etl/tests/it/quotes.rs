@@ -60,7 +60,9 @@ fn are_one(first: &str, second: &str) -> bool {
         CLOSES.0,
         r#","Cut,Loose"#,
     ];
-    opens.contains(&first) && [CLOSES.0, CLOSES_TOO.0].contains(&second)
+    // Closed right behind a delimiter, it has to be the number of fields that tells.
+    let has_all_fields = first != r#","Cut,Loose"#;
+    opens.contains(&first) && (second == CLOSES_TOO.0 || second == CLOSES.0 && has_all_fields)
 }
 
 /// The line of the feature `id`. Of product 1, as all are.
@@ -351,6 +353,18 @@ fn lines_that_look_like_records_are_said() {
         "{found:?}"
     );
     case.expect("lines like records");
+}
+
+/// A value that begins with a line end behind a line without its quote: the quote that opens the value closes nothing.
+#[test]
+fn a_value_that_begins_with_a_line_end_is_not_cut() {
+    let mut case = Case::new();
+    case.sound();
+    case.damaged((r#","Cut,Loose"#, Rejected("", "field_count")));
+    let row = line(case.next_id(), ",\"\n7,1,x,y\n\",Cut");
+    case.push_sound(&row);
+    case.sound();
+    case.expect("begins with a line end");
 }
 
 /// Without a header there is nothing to read a line by.

@@ -19,17 +19,19 @@ use proptest::test_runner::TestRunner;
 
 use crate::catalogue::{check, example, files, written};
 
-fn shape() -> Shape {
-    Shape { delimiter: Delimiter::Comma, fields: 2, ids: vec![0] }
+fn shape(fields: usize) -> Shape {
+    Shape { delimiter: Delimiter::Comma, fields, ids: vec![0] }
 }
 
 /// The records of an input that is one chunk.
-fn whole(input: &[u8]) -> Vec<Seen> {
-    testing::records(&testing::whole(input, Delimiter::Comma), Delimiter::Comma)
+fn whole(input: &[u8], fields: usize) -> Vec<Seen> {
+    let shape = shape(fields);
+    testing::records(&testing::whole(input, &shape), &shape)
 }
 
-fn in_chunks(input: &[u8], fills: &[usize]) -> Vec<Seen> {
-    testing::records(&testing::chunks(input, fills, &shape()), Delimiter::Comma)
+fn in_chunks(input: &[u8], fills: &[usize], fields: usize) -> Vec<Seen> {
+    let shape = shape(fields);
+    testing::records(&testing::chunks(input, fills, &shape), &shape)
 }
 
 /// Pieces that CSV is made of, and some that it is not.
@@ -178,7 +180,7 @@ proptest! {
             reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect();
         prop_assert_eq!(&reference, &records);
 
-        let seen = whole(&bytes);
+        let seen = whole(&bytes, records[0].len());
         // Spaces around a field without quotes are the one thing that is not taken as it stands.
         let trimmed = |text: &String| match text.contains([',', '"', '\n', '\r']) {
             false if matches!(style.0, QuoteStyle::Necessary) => text.trim_matches([' ', '\t']).to_owned(),
@@ -203,15 +205,19 @@ proptest! {
     }
 
     #[test]
-    fn where_the_input_is_cut_does_not_matter(input in anything(), fills in vec(1usize..40, 1..6)) {
-        let expected = whole(&input);
-        prop_assert_eq!(&in_chunks(&input, &fills), &expected);
-        prop_assert_eq!(&in_chunks(&input, &[1]), &expected);
+    fn where_the_input_is_cut_does_not_matter(
+        input in anything(),
+        fields in 2usize..6,
+        fills in vec(1usize..40, 1..6),
+    ) {
+        let expected = whole(&input, fields);
+        prop_assert_eq!(&in_chunks(&input, &fills, fields), &expected);
+        prop_assert_eq!(&in_chunks(&input, &[1], fields), &expected);
     }
 
     #[test]
-    fn every_byte_is_in_one_record_or_in_an_empty_line(input in anything()) {
-        assert_complete(&input, &whole(&input));
+    fn every_byte_is_in_one_record_or_in_an_empty_line(input in anything(), fields in 2usize..6) {
+        assert_complete(&input, &whole(&input, fields));
     }
 
     #[test]
@@ -230,7 +236,7 @@ proptest! {
         (line, place, insert) in (any::<Index>(), any::<Index>(), any::<bool>()),
     ) {
         let bytes = write(&records, style);
-        let sound = whole(&bytes);
+        let sound = whole(&bytes, records[0].len());
         prop_assert_eq!(sound.len(), records.len());
 
         let damaged = line.index(records.len());
@@ -243,7 +249,7 @@ proptest! {
         } else {
             bytes.remove(start + quotes[place.index(quotes.len())]);
         }
-        let seen = whole(&bytes);
+        let seen = whole(&bytes, records[0].len());
         prop_assert_eq!(seen.len(), records.len());
         for (index, (before, after)) in sound.iter().zip(&seen).enumerate() {
             prop_assert_eq!(before.line, after.line);
@@ -318,10 +324,10 @@ fn where_a_long_record_is_cut_does_not_matter() {
     cases.push(filler(MAX_RECORD_BYTES + 1));
     cases.push(format!("{}\n\n2,b", filler(2 * MAX_RECORD_BYTES)));
     for (case, input) in cases.iter().enumerate() {
-        let expected = whole(input.as_bytes());
+        let expected = whole(input.as_bytes(), 2);
         assert!(!expected.is_empty());
         for fill in [100_003, 512 << 10, MAX_RECORD_BYTES, MAX_RECORD_BYTES + 1, 10 * MAX_RECORD_BYTES] {
-            let found = in_chunks(input.as_bytes(), &[fill]);
+            let found = in_chunks(input.as_bytes(), &[fill], 2);
             // Not assert_eq: it would print megabytes.
             let place = (0..found.len().max(expected.len())).find(|&at| found.get(at) != expected.get(at));
             assert_eq!(place, None, "case {case}, {fill} bytes at a time: the record that differs");
@@ -333,7 +339,7 @@ fn where_a_long_record_is_cut_does_not_matter() {
 #[test]
 fn where_many_short_records_are_cut_does_not_matter() {
     let input = "1,\n\n2,\"a\r\nb\"\n".repeat(40_000);
-    let chunks = testing::chunks(input.as_bytes(), &[usize::MAX], &shape());
+    let chunks = testing::chunks(input.as_bytes(), &[usize::MAX], &shape(2));
     assert_eq!(chunks.iter().map(|chunk| chunk.records).collect::<Vec<_>>(), [32_768, 32_768, 14_464]);
-    assert!(testing::records(&chunks, Delimiter::Comma) == whole(input.as_bytes()));
+    assert!(testing::records(&chunks, &shape(2)) == whole(input.as_bytes(), 2));
 }
