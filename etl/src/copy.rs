@@ -17,6 +17,7 @@ use crate::defect::Reject;
 use crate::encode::{HEADER, TRAILER};
 use crate::pipeline::{self, Job, Outcome, Parents, Taker};
 use crate::progress::Board;
+use crate::publish::BEGIN_STAGED;
 use crate::rejects::RejectFile;
 use crate::schema;
 use crate::session::Session;
@@ -62,7 +63,7 @@ impl Copy {
         let failed = |error: &tokio_postgres::Error| {
             session.failed(format!("cannot copy {} into the database", table.name), error)
         };
-        let create = format!("BEGIN; {}", schema::statements(table).create);
+        let create = format!("{BEGIN_STAGED}; {}", schema::statements(table).create);
         session.client.batch_execute(&create).await.map_err(|error| failed(&error))?;
         let sink = session.client.copy_in(&copy_statement(table)).await.map_err(|error| failed(&error))?;
         self.stream(sink, failed).await

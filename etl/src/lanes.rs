@@ -167,7 +167,7 @@ impl<'a> Lanes<'a> {
         let failed = |error: &tokio_postgres::Error| {
             session.failed(format!("cannot index {} and analyze it", table.name), error)
         };
-        let indexes = format!("BEGIN; {}", schema::statements(table).after.join(";"));
+        let indexes = format!("{}; {}", publish::BEGIN_STAGED, schema::statements(table).after.join(";"));
         session.client.batch_execute(&indexes).await.map_err(|error| failed(&error))?;
         progress.enter(Phase::Verify);
         expect_indexed(session, table, rows).await?;
@@ -184,7 +184,7 @@ impl<'a> Lanes<'a> {
 }
 
 /// Of the lanes' sessions.
-async fn settings(control: &Session) -> Result<[Setting; 4]> {
+async fn settings(control: &Session) -> Result<[Setting; 3]> {
     let memory = format!(
         "SELECT greatest(pg_size_bytes(current_setting('maintenance_work_mem')), pg_size_bytes('{INDEX_MEMORY}')) / 1024
                 || 'kB'"
@@ -192,7 +192,6 @@ async fn settings(control: &Session) -> Result<[Setting; 4]> {
     let memory = control.client.query_one(&memory, &[]).await;
     let memory = memory.map_err(|error| control.failed("cannot set up a session", &error))?;
     Ok([
-        ("search_path", publish::STAGING.to_owned()),
         ("client_connection_check_interval", "5s".to_owned()),
         ("max_parallel_maintenance_workers", "0".to_owned()),
         ("maintenance_work_mem", memory.get(0)),

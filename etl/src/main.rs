@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use atelier_etl::cli::{self, Cli, Command};
-use atelier_etl::options::{Database, Input, Verify};
+use atelier_etl::options::{Database, Input, Verify, local};
 use atelier_etl::report::{Report, grouped};
 use atelier_etl::scan::GoingOn;
 use atelier_etl::{generate, load, rollback, scan, status, verify};
@@ -109,6 +109,7 @@ fn check_files(typed: &cli::Check, going_on: &GoingOn) -> Result<()> {
 }
 
 fn generate_files(typed: &cli::Generate, going_on: &GoingOn) -> Result<()> {
+    local("--out", Some(&typed.out))?;
     let options = generate::Options {
         out: typed.out.clone(),
         products: typed.products,

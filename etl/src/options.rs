@@ -42,6 +42,13 @@ pub struct Input {
 impl Input {
     /// Looks at everything that can be wrong before the first row is read: flags, files, headers, outputs.
     pub fn resolve(typed: &cli::Input) -> Result<Input> {
+        for (flag, path) in [
+            ("--data", Some(&typed.data)),
+            ("--rejects", Some(&typed.rejects)),
+            ("--report", typed.report.as_ref()),
+        ] {
+            local(flag, path)?;
+        }
         let jobs = jobs(typed.jobs);
         let max_rejects = Limit::parse(&typed.max_rejects)?;
         let pool = ThreadPoolBuilder::new()
@@ -77,6 +84,16 @@ impl Input {
         }
         let report = typed.report.as_deref().map(Output::create).transpose()?;
         Ok(Input { sources, jobs, pool, max_rejects, rejects: typed.rejects.clone(), report, show })
+    }
+}
+
+/// Refuses a URL, and does not repeat it: it may be that of the database, with a password.
+pub fn local(flag: &str, path: Option<&PathBuf>) -> Result<()> {
+    match path {
+        Some(path) if path.to_string_lossy().contains("://") => {
+            Err(Error::usage(format!("{flag} is a URL, not a path")).hint("name a local file or directory"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -209,6 +226,7 @@ pub struct Verify {
 impl Verify {
     /// Looks at everything that can be wrong before the database is asked.
     pub fn resolve(typed: &cli::Verify) -> Result<Verify> {
+        local("--report", typed.report.as_ref())?;
         let (jobs, database) = (jobs(typed.jobs), Database::resolve(&typed.database)?);
         let report = typed.report.as_deref().map(Output::create).transpose()?;
         Ok(Verify { database, jobs, report })

@@ -32,6 +32,8 @@ use crate::session::Session;
 pub const PUBLISHED: &str = "atelier";
 /// Where a load is made; and where the catalogue is that a load has replaced, until it is dropped.
 pub const STAGING: &str = "atelier_staging";
+/// Begins a transaction in which names are those of what is staged.
+pub const BEGIN_STAGED: &str = "BEGIN; SET LOCAL search_path TO atelier_staging";
 /// What was published before, if it is kept.
 pub const PREVIOUS: &str = "atelier_previous";
 /// What was kept before that, until it is dropped.

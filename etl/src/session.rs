@@ -24,7 +24,11 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 const UNLIMITED: [&str; 4] =
     ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"];
 
-/// The same from PostgreSQL 17 on; an older one refuses a session that asks for it.
+/// Names are looked up here alone, unless a transaction says otherwise: in a schema where others may make functions, one
+/// whose types fit better would be taken for PostgreSQL's own.
+const SEARCH_PATH: (&str, &str) = ("search_path", "pg_catalog");
+
+/// A limit as those of [`UNLIMITED`] from PostgreSQL 17 on; an older one refuses a session that asks for it.
 const UNLIMITED_FROM_17: &str = "transaction_timeout";
 
 /// A connection.
@@ -63,7 +67,9 @@ impl Session {
     }
 
     async fn open(target: &Target, name: &str) -> Result<Session, Refused> {
+        let (search_path, pg_catalog) = SEARCH_PATH;
         let target = target.with(&UNLIMITED.map(|setting| (setting, "0".to_owned())));
+        let target = target.with(&[(search_path, pg_catalog.to_owned())]);
         let session = Session::begin(&target, name).await?;
         let query = format!("SELECT coalesce(current_setting('{UNLIMITED_FROM_17}', true), '0') <> '0'");
         let limited = target.explain(session.client.query_one(&query, &[])).await?;

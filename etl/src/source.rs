@@ -100,7 +100,11 @@ impl Source {
     }
 
     fn open_raw(&self) -> Result<Raw> {
-        let file = File::open(&self.path).map_err(|error| unreadable(&self.path, error))?;
+        let opened = File::open(&self.path).and_then(|file| Ok((State::of(&file.metadata()?), file)));
+        let (state, file) = opened.map_err(|error| unreadable(&self.path, error))?;
+        if state != self.state {
+            return Err(self.changed());
+        }
         Ok(Raw(Arc::new(Mutex::new(Digested { file, digest: Xxh3::new(), read: 0 }))))
     }
 

@@ -1,6 +1,7 @@
 //! Which products a load has. A condition on one that it has not is a 404, as any request for it is, and that is known
 //! without asking the database.
 
+use atelier_base::connect::describe;
 use roaring::RoaringBitmap;
 
 use crate::load::LoadId;
@@ -16,18 +17,23 @@ pub struct Existing {
     pub ids: RoaringBitmap,
 }
 
-/// Reads the products of the published load, on a connection of its own: where it is blocked it holds up nothing.
-pub async fn fetch(shared: &'static Shared) {
+/// Reads the products of the published load, on a connection of its own: where it is blocked it holds up nothing. Says
+/// whether they are known now.
+pub async fn fetch(shared: &'static Shared) -> bool {
     let why = match open(&shared.config).await {
-        Ok((client, _, connection)) => tokio::select! {
-            existing = queries::existing(&client) => match existing {
-                Ok(existing) => return shared.know(existing),
-                Err(Failure::NotPublished) => return,
-                Err(Failure::Database(error)) => error.to_string(),
+        Ok((client, statements, connection)) => tokio::select! {
+            existing = queries::existing(&client, &statements) => match existing {
+                Ok(existing) => {
+                    shared.know(existing);
+                    return true;
+                }
+                Err(Failure::NotPublished) => return false,
+                Err(Failure::Database(error)) => describe(&error),
             },
             _ = connection => "the connection was lost".to_owned(),
         },
         Err(Unopened::NotYet(error) | Unopened::Never(error)) => error.in_a_line(),
     };
-    tracing::debug!(why, "cannot read which products there are");
+    tracing::warn!(why, "cannot read which products there are");
+    false
 }

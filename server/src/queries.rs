@@ -8,9 +8,12 @@
 //! PostgreSQL takes it twice the time. Documents are asked for by `= ANY`: one statement answers for as many products
 //! as there are waiting requests, which costs PostgreSQL half of what one statement for each does.
 
+use std::future::ready;
+use std::iter;
 use std::time::Duration;
 
 use atelier_base::connect::Setting;
+use futures_util::TryStreamExt as _;
 use roaring::RoaringBitmap;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -70,7 +73,7 @@ const WITH_STYLES: &str =
     FROM atelier.styles WHERE product_id = ANY($1))";
 /// Both prices in one text, the second of which may be missing.
 const STYLES: Part = Part {
-    columns: "3::int2, product_id, id, default_style::int, name, concat_ws(' ', original_price, sale_price)",
+    columns: "3::int2, product_id, id, default_style::int, name, pg_catalog.concat_ws(' ', original_price, sale_price)",
     from: "style",
 };
 const PHOTOS: Part = Part {
@@ -99,8 +102,10 @@ fn union(parts: &[&Part]) -> String {
 
 /// Of every connection. The generic plan is the right one for every parameter, and asking for it saves planning each
 /// execution to find that out.
-pub fn settings(statement_timeout: Duration) -> [Setting; 4] {
+pub fn settings(statement_timeout: Duration) -> [Setting; 5] {
     [
+        // Functions that others have made are not taken for PostgreSQL's own.
+        ("search_path", "pg_catalog".to_owned()),
         ("plan_cache_mode", "force_generic_plan".to_owned()),
         ("jit", "off".to_owned()),
         ("default_transaction_read_only", "on".to_owned()),
@@ -182,18 +187,19 @@ pub async fn load(client: &Client, statements: &Statements) -> Result<Option<Loa
     row.map(|row| load_id(&row, 0)).transpose()
 }
 
-/// The products of the published load. Where ids follow one another, so do their positions: a row is a run of ids.
-pub async fn existing(client: &Client) -> Result<Existing, Failure> {
-    let query = "SELECT l.load_id::text, min(p.id), max(p.id) FROM atelier.load l, atelier.product p
-                 GROUP BY l.load_id, p.id - p.position";
-    let rows = client.query(query, &[]).await?;
-    let load = load_id(rows.first().ok_or(Failure::NotPublished)?, 0)?;
-    let mut ids = RoaringBitmap::new();
-    for row in &rows {
-        let [first, last] = [1, 2].map(|column| row.get::<_, i32>(column).unsigned_abs());
-        ids.insert_range(first..=last);
+/// The products of the published load, if it is the same before and behind.
+pub async fn existing(client: &Client, statements: &Statements) -> Result<Existing, Failure> {
+    let before = load(client, statements).await?;
+    let rows = client.query_raw("SELECT id FROM atelier.product", iter::empty::<i32>()).await?;
+    let ids = rows.try_fold(RoaringBitmap::new(), |mut ids, row| {
+        ids.insert(row.get::<_, i32>(0).unsigned_abs());
+        ready(Ok(ids))
+    });
+    let ids = ids.await?;
+    match before {
+        Some(before) if load(client, statements).await? == Some(before) => Ok(Existing { load: before, ids }),
+        _ => Err(Failure::NotPublished),
     }
-    Ok(Existing { load, ids })
 }
 
 /// A page of products, and how many there are in all.

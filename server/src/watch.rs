@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two attempts to reach a database that is away.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
+/// Between two attempts to read which products there are, at the most: it costs the database as much as a statement may.
+const MAX_FETCH_PAUSE: Duration = Duration::from_secs(60);
+
 /// Keeps `Shared` up to date.
 pub struct Watch {
     shared: &'static Shared,
@@ -32,8 +35,9 @@ pub struct Watch {
     session: Option<Session>,
     /// Whether there was a session before.
     started: bool,
-    /// Reads which products there are.
+    /// Reads which products there are; and how long it waits when that has failed.
     fetching: Option<JoinHandle<()>>,
+    fetch_pause: Duration,
 }
 
 struct Session {
@@ -51,7 +55,7 @@ impl Drop for Session {
 impl Watch {
     /// Looks for the first time. Fails if the database is there, but refuses or holds no catalogue.
     pub async fn begin(shared: &'static Shared) -> Result<Watch> {
-        let mut watch = Watch { shared, session: None, started: false, fetching: None };
+        let mut watch = Watch { shared, session: None, started: false, fetching: None, fetch_pause: PAUSE };
         match timeout(PATIENCE, watch.connect()).await {
             Ok(connected) => {
                 if let Some(absent) = connected? {
@@ -124,10 +128,20 @@ impl Watch {
 
     /// Begins to read which products there are, unless that is known or being read.
     fn fetch_products(&mut self) {
-        let is_fetching = self.fetching.as_ref().is_some_and(|task| !task.is_finished());
-        if !is_fetching && !self.shared.knows_products() {
-            self.fetching = Some(spawn_local(existing::fetch(self.shared)));
+        if self.shared.knows_products() {
+            self.fetch_pause = PAUSE;
+            return;
         }
+        if self.fetching.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let (shared, pause) = (self.shared, self.fetch_pause);
+        self.fetch_pause = (pause * 2).min(MAX_FETCH_PAUSE);
+        self.fetching = Some(spawn_local(async move {
+            if !existing::fetch(shared).await {
+                sleep(pause).await;
+            }
+        }));
     }
 
     fn lose(&mut self) {

@@ -302,6 +302,7 @@ fn outputs(bench: &mut Bench) {
 fn files(bench: &mut Bench) {
     bench.messages.section("The files");
     bench.say(&["check", "--data", "nowhere"]);
+    bench.say(&["check", "--data", "postgresql://ann:secret@db.example/shop"]);
     bench.damaged("twice", |data| {
         fs::copy(data.join("skus.csv"), data.join("sku.csv")).unwrap();
     });
