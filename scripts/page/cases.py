@@ -10,7 +10,7 @@ import sys
 import time
 
 from playwright.sync_api import expect, sync_playwright
-from stage import DESKTOP, PHONE, Server, Stage, served, sql, until
+from stage import DESKTOP, PHONE, Server, Stage, other_site, sql, until
 
 # Nothing of a browser's that talks to somewhere else, or needs a screen.
 OPTIONS = [
@@ -307,15 +307,20 @@ def photos_that_cannot_be_loaded(stage, _):
 
 def unbroken_words(stage, _):
     for viewport in (DESKTOP, PHONE, {"width": 320, "height": 640}):
-        for address in ("#/products/8900", "#/?page=5", "#/" + "W" * 200, "#/products/" + "9" * 200):
-            with stage.page(address, viewport=viewport, expected=["400"] if "999" in address else ()) as page:
+        for name, address in (
+            ("product", "#/products/8900"),
+            ("catalogue", "#/?page=5"),
+            ("nothing", "#/" + "W" * 200),
+            ("refused", "#/products/" + "9" * 200),
+        ):
+            with stage.page(address, viewport=viewport, expected=["400"] if name == "refused" else ()) as page:
                 expect(page.locator("main h1")).to_be_visible()
                 until(page, "!document.querySelector('.bone')")
                 for size in page.locator(".chip input").all():
                     size.check()
                 wide = page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= viewport["width"], f"{address} is {wide} pixels wide of {viewport['width']}"
-                stage.picture(page, f"unbroken-{viewport['width']}-{address[2:7].strip('/?')}")
+                assert wide <= viewport["width"], f"{name} is {wide} pixels wide of {viewport['width']}"
+                stage.picture(page, f"unbroken-{viewport['width']}-{name}")
 
 
 def a_sale_is_cheaper(stage, _):
@@ -389,9 +394,9 @@ def below_a_path(stage, server):
 def earlier_front_end(stage, server):
     """A front end of another site, written for the earlier API: earlier.html says what it relies on."""
     base = "/api/fec2/hr-rfp"
-    with server.other_options("--compat", "--base-path", base), served("earlier.html") as url:
+    with server.other_options("--compat", "--base-path", base), other_site() as url:
         site = Stage(stage.browser, url, stage.pictures, api=server.url)
-        with site.page(f"?api={server.url}{base}") as page:
+        with site.page(f"earlier.html?api={server.url}{base}") as page:
             expect(page.locator("#products li")).to_have_count(64)
             page.get_by_role("button", name="Harbour Parka").click()
             expect(page.locator("h1")).to_have_text("Harbour Parka")

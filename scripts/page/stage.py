@@ -93,8 +93,8 @@ def sql(statement):
 
 
 @contextlib.contextmanager
-def served(file):
-    """The URL of a file of this directory, on a server of another origin than atelier-server's."""
+def other_site():
+    """The URL of this directory, on a server of another origin than atelier-server's."""
 
     class Files(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args):
@@ -105,7 +105,7 @@ def served(file):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as site:
         threading.Thread(target=site.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{site.server_port}/{file}"
+        yield f"http://127.0.0.1:{site.server_port}"
         site.shutdown()
 
 

@@ -31,9 +31,9 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// What a page of another site may send: `*` is everything but `Authorization` (Fetch, "CORS non-wildcard request-header
-/// name"), and old browsers take it for a name. None of it changes an answer but the last two.
+/// name"), and old browsers take it for a name. No answer depends on more of it than `If-None-Match`.
 const ALLOWED_HEADERS: &str =
-    "*, Authorization, Cache-Control, Content-Type, X-Requested-With, Accept-Encoding, If-None-Match";
+    "*, Authorization, Cache-Control, Content-Type, If-None-Match, X-Requested-With";
 
 /// The body of every response.
 pub type Body = Full<Bytes>;
@@ -85,7 +85,7 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     let (host, another) = (hosts.next(), hosts.next());
     let is_missing = host.is_none() && request.version() == Version::HTTP_11;
     if is_missing || another.is_some() {
-        return Err(Problem::bad_request("a request of HTTP/1.1 has one header Host"));
+        return Err(Problem::bad_request("a request has one header Host"));
     }
     if host.is_some_and(|host| !host::is_valid(host.as_bytes())) {
         return Err(Problem::bad_request(
