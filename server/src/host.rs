@@ -2,8 +2,6 @@
 
 use std::net::Ipv6Addr;
 
-use crate::path::is_unreserved;
-
 /// Whether this is `uri-host [":" port]` (RFC 9110, section 7.2). The host may be empty: RFC 9112, section 3.2, has a
 /// client send that where its URI names none.
 pub fn is_valid(value: &[u8]) -> bool {
@@ -26,12 +24,15 @@ fn is_port(colon_and_digits: &[u8]) -> bool {
 
 /// `reg-name`, and `IPv4address`, which is one too (RFC 3986, section 3.2.2).
 fn is_name(name: &[u8]) -> bool {
-    let mut pieces = name.split(|byte| *byte == b'%');
-    let is_plain = |piece: &[u8]| piece.iter().all(|byte| is_unreserved(*byte) || is_delimiter(*byte));
-    let is_escaped = |piece: &[u8]| {
-        piece.len() >= 2 && piece[..2].iter().all(u8::is_ascii_hexdigit) && is_plain(&piece[2..])
-    };
-    pieces.next().is_some_and(is_plain) && pieces.all(is_escaped)
+    let mut rest = name;
+    while let Some(at) = rest.iter().position(|byte| !OF_NAME[usize::from(*byte)]) {
+        let Some((b"%", [first, second, behind @ ..])) = rest[at..].split_at_checked(1) else { return false };
+        if !(first.is_ascii_hexdigit() && second.is_ascii_hexdigit()) {
+            return false;
+        }
+        rest = behind;
+    }
+    true
 }
 
 /// `IPv6address` or `IPvFuture`, without their brackets.
@@ -40,7 +41,7 @@ fn is_ip_literal(address: &[u8]) -> bool {
         let mut parts = future.splitn(2, |byte| *byte == b'.');
         let version = parts.next().unwrap_or_default();
         let rest = parts.next().unwrap_or_default();
-        let of_address = |byte: &u8| is_unreserved(*byte) || is_delimiter(*byte) || *byte == b':';
+        let of_address = |byte: &u8| OF_NAME[usize::from(*byte)] || *byte == b':';
         return !version.is_empty()
             && version.iter().all(u8::is_ascii_hexdigit)
             && !rest.is_empty()
@@ -49,10 +50,22 @@ fn is_ip_literal(address: &[u8]) -> bool {
     std::str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// `sub-delims`.
-fn is_delimiter(byte: u8) -> bool {
-    b"!$&'()*+,;=".contains(&byte)
-}
+/// `unreserved` and `sub-delims`. A table: this is asked of every request.
+static OF_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+,;=";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
