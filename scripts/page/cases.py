@@ -10,7 +10,7 @@ import sys
 import time
 
 from playwright.sync_api import expect, sync_playwright
-from stage import PHONE, Server, Stage, sql, until
+from stage import DESKTOP, PHONE, Server, Stage, other_site, sql, until
 
 # Nothing of a browser's that talks to somewhere else, or needs a screen.
 OPTIONS = [
@@ -30,6 +30,22 @@ HAS_VISIBLE_FOCUS = """(element) => {
     const label = element.closest("label");
     return [element, label].some((element) => style(element).outlineStyle !== "none")
         || style(label?.querySelector(".photo")).boxShadow.includes("0px 5px");
+}"""
+
+
+# Black on white is 21. What is seen through something else has no ratio.
+CONTRAST = """(element) => {
+    const ancestors = [];
+    for (let at = element; at; at = at.parentElement) ancestors.push(getComputedStyle(at));
+    if (ancestors.some(({opacity}) => opacity !== "1")) return 0;
+    const luminance = (colour) => {
+        const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
+            .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+    };
+    const behind = ancestors.find(({backgroundColor}) => !/, 0\\)$/.test(backgroundColor)).backgroundColor;
+    const [dark, light] = [luminance(ancestors[0].color), luminance(behind)].sort((one, other) => one - other);
+    return (light + 0.05) / (dark + 0.05);
 }"""
 
 
@@ -61,8 +77,15 @@ def catalogue_page_by_page(stage, _):
         expect(heading).to_have_text("64 products, page 6 of 6")
     with stage.page("#/?page=0", expected=["400"]) as page:
         expect(page.get_by_role("alert")).to_contain_text("the parameter page must be a number from 1 to 2147483647")
-    with stage.page("#/nowhere") as page:
-        expect(page.locator("h1")).to_have_text("There is nothing at this address")
+    for address in ("#/nowhere", "#//[", "#/[", "#//example.org:x/", "#%", "#/products/", "#/\\\\["):
+        with stage.page(address) as page:
+            expect(page.locator("h1")).to_have_text("There is nothing at this address")
+            page.get_by_role("link", name="To the catalogue").click()
+            expect(heading_of(page)).to_have_text("64 products, page 1 of 6")
+
+
+def heading_of(page):
+    return page.locator(".heading p")
 
 
 def product_and_back(stage, _):
@@ -135,8 +158,22 @@ def size_limits_quantity(stage, _):
             expect(page.locator(".sizes .chosen")).to_have_text(stock)
         quantity.select_option("12")
         expect(total).to_have_text("$2,880.00 for 12 in size L, SKU 90004")
+        # Where another size or style has less, or nothing, it says so, and forgets nothing.
+        page.get_by_role("radio", name="M", exact=True).check()
+        expect(total).to_have_text("$2,880.00 for 12 in size M, SKU 90003")
+        page.get_by_role("radio", name="Rust", exact=True).check()
+        expect(total).to_have_text("$179.99 for 1 in size M, SKU 90007. Only 1 of the 12 are in stock.")
+        page.get_by_role("radio", name="Moss", exact=True).check()
+        expect(total).to_have_text("$1,785.00 for 7 in size M, SKU 90009. Only 7 of the 12 are in stock.")
+        page.get_by_role("radio", name="Slate", exact=True).check()
+        expect(total).to_have_text("$2,880.00 for 12 in size M, SKU 90003")
+        page.get_by_role("radio", name="L", exact=True).check()
+        for style in ("Rust", "Moss"):
+            page.get_by_role("radio", name=style, exact=True).check()
+            expect(total).to_have_text("Size L is not in stock in this style. Choose a size.")
         page.get_by_role("radio", name="Rust", exact=True).check()
         page.get_by_role("radio", name="S", exact=True).check()
+        expect(total).to_have_text("$1,439.92 for 8 in size S, SKU 90006. Only 8 of the 12 are in stock.")
         quantity.select_option("3")
         expect(total).to_have_text("$539.97 for 3 in size S, SKU 90006")
     with stage.page("#/products/9004") as page:
@@ -259,6 +296,39 @@ def photos_that_cannot_be_loaded(stage, _):
         page.get_by_role("button", name="Next photo").click()
         expect(page.locator(".counter")).to_have_text("2 / 4")
         stage.picture(page, "no-photos")
+    for scheme in ("light", "dark"):
+        with stage.page(PARKA, scheme=scheme, photos=False, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
+            expect(page.locator(".thumbnail .words")).to_have_count(4)
+            expect(page.locator(".swatch .words")).to_have_count(3)
+            for words in page.locator(".words :is(strong, small, [aria-hidden])").all():
+                ratio = words.evaluate(CONTRAST)
+                assert ratio >= 4.5, f"{words.text_content()}: {ratio} in the {scheme}"
+
+
+def unbroken_words(stage, _):
+    for viewport in (DESKTOP, PHONE, {"width": 320, "height": 640}):
+        for name, address in (
+            ("product", "#/products/8900"),
+            ("catalogue", "#/?page=5"),
+            ("nothing", "#/" + "W" * 200),
+            ("refused", "#/products/" + "9" * 200),
+        ):
+            with stage.page(address, viewport=viewport, expected=["400"] if name == "refused" else ()) as page:
+                expect(page.locator("main h1")).to_be_visible()
+                until(page, "!document.querySelector('.bone')")
+                for size in page.locator(".chip input").all():
+                    size.check()
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= viewport["width"], f"{name} is {wide} pixels wide of {viewport['width']}"
+                stage.picture(page, f"unbroken-{viewport['width']}-{name}")
+
+
+def a_sale_is_cheaper(stage, _):
+    with stage.page("#/products/8900?style=89002") as page:
+        expect(page.locator(".price")).to_have_text("$50.00")
+        page.get_by_role("radio", name="Above its price", exact=True).check()
+        expect(page.locator(".price")).to_have_text("$60.00")
+        assert page.locator(".price :is(ins, del, .off)").count() == 0
 
 
 def markup_is_text(stage, _):
@@ -293,21 +363,50 @@ def on_a_phone_and_in_the_dark(stage, _):
 
 def without_a_page(stage, server):
     """With --no-page there is nothing at /, and everything else is as it was."""
-    server.stop()
-    command = server.command
-    server.command = [*command, "--no-page"]
-    server.start()
-    context = stage.browser.new_context()
-    try:
+    with server.other_options("--no-page"):
+        context = stage.browser.new_context()
         page = context.new_page()
         for path, status in (("/", 404), ("/page/main.js", 404), ("/products", 200), ("/docs", 200)):
             answer = page.goto(server.url + path)
             assert answer.status == status, f"{path}: {answer.status}"
-    finally:
         context.close()
-        server.stop()
-        server.command = command
-        server.start()
+
+
+def below_a_path(stage, server):
+    """With --base-path the page and /docs find their files and the API, with a slash behind the path and without one."""
+    with server.other_options("--base-path", "/api/shop", "--compat"):
+        for base in ("api/shop", "api/shop/"):
+            with stage.page(f"{base}#/products/9001?style=90004") as page:
+                # As without --compat: what is null is not there.
+                expect(page.locator(".large")).to_have_text("There are no photos of this style")
+                expect(page.locator(".order")).to_have_text("There are no sizes of this style.")
+                expect(page.locator("#log-last")).to_contain_text("GET /api/shop/products?ids=")
+                page.get_by_role("link", name="Atelier").click()
+                expect(page.locator(".heading p")).to_have_text("64 products, page 1 of 6")
+                page.get_by_role("link", name="API").click()
+                expect(page).to_have_url(f"{server.url}/api/shop/docs")
+                page.locator("#operations-Catalogue-getProduct button").first.click()
+                page.get_by_role("button", name="Execute").click()
+                expect(page.locator(".request-url")).to_contain_text(f"{server.url}/api/shop/products/1")
+                expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+
+
+def earlier_front_end(stage, server):
+    """A front end of another site, written for the earlier API: earlier.html says what it relies on."""
+    base = "/api/fec2/hr-rfp"
+    with server.other_options("--compat", "--base-path", base), other_site() as url:
+        site = Stage(stage.browser, url, stage.pictures, api=server.url)
+        with site.page(f"earlier.html?api={server.url}{base}") as page:
+            expect(page.locator("#products li")).to_have_count(64)
+            page.get_by_role("button", name="Harbour Parka").click()
+            expect(page.locator("h1")).to_have_text("Harbour Parka")
+            expect(page.locator(".style")).to_have_text(["Slate", "Rust", "Moss", "Chalk"])
+            expect(page.locator(".style img")).to_have_count(3)
+            expect(page.locator(".size")).to_have_text(["S: 8", "M: 1", "L: 0"])
+            page.get_by_role("button", name="Chalk").click()
+            expect(page.locator(".size")).to_have_text(["OUT OF STOCK"])
+            expect(page.locator("#related li")).to_have_count(6)
+            site.picture(page, "earlier")
 
 
 CASES = [
@@ -319,10 +418,14 @@ CASES = [
     what_is_missing,
     photos_that_cannot_be_loaded,
     markup_is_text,
+    unbroken_words,
+    a_sale_is_cheaper,
     on_a_phone_and_in_the_dark,
     server_away_and_back,
     database_away_and_back,
     without_a_page,
+    below_a_path,
+    earlier_front_end,
 ]
 
 

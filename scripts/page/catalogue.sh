@@ -1,11 +1,18 @@
 # Sourced by scripts/test-page: products that the page must get right, behind the generated ones.
 # shellcheck shell=bash
 
-# add_products DIRECTORY: adds rows to the CSV files in it. Ids from 9001 on.
+# add_products DIRECTORY: adds rows to the CSV files in it: the product 8900, and from 9001 on.
 add_products() {
-    local dir=$1 photo=https://images.unsplash.com/photo
+    local dir=$1 photo=https://images.unsplash.com/photo word
+    word=$(printf 'W%.0s' {1..200})
     # shellcheck disable=SC1003 # the backslash is sed's
     sed -i -e '$a\' "$dir"/*.csv # the last line of a generated file has no end
+    # 8900 has words that break nowhere, and prices that are no sale.
+    printf '8900,"%s","%s","%s","%s",50\n' "$word" "$word" "$word" "$word" >>"$dir/product.csv"
+    printf '89000,8900,"%s","%s"\n' "$word" "$word" >>"$dir/features.csv"
+    printf '%d,8900,"%s",%s,50,0\n' 89001 "$word" 50 89002 "At its price" 50.00 89003 "Above its price" 60 >>"$dir/styles.csv"
+    printf '89000,89001,"%s","%s"\n' "$word" "$word" >>"$dir/photos.csv"
+    printf '%d,89001,"%s",%d\n' 89001 "$word" 3 89002 S 5 >>"$dir/skus.csv"
     # 9001 has everything; 9002 is made of markup; 9003 has nothing but a name; 9004 is sold out.
     cat >>"$dir/product.csv" <<'CSV'
 9001,"Harbour Parka","For the walk back, too","A shell that keeps the sea out and a lining that keeps you in. Cut long, so that it covers what you sit on, and with a hood that turns when you do.

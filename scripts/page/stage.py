@@ -3,12 +3,14 @@
 import base64
 import colorsys
 import contextlib
+import http.server
 import os
 import pathlib
 import re
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.parse
 import zlib
@@ -60,6 +62,20 @@ class Server:
             self.process = None
 
     @contextlib.contextmanager
+    def other_options(self, *options):
+        """Started again with these, and afterwards as it was."""
+        command = self.command
+        self.stop()
+        self.command = [*command, *options]
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
+            self.command = command
+            self.start()
+
+    @contextlib.contextmanager
     def running(self):
         self.start()
         try:
@@ -76,12 +92,30 @@ def sql(statement):
     subprocess.run(command, env={**os.environ, **login}, check=True)
 
 
+@contextlib.contextmanager
+def other_site():
+    """The URL of this directory, on a server of another origin than atelier-server's."""
+
+    class Files(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=pathlib.Path(__file__).parent)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{site.server_port}"
+        site.shutdown()
+
+
 class Stage:
     """Opens pages, and looks at what they complain of."""
 
-    def __init__(self, browser, url, pictures):
+    def __init__(self, browser, url, pictures, api=None):
         self.browser = browser
         self.url = url
+        self.api = api or url
         self.pictures = pathlib.Path(pictures)
 
     @contextlib.contextmanager
@@ -112,7 +146,7 @@ class Stage:
             raise
         finally:
             context.close()
-        elsewhere = [url for url in asked if not url.startswith((self.url, "https://images.unsplash.com/", "data:"))]
+        elsewhere = [url for url in asked if not url.startswith((self.url, self.api, "https://images.unsplash.com/", "data:"))]
         assert not elsewhere, f"the page asked for {elsewhere}"
         unexpected = [text for text in said if not any(re.search(pattern, text) for pattern in expected)]
         assert not unexpected, f"the page complained: {unexpected}"

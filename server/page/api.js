@@ -5,6 +5,7 @@ import {begin} from "./log.js";
 
 const PATIENCE_MS = 15_000; // the server answers within 5 s, with 503 if need be
 const KEPT = 100;
+const BASE = new URL("..", import.meta.url).pathname.slice(0, -1); // "/shop" of /shop/page/api.js
 
 const known = new Map(); // path → {etag, body, links, total}, the one used last behind the others
 
@@ -16,9 +17,10 @@ export class Failure extends Error {
   }
 }
 
-// The answer at `path`: {body, links, total}, the latter two of Link and X-Total-Count. Throws a Failure, or an
+// The answer at `resource`, as /products/5: {body, links, total}, the latter two of Link and X-Total-Count. Throws a Failure, or an
 // AbortError when `signal` says that nobody wants it any more.
-export async function get(path, signal) {
+export async function get(resource, signal) {
+  const path = BASE + resource;
   const before = known.get(path);
   const end = begin(path);
   let response, text;

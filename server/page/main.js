@@ -15,7 +15,8 @@ let attempts = 0;
 
 // What an address is of: a module with `load`, `skeleton` and `thing`, and what it is given.
 function find(hash) {
-  const address = new URL(hash.replace(/^#?\/?/, "/"), "http://page/");
+  // Behind a host of its own: what stands there cannot be taken for another one.
+  const address = new URL(`http://page/${hash.replace(/^#?\/*/, "")}`);
   const given = Object.fromEntries(address.searchParams);
   if (address.pathname === "/") return {view: catalogue, given};
   const [, id] = address.pathname.match(/^\/products\/([^/]+)\/?$/) ?? [];

@@ -5,7 +5,7 @@ import {cards, emptyCards} from "./catalogue.js";
 import {bones, element, photo, unseen} from "./dom.js";
 import {gallery} from "./gallery.js";
 import {rename} from "./places.js";
-import {count, money, percentOff, times} from "./text.js";
+import {count, isLower, money, percentOff, times} from "./text.js";
 
 const MOST_AT_ONCE = 15; // of one size, however many there are
 const FEW = 5; // few enough to say so
@@ -15,7 +15,14 @@ export const thing = ({id}) => `product ${id}`;
 
 export async function load({id, style}, signal) {
   const {body} = await get(`/products/${encodeURIComponent(id)}/profile`, signal);
-  return {title: body.product.name, content: profile(body, style, signal)};
+  return {title: body.product.name, content: profile({...body, styles: body.styles.map(known)}, style, signal)};
+}
+
+// A style without the nulls that a server with --compat answers in place of no photos and no skus.
+function known(style) {
+  const photos = style.photos.filter(({url}) => url !== null);
+  const skus = Object.fromEntries(Object.entries(style.skus).filter(([, {size}]) => size !== null));
+  return {...style, photos, skus};
 }
 
 export function skeleton() {
@@ -31,13 +38,13 @@ function profile({product, styles, related}, wanted, signal) {
   const price = element("div", {class: "price", role: "status"});
   const styleName = element("span", {class: "chosen", dir: "auto"});
   const order = element("div", {class: "order"});
-  let size; // the one that is chosen, kept from style to style
+  const wish = {size: undefined, quantity: 1}; // what the reader chose, kept from style to style
 
   function choose(style) {
     photos.replaceChildren(gallery(style.photos, style.name));
     price.replaceChildren(...prices(style.original_price, style.sale_price));
     styleName.textContent = style.name;
-    order.replaceChildren(...sizes(style, size, (now) => (size = now)));
+    order.replaceChildren(...sizes(style, wish));
   }
 
   if (chosen) choose(chosen);
@@ -67,7 +74,7 @@ function profile({product, styles, related}, wanted, signal) {
 }
 
 function prices(original, sale) {
-  if (sale === null) return [element("span", {class: "now"}, money(original))];
+  if (sale === null || !isLower(original, sale)) return [element("span", {class: "now"}, money(sale ?? original))];
   const off = percentOff(original, sale);
   return [
     element("ins", {class: "now sale"}, unseen("Sale price "), money(sale)), " ",
@@ -89,39 +96,48 @@ function swatches(styles, chosen, name, pick) {
     })));
 }
 
-// Sizes, how many, and what that comes to. `before` is the size chosen in another style; `keep` is told of another.
-function sizes(style, before, keep) {
+// Sizes, how many, and what that comes to. `wish` is what was chosen in another style: where this one has less, it says so.
+function sizes(style, wish) {
   const skus = Object.entries(style.skus).map(([id, {size, quantity}]) => ({id, size, quantity}));
   if (skus.length === 0) return [element("p", {class: "hint"}, "There are no sizes of this style.")];
   const inStock = skus.filter(({quantity}) => quantity > 0);
-  const quantity = element("select", {id: "quantity", onchange: () => sum()});
+  const quantity = element("select", {id: "quantity", onchange: () => {
+    wish.quantity = Number(quantity.value);
+    sum();
+  }});
   const said = element("output", {class: "sum", for: "quantity"});
   const stock = element("span", {class: "chosen"});
-  let chosen = inStock.find(({size}) => size === before) ?? (inStock.length === 1 ? inStock[0] : undefined);
+  const wished = inStock.find(({size}) => size === wish.size);
+  const onlyOne = wish.size === undefined && inStock.length === 1;
+  let chosen = wished ?? (onlyOne ? inStock[0] : undefined);
 
   function choose(sku) {
     chosen = sku;
     const most = sku ? Math.min(sku.quantity, MOST_AT_ONCE) : 0;
     const options = Array.from({length: most}, (_, index) => element("option", {value: index + 1}, index + 1));
     quantity.replaceChildren(...(sku ? options : [element("option", {}, "–")]));
+    if (sku) quantity.value = Math.min(wish.quantity, most);
     quantity.disabled = !sku;
     stock.textContent = !sku ? "" : `${sku.size}, ${sku.quantity <= FEW ? `only ${sku.quantity} left` : "in stock"}`;
     sum();
   }
   function sum() {
     if (!chosen) {
-      said.replaceChildren(inStock.length > 0 ? "Choose a size." : "All sizes of this style are sold out.");
+      const lost = wish.size !== undefined && `Size ${wish.size} is not in stock in this style. `;
+      said.replaceChildren(...(inStock.length > 0 ? [lost, "Choose a size."].filter(Boolean)
+        : ["All sizes of this style are sold out."]));
       return;
     }
     const price = style.sale_price ?? style.original_price;
     said.replaceChildren(element("strong", {}, money(times(price, quantity.value))),
-      ` for ${quantity.value} in size ${chosen.size}, SKU ${chosen.id}`);
+      ` for ${quantity.value} in size ${chosen.size}, SKU ${chosen.id}`,
+      chosen.quantity < wish.quantity ? `. Only ${chosen.quantity} of the ${wish.quantity} are in stock.` : "");
   }
 
   const chips = skus.map((sku) => element("label", {class: "chip", title: sku.quantity > 0 ? null : "out of stock"},
     element("input", {type: "radio", name: "size", checked: sku === chosen, disabled: sku.quantity <= 0,
       onchange: () => {
-        keep(sku.size);
+        wish.size = sku.size;
         choose(sku);
       }}),
     element("span", {dir: "auto"}, sku.size, sku.quantity <= 0 && [" ", unseen("out of stock")])));

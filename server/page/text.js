@@ -21,6 +21,9 @@ export function times(price, quantity) {
   return `${digits.slice(0, -2)}.${digits.slice(-2)}`;
 }
 
+// Whether the second price is lower.
+export const isLower = (original, sale) => inCents(sale) < inCents(original);
+
 // By how many per cent the second price is lower, rounded down; 0 if it is not.
 export function percentOff(original, sale) {
   const [from, to] = [inCents(original), inCents(sale)];

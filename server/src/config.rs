@@ -12,7 +12,9 @@ use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 
+use crate::path::is_unreserved;
 use crate::queries;
+use crate::route::Site;
 use crate::tls::Tls;
 
 /// Files that the server needs besides its clients' connections: listeners, logs, connections to the admin port.
@@ -84,6 +86,12 @@ pub struct Typed {
         value_parser = header
     )]
     pub cache_control: HeaderValue,
+    /// Path that the API, the page and /docs are below, as /shop; elsewhere is nothing. The admin port has none
+    #[arg(long, value_name = "PATH", default_value = "/", env = "ATELIER_BASE_PATH", value_parser = base_path)]
+    pub base_path: String,
+    /// Answers a style without photos or skus as the earlier API did: one photo, or sku, of nulls in place of [] and {}
+    #[arg(long, env = "ATELIER_COMPAT", value_parser = clap::builder::BoolishValueParser::new())]
+    pub compat: bool,
     /// Serves the API without the page at /, which shows products in a browser
     #[arg(long, env = "ATELIER_NO_PAGE", value_parser = clap::builder::BoolishValueParser::new())]
     pub no_page: bool,
@@ -131,7 +139,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     pub cors_origin: HeaderValue,
     pub cache_control: HeaderValue,
-    pub page: bool,
+    pub site: Site,
+    pub compat: bool,
 }
 
 impl Config {
@@ -168,7 +177,8 @@ impl Config {
             shutdown_grace: typed.shutdown_grace,
             cors_origin: for_good(&typed.cors_origin),
             cache_control: for_good(&typed.cache_control),
-            page: !typed.no_page,
+            site: Site { base: typed.base_path.leak(), page: !typed.no_page },
+            compat: typed.compat,
         })
     }
 }
@@ -220,6 +230,18 @@ fn header(text: &str) -> Result<HeaderValue, String> {
     }
 }
 
+/// Nothing for `/`. In a path these characters are never escaped, so there is one way to write it.
+fn base_path(text: &str) -> Result<String, String> {
+    let is_segment =
+        |segment: &str| !["", ".", ".."].contains(&segment) && segment.bytes().all(is_unreserved);
+    match text.strip_prefix('/') {
+        Some("") => Ok(String::new()),
+        Some(path) if path.split('/').all(is_segment) => Ok(text.to_owned()),
+        _ => Err("write /shop or /api/shop: letters, digits and - . _ ~ in each part, no slash at the end"
+            .to_owned()),
+    }
+}
+
 /// The same, which all threads may clone without telling one another: its bytes stay as long as the process.
 fn for_good(value: &HeaderValue) -> HeaderValue {
     // Typed as text, so it is some.
@@ -244,6 +266,8 @@ mod tests {
         assert_eq!(config.request_timeout, Duration::from_millis(250));
         assert_eq!((config.threads, config.db_connections), (3, 1));
         assert_eq!(resolve(&["--cache-bytes", "0"]).unwrap().cache_bytes, 0);
+        assert_eq!(resolve(&["--base-path", "/"]).unwrap().site.base, "");
+        assert_eq!(resolve(&["--base-path", "/api/fec2/hr-xxx"]).unwrap().site.base, "/api/fec2/hr-xxx");
         assert_eq!(resolve(&["--threads", "2", "--db-connections", "7"]).unwrap().db_connections, 3);
     }
 
@@ -264,6 +288,17 @@ mod tests {
             ("--cors-origin", "a\nb"),
             ("--cache-control", ""),
             ("--log-format", "xml"),
+            ("--base-path", ""),
+            ("--base-path", "shop"),
+            ("--base-path", "/shop/"),
+            ("--base-path", "//"),
+            ("--base-path", "/a//b"),
+            ("--base-path", "/a/../b"),
+            ("--base-path", "/a b"),
+            ("--base-path", "/%61"),
+            ("--base-path", "/a?b"),
+            ("--base-path", "/caf\u{e9}"),
+            ("--base-path", "/\"><script>"),
         ] {
             let typed = Typed::try_parse_from(["atelier-server", &format!("{flag}={value}")])
                 .map_err(|error| error.to_string());

@@ -281,7 +281,7 @@ impl Database {
 
     fn answer(&self, job: Vec<Ask>, found: &Found, database: Duration) {
         let begin = Instant::now();
-        let rows = found.rows();
+        let rows = found.rows(self.shared.config.compat);
         let bodies = job.iter().map(|ask| match &ask.resource {
             Resource::Page(_) => Some(rows.page()),
             Resource::Products(ids) => Some(rows.products(ids)),

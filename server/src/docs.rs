@@ -1,14 +1,10 @@
 //! What the API says of itself: `/openapi.json`, and `/docs`, where a person can read it and try requests in. All of it
 //! is in the program: it works without the internet.
 
-use std::sync::LazyLock;
-
-use http::Response;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderValue;
 use swagger_ui_redist::{SwaggerUi, SwaggerUiStaticFile as Part};
 
-use crate::files::{File, Terms};
-use crate::respond::Body;
+use crate::files::{File, Files, Terms, below};
 
 /// The description of the API, kept by hand; tests hold it against the answers.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -35,7 +31,7 @@ const PAGE: &str = r#"<!DOCTYPE html>
 
 /// `validatorUrl`: it would send the description to a service on the internet.
 const START: &str = r##"SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "BASE/openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
@@ -55,14 +51,26 @@ static TERMS: Terms = Terms {
     keep: HeaderValue::from_static("public, max-age=3600"),
 };
 
-static DESCRIPTION: LazyLock<File> =
-    LazyLock::new(|| File::new("openapi.json", "application/json", OPENAPI.as_bytes(), &TERMS));
+/// `/openapi.json`, as it is below `base`.
+pub fn description(base: &str) -> File {
+    let mut description = OPENAPI.to_owned();
+    if !base.is_empty() {
+        for (text, below) in [
+            ("\"servers\": [{\"url\": \"/\"}]", format!("\"servers\": [{{\"url\": \"{base}\"}}]")),
+            ("</products", format!("<{base}/products")), // Link
+            ("/docs and /openapi.json", format!("{base}/docs and {base}/openapi.json")),
+        ] {
+            description = description.replace(text, &below);
+        }
+    }
+    File::new("openapi.json", "application/json; charset=utf-8", description, &TERMS)
+}
 
-/// What stands below `/docs/`; the page itself has the empty name.
-static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
+/// `/docs`, which has the empty name, and the files below it: Swagger UI.
+pub fn files(base: &str) -> Files {
     let own = [
-        File::new("", "text/html; charset=utf-8", PAGE.as_bytes(), &TERMS),
-        File::new("start.js", "text/javascript; charset=utf-8", START.as_bytes(), &TERMS),
+        File::new("", "text/html; charset=utf-8", below(base, PAGE), &TERMS),
+        File::new("start.js", "text/javascript; charset=utf-8", START.replace("BASE", base), &TERMS),
     ];
     let parts = SwaggerUi::static_files().iter().filter_map(|(part, body)| {
         let content_type = match part {
@@ -71,20 +79,9 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
             Part::Favicon16 | Part::Favicon32 => "image/png",
             _ => return None, // the page does without
         };
-        Some(File::new(part.file_name(), content_type, body, &TERMS))
+        Some(File::new(part.file_name(), content_type, *body, &TERMS))
     });
-    own.into_iter().chain(parts).collect()
-});
-
-/// `/openapi.json`
-pub async fn openapi(headers: &HeaderMap) -> Response<Body> {
-    DESCRIPTION.answer(headers).await
-}
-
-/// `/docs` and the files below it: Swagger UI. Nothing if there is no such file.
-pub async fn file(name: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    let file = FILES.iter().find(|file| file.name == name)?;
-    Some(file.answer(headers).await)
+    Files(own.into_iter().chain(parts).collect())
 }
 
 #[cfg(test)]
@@ -94,7 +91,8 @@ mod tests {
     #[test]
     fn the_page_names_files_that_are_there_and_nothing_on_the_internet() {
         let named: Vec<&str> = PAGE.split('"').filter_map(|text| text.strip_prefix("/docs/")).collect();
-        let known: Vec<&str> = FILES.iter().map(|file| file.name).filter(|name| !name.is_empty()).collect();
+        let files = files("");
+        let known: Vec<&str> = files.0.iter().map(|file| file.name).filter(|name| !name.is_empty()).collect();
         assert_eq!(named.len(), known.len(), "{named:?} {known:?}");
         assert!(named.iter().all(|name| known.contains(name)), "{named:?} {known:?}");
         for text in [PAGE, START] {

@@ -28,6 +28,22 @@ pub struct Terms {
     pub keep: HeaderValue,
 }
 
+/// The files of one page.
+pub struct Files(pub Vec<File>);
+
+impl Files {
+    /// The answer to `GET` of one of them. Nothing if there is no such file.
+    pub async fn answer(&'static self, name: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+        let file = self.0.iter().find(|file| file.name == name)?;
+        Some(file.answer(headers).await)
+    }
+}
+
+/// A page whose links begin with a slash, with all of them below `base`.
+pub fn below(base: &str, html: &str) -> String {
+    html.replace("=\"/", &format!("=\"{base}/"))
+}
+
 /// A file that is in the program, and its compressed forms, each made when somebody first wants it: Swagger UI has
 /// 1.6 MB, which takes tens of milliseconds, and most servers are never asked for it.
 pub struct File {
@@ -48,13 +64,13 @@ impl File {
     pub fn new(
         name: &'static str,
         content_type: &'static str,
-        body: &'static [u8],
+        body: impl Into<Bytes>,
         terms: &'static Terms,
     ) -> File {
         File {
             name,
             content_type,
-            body: Bytes::from_static(body),
+            body: body.into(),
             terms,
             digest: OnceLock::new(),
             gzip: OnceCell::new(),

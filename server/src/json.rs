@@ -21,6 +21,8 @@ pub struct Rows<'a> {
     pub skus: Vec<Child<Sku<'a>>>,
     /// Related products; of each product in the order of the source.
     pub related: Vec<Child<i32>>,
+    /// Whether a style without photos or stock-keeping units is answered as the earlier API did.
+    pub compat: bool,
 }
 
 /// A row that belongs to another.
@@ -124,12 +126,43 @@ impl<'r, T, F: Fn(&'r T) -> S, S: Serialize> Serialize for Array<'r, T, F> {
     }
 }
 
-/// Stock-keeping units, keyed by their id as a string.
-struct Skus<'r, 'a>(&'r [Child<Sku<'a>>]);
+/// Photos, or one that is none.
+struct Photos<'r, 'a> {
+    rows: &'r [Child<Photo<'a>>],
+    compat: bool,
+}
+
+impl Serialize for Photos<'_, '_> {
+    fn serialize<W: Serializer>(&self, serializer: W) -> Result<W::Ok, W::Error> {
+        #[derive(Serialize)]
+        struct NoPhoto {
+            thumbnail_url: (),
+            url: (),
+        }
+        if self.compat && self.rows.is_empty() {
+            return [NoPhoto { thumbnail_url: (), url: () }].serialize(serializer);
+        }
+        serializer.collect_seq(self.rows.iter().map(|photo| photo.row))
+    }
+}
+
+/// Stock-keeping units, keyed by their id as a string, or one that is none.
+struct Skus<'r, 'a> {
+    rows: &'r [Child<Sku<'a>>],
+    compat: bool,
+}
 
 impl Serialize for Skus<'_, '_> {
     fn serialize<W: Serializer>(&self, serializer: W) -> Result<W::Ok, W::Error> {
-        serializer.collect_map(self.0.iter().map(|sku| (sku.id, sku.row)))
+        #[derive(Serialize)]
+        struct NoSku {
+            quantity: (),
+            size: (),
+        }
+        if self.compat && self.rows.is_empty() {
+            return serializer.collect_map([("null", NoSku { quantity: (), size: () })]);
+        }
+        serializer.collect_map(self.rows.iter().map(|sku| (sku.id, sku.row)))
     }
 }
 
@@ -193,8 +226,8 @@ impl<'a> Rows<'a> {
             original_price: style.row.original_price,
             sale_price: style.row.sale_price,
             default_style: style.row.default_style,
-            photos: Array(children(&self.photos, style.id), |photo: &Child<_>| photo.row),
-            skus: Skus(children(&self.skus, style.id)),
+            photos: Photos { rows: children(&self.photos, style.id), compat: self.compat },
+            skus: Skus { rows: children(&self.skus, style.id), compat: self.compat },
         })
     }
 
@@ -264,6 +297,7 @@ mod tests {
                 child(12, 21, Sku { quantity: 8, size: "7 1/2" }),
             ],
             related: vec![child(2, 5, 9), child(9, 2, 2), child(2, 1, 5), child(2, 3, 9)],
+            compat: false,
         };
         rows.sort();
         rows
@@ -293,6 +327,29 @@ mod tests {
         for document in Document::ALL {
             assert_eq!(rows.document(document, 4), None);
         }
+    }
+
+    #[test]
+    fn what_a_style_has_none_of_is_answered_as_by_the_earlier_api_if_asked_for() {
+        let style = Style { name: "a", original_price: "0.00", sale_price: None, default_style: false };
+        let mut rows = Rows {
+            products: vec![Product { id: 2, ..Product::default() }],
+            styles: vec![child(2, 10, style), child(2, 11, style)],
+            photos: vec![child(11, 1, Photo { thumbnail_url: "t", url: "u" })],
+            skus: vec![child(11, 3, Sku { quantity: 1, size: "S" })],
+            compat: true,
+            ..Rows::default()
+        };
+        rows.sort();
+        let none =
+            r#""photos":[{"thumbnail_url":null,"url":null}],"skus":{"null":{"quantity":null,"size":null}}"#;
+        let some = r#""photos":[{"thumbnail_url":"t","url":"u"}],"skus":{"3":{"quantity":1,"size":"S"}}"#;
+        for document in [Document::Styles, Document::Profile] {
+            let body = text(rows.document(document, 2));
+            assert!(body.contains(none) && body.contains(some), "{body}");
+        }
+        rows.compat = false;
+        assert!(text(rows.document(Document::Styles, 2)).contains(r#""photos":[],"skus":{}}"#));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! same time become one of its `jobs` and share a statement of `queries`, and `json` writes the bytes. `shared` is all
 //! that the threads have in common.
 //!
-//! `route`, `json`, `problem`, `encoding`, `etag` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
+//! `route`, `parameters`, `path`, `host`, `json`, `problem`, `encoding`, `etag` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
 //! queue is unbounded.
 
 pub mod admin;
@@ -19,6 +19,7 @@ pub mod encoding;
 pub mod etag;
 pub mod existing;
 pub mod files;
+pub mod host;
 pub mod jobs;
 pub mod json;
 pub mod labels;
@@ -28,6 +29,8 @@ pub mod log;
 pub mod manager;
 pub mod metrics;
 pub mod page;
+pub mod parameters;
+pub mod path;
 mod pooler;
 pub mod problem;
 pub mod queries;

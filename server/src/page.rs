@@ -1,13 +1,9 @@
 //! The page at `/`: the catalogue and its products in a browser, from the public API alone. Its files stand in
 //! `server/page` as they are sent: nothing is built, and nothing but photos is loaded from elsewhere.
 
-use std::sync::LazyLock;
+use http::header::HeaderValue;
 
-use http::Response;
-use http::header::{HeaderMap, HeaderValue};
-
-use crate::files::{File, Terms};
-use crate::respond::Body;
+use crate::files::{File, Files, Terms, below};
 
 /// Scripts and styles from here alone, and none in the page; photos from wherever the catalogue says, if that is
 /// encrypted. `require-trusted-types-for` lets no text become HTML: the page makes elements, and data is their text.
@@ -22,32 +18,27 @@ static TERMS: Terms = Terms {
     keep: HeaderValue::from_static("public, no-cache"),
 };
 
-/// The page, and what stands below `/page/`.
-static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
-    let html = File::new("", "text/html; charset=utf-8", include_bytes!("../page/index.html"), &TERMS);
-    let css = |name, body| File::new(name, "text/css; charset=utf-8", body, &TERMS);
-    let js = |name, body| File::new(name, "text/javascript; charset=utf-8", body, &TERMS);
-    vec![
+/// The page, which has the empty name, and the files below `/page/`. Scripts find the API from where they are themselves.
+pub fn files(base: &str) -> Files {
+    let html =
+        File::new("", "text/html; charset=utf-8", below(base, include_str!("../page/index.html")), &TERMS);
+    let css = |name, body: &'static str| File::new(name, "text/css; charset=utf-8", body, &TERMS);
+    let js = |name, body: &'static str| File::new(name, "text/javascript; charset=utf-8", body, &TERMS);
+    Files(vec![
         html,
-        File::new("icon.svg", "image/svg+xml", include_bytes!("../page/icon.svg"), &TERMS),
-        css("page.css", include_bytes!("../page/page.css")),
-        css("log.css", include_bytes!("../page/log.css")),
-        css("product.css", include_bytes!("../page/product.css")),
-        js("main.js", include_bytes!("../page/main.js")),
-        js("api.js", include_bytes!("../page/api.js")),
-        js("catalogue.js", include_bytes!("../page/catalogue.js")),
-        js("dom.js", include_bytes!("../page/dom.js")),
-        js("gallery.js", include_bytes!("../page/gallery.js")),
-        js("log.js", include_bytes!("../page/log.js")),
-        js("notice.js", include_bytes!("../page/notice.js")),
-        js("places.js", include_bytes!("../page/places.js")),
-        js("product.js", include_bytes!("../page/product.js")),
-        js("text.js", include_bytes!("../page/text.js")),
-    ]
-});
-
-/// `/`, or a file below `/page/`. Nothing if there is no such file.
-pub async fn file(name: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    let file = FILES.iter().find(|file| file.name == name)?;
-    Some(file.answer(headers).await)
+        File::new("icon.svg", "image/svg+xml", include_str!("../page/icon.svg"), &TERMS),
+        css("page.css", include_str!("../page/page.css")),
+        css("log.css", include_str!("../page/log.css")),
+        css("product.css", include_str!("../page/product.css")),
+        js("main.js", include_str!("../page/main.js")),
+        js("api.js", include_str!("../page/api.js")),
+        js("catalogue.js", include_str!("../page/catalogue.js")),
+        js("dom.js", include_str!("../page/dom.js")),
+        js("gallery.js", include_str!("../page/gallery.js")),
+        js("log.js", include_str!("../page/log.js")),
+        js("notice.js", include_str!("../page/notice.js")),
+        js("places.js", include_str!("../page/places.js")),
+        js("product.js", include_str!("../page/product.js")),
+        js("text.js", include_str!("../page/text.js")),
+    ])
 }

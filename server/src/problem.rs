@@ -66,11 +66,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 404: no such path.
-    pub fn no_such_path() -> Problem {
+    /// 404: no such path. `base` is what all begin with.
+    pub fn no_such_path(base: &str) -> Problem {
         Self::new(
             StatusCode::NOT_FOUND,
-            "there is nothing at this path; /docs and /openapi.json say what there is",
+            format!("there is nothing at this path; {base}/docs and {base}/openapi.json say what there is"),
         )
     }
 

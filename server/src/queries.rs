@@ -240,8 +240,8 @@ fn load_id(row: &Row, column: usize) -> Result<LoadId, Failure> {
 
 impl Found {
     /// The rows, sorted into their tables and into order.
-    pub fn rows(&self) -> Rows<'_> {
-        let mut rows = Rows::default();
+    pub fn rows(&self, compat: bool) -> Rows<'_> {
+        let mut rows = Rows { compat, ..Rows::default() };
         for row in &self.rows {
             let (parent, id) = (row.get(1), row.get(2));
             match row.get::<_, i16>(0) {

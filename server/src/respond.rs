@@ -11,14 +11,13 @@ use http_body_util::Full;
 use tokio::time::timeout;
 
 use crate::cache::{Entry, Guard, Key, Lookup};
-use crate::docs;
 use crate::encoding::{self, Encoding};
+use crate::host;
 use crate::jobs::Answer;
 use crate::labels::{Labels, SERVER_TIMING, for_all};
 use crate::load::LoadId;
-use crate::page;
 use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS, Unavailable};
-use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, is_of_page, route};
+use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, Site, route};
 use crate::shared::Shared;
 use crate::worker::Worker;
 
@@ -30,6 +29,11 @@ const LARGE_BYTES: usize = 64 * 1024;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+
+/// What a page of another site may send: `*` is everything but `Authorization` (Fetch, "CORS non-wildcard request-header
+/// name"), and old browsers take it for a name. No answer depends on more of it than `If-None-Match`.
+const ALLOWED_HEADERS: &str =
+    "*, Authorization, Cache-Control, Content-Type, If-None-Match, X-Requested-With";
 
 /// The body of every response.
 pub type Body = Full<Bytes>;
@@ -47,7 +51,7 @@ pub async fn respond<B>(worker: &Rc<Worker>, request: Request<B>) -> Response<Bo
     let begin = Instant::now();
     let shared = worker.shared;
     let _in_flight = worker.tally.begin();
-    let (name, answer) = match look(&request, shared.config.page) {
+    let (name, answer) = match look(&request, shared.config.site) {
         Ok(route) => (route.name(), answer(worker, &request, route).await),
         Err(problem) => (Name::Refused, Err(problem)),
     };
@@ -60,8 +64,8 @@ pub async fn respond<B>(worker: &Rc<Worker>, request: Request<B>) -> Response<Bo
     response
 }
 
-/// What the request asks for, if it is of a size that is looked at. `page` is whether there is one.
-fn look<B>(request: &Request<B>, page: bool) -> Result<Route, Problem> {
+/// What the request asks for, if it is of a size that is looked at.
+fn look<B>(request: &Request<B>, site: Site) -> Result<Route, Problem> {
     let uri = request.uri();
     if uri.path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
         return Err(Problem::target_too_long(MAX_TARGET_BYTES));
@@ -71,14 +75,24 @@ fn look<B>(request: &Request<B>, page: bool) -> Result<Route, Problem> {
     if request.headers().iter().map(size).sum::<usize>() > MAX_HEADER_BYTES {
         return Err(Problem::headers_too_large(MAX_HEADER_BYTES));
     }
-    // RFC 9112, section 3.2: without it, or with two, nobody knows whom it was for.
-    if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
-        return Err(Problem::bad_request("a request of HTTP/1.1 has one header Host"));
+    check_host(request)?;
+    route(site, request.method(), uri.path(), uri.query())
+}
+
+/// RFC 9112, section 3.2: without `Host`, or with two, or with one that is none, nobody knows whom a request is for.
+fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    let is_missing = host.is_none() && request.version() == Version::HTTP_11;
+    if is_missing || another.is_some() {
+        return Err(Problem::bad_request("a request has one header Host"));
     }
-    if !page && is_of_page(uri.path()) {
-        return Err(Problem::no_such_path());
+    if host.is_some_and(|host| !host::is_valid(host.as_bytes())) {
+        return Err(Problem::bad_request(
+            "the header Host must be a host, or a host and a port: shop.example:3000",
+        ));
     }
-    route(request.method(), uri.path(), uri.query())
+    Ok(())
 }
 
 async fn answer<B>(
@@ -86,14 +100,17 @@ async fn answer<B>(
     request: &Request<B>,
     route: Route,
 ) -> Result<Response<Body>, Problem> {
+    let headers = request.headers();
+    let Shared { config, page, docs, description, .. } = worker.shared;
     let response = match route {
-        Route::Resource(resource) => return answer_resource(worker, request.headers(), resource).await,
-        Route::OpenApi => docs::openapi(request.headers()).await,
-        Route::Docs(file) => docs::file(&file, request.headers()).await.ok_or_else(Problem::no_such_path)?,
-        Route::Page(file) => page::file(&file, request.headers()).await.ok_or_else(Problem::no_such_path)?,
-        Route::Options => options(),
+        Route::Resource(resource) => return answer_resource(worker, headers, resource).await,
+        Route::OpenApi => Some(description.answer(headers).await),
+        Route::Docs(file) => docs.answer(&file, headers).await,
+        Route::Page(file) => page.answer(&file, headers).await,
+        Route::Options => Some(options()),
     };
-    Ok(for_all(response, &worker.shared.config))
+    let response = response.ok_or_else(|| Problem::no_such_path(config.site.base))?;
+    Ok(for_all(response, config))
 }
 
 /// A resource of the catalogue.
@@ -108,7 +125,7 @@ async fn answer_resource(
     let labels = worker.labels().ok_or_else(nothing)?;
     let if_none_match = || headers.get_all(header::IF_NONE_MATCH).iter();
     let is_current = |labels: &Labels| {
-        if_none_match().any(|tags| tags == labels.etag() || tags == "*" || labels.load.matches(tags))
+        if_none_match().any(|tags| tags == labels.etag() || tags == "*" || labels.match_any(tags))
     };
     // A condition is looked at where the answer without it would be 200 (RFC 9110, section 13.2.1).
     if is_current(&labels) && shared.exists(labels.load, &resource) == Some(true) {
@@ -132,7 +149,7 @@ async fn answer_resource(
     }
     if let (Resource::Page(page), Some(total)) = (&resource, found.entry.total) {
         headers.insert(TOTAL_COUNT, HeaderValue::from(total));
-        headers.insert(header::LINK, links(*page, total));
+        headers.insert(header::LINK, links(shared.config.site.base, *page, total));
     }
     if let Timing::Miss { database, render } = found.timing {
         headers.insert(SERVER_TIMING, miss(database, render));
@@ -269,7 +286,7 @@ fn options() -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOWED));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     response
 }
@@ -292,14 +309,14 @@ fn refuse(problem: &Problem) -> Response<Body> {
     response
 }
 
-/// First, previous, next and last page, RFC 8288. Relative, so that they hold behind any proxy.
-fn links(Page { page, count }: Page, total: i32) -> HeaderValue {
+/// First, previous, next and last page, RFC 8288. Without a host, so that they are right behind any proxy.
+fn links(base: &str, Page { page, count }: Page, total: i32) -> HeaderValue {
     let last = total.div_euclid(count) + i32::from(total % count > 0);
     let last = last.max(1);
-    let mut links = format!("</products?page=1&count={count}>; rel=\"first\"");
+    let mut links = format!("<{base}/products?page=1&count={count}>; rel=\"first\"");
     let mut add = |rel, page| {
         // Writing to a string does not fail.
-        let _ = write!(links, ", </products?page={page}&count={count}>; rel=\"{rel}\"");
+        let _ = write!(links, ", <{base}/products?page={page}&count={count}>; rel=\"{rel}\"");
     };
     if page > 1 {
         add("prev", last.min(page - 1));
@@ -325,7 +342,7 @@ mod tests {
 
     #[test]
     fn links_lead_to_pages_that_exist() {
-        let link = |rel: &str, page: i32| format!("</products?page={page}&count=5>; rel=\"{rel}\"");
+        let link = |rel: &str, page: i32| format!("</shop/products?page={page}&count=5>; rel=\"{rel}\"");
         for (page, total, expected) in [
             (1, 12, vec![link("first", 1), link("next", 2), link("last", 3)]),
             (2, 12, vec![link("first", 1), link("prev", 1), link("next", 3), link("last", 3)]),
@@ -335,7 +352,11 @@ mod tests {
             (1, 0, vec![link("first", 1), link("last", 1)]),
             (i32::MAX, 12, vec![link("first", 1), link("prev", 3), link("last", 3)]),
         ] {
-            assert_eq!(links(Page { page, count: 5 }, total), expected.join(", "), "page {page} of {total}");
+            assert_eq!(
+                links("/shop", Page { page, count: 5 }, total),
+                expected.join(", "),
+                "page {page} of {total}"
+            );
         }
     }
 }

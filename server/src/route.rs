@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::parameters::{Parameters, positive};
+use crate::path;
 use crate::problem::Problem;
 
-/// Products on a page, unless the client says.
-pub const DEFAULT_COUNT: i32 = 5;
-/// Most products on a page.
-pub const MAX_COUNT: i32 = 1000;
-/// Most ids in `?ids=`.
-pub const MAX_IDS: usize = 100;
 /// Longest request target, path and query together, in bytes. A hundred ids of ten digits take 1,100.
 pub const MAX_TARGET_BYTES: usize = 8 * 1024;
 
@@ -21,7 +17,7 @@ pub const MAX_TARGET_BYTES: usize = 8 * 1024;
 pub enum Resource {
     /// `/products?page=&count=`
     Page(Page),
-    /// `/products?ids=`: in the order asked, 1 to [`MAX_IDS`] of them.
+    /// `/products?ids=`: in the order asked, 1 to [`crate::parameters::MAX_IDS`] of them.
     Products(Arc<[i32]>),
     /// What is known of one product.
     Document(Document, i32),
@@ -34,7 +30,7 @@ impl Resource {
     }
 }
 
-/// A page of the catalogue. Both numbers are positive; `count` is at most [`MAX_COUNT`].
+/// A page of the catalogue. Both numbers are positive; `count` is at most [`crate::parameters::MAX_COUNT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
     /// From 1.
@@ -60,6 +56,15 @@ impl Document {
     /// All of them.
     pub const ALL: [Document; 4] =
         [Document::Product, Document::Styles, Document::Related, Document::Profile];
+}
+
+/// What there is, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    /// What every path begins with: nothing, or whole segments, as `/shop`.
+    pub base: &'static str,
+    /// Whether there is a page at `/`.
+    pub page: bool,
 }
 
 /// What a request asks for.
@@ -160,13 +165,19 @@ enum Path<'a> {
     Page(&'a str),
 }
 
-/// Finds what is asked for. First the path (404), then the method (405), then the parameters (400).
-pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, Problem> {
+/// Finds what is asked for. First the path (404), then the method (405), then the parameters (400). A path that is none
+/// (RFC 3986, section 2.1) is 400 before all that.
+pub fn route(site: Site, method: &Method, path: &str, query: Option<&str>) -> Result<Route, Problem> {
     let asks_the_server = path == "*" && method == Method::OPTIONS; // RFC 9110, section 9.3.7
     if asks_the_server {
         return Ok(Route::Options);
     }
-    let path = find(path).ok_or_else(Problem::no_such_path)?;
+    let path = path::decoded(path)
+        .map_err(|_| Problem::bad_request("a % in the path must have two hexadecimal digits behind it"))?;
+    let found = path::below(site.base, &path).and_then(find);
+    let path = found
+        .filter(|path| site.page || !matches!(path, Path::Page(_)))
+        .ok_or_else(|| Problem::no_such_path(site.base))?;
     if method == Method::OPTIONS {
         return Ok(Route::Options);
     }
@@ -188,11 +199,6 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
     }
 }
 
-/// Whether this is the page's path or one of its files': where there is no page, there is nothing at it.
-pub fn is_of_page(path: &str) -> bool {
-    matches!(find(path), Some(Path::Page(_)))
-}
-
 fn find(path: &str) -> Option<Path<'_>> {
     match path {
         "/products" => return Some(Path::Products),
@@ -201,7 +207,7 @@ fn find(path: &str) -> Option<Path<'_>> {
         "/" => return Some(Path::Page("")),
         _ => {}
     }
-    if let Some(file) = path.strip_prefix("/docs/") {
+    if let Some(file) = path.strip_prefix("/docs/").filter(|file| !file.is_empty()) {
         return Some(Path::Docs(file));
     }
     if let Some(file) = path.strip_prefix("/page/").filter(|file| !file.is_empty()) {
@@ -217,48 +223,9 @@ fn find(path: &str) -> Option<Path<'_>> {
     }
 }
 
-/// The parameters of `/products`. Unknown ones are ignored; one given twice has no meaning.
 fn products(query: &str) -> Result<Resource, Problem> {
-    let (mut page, mut count, mut ids) = (None, None, None);
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let known = match &*name {
-            "page" => &mut page,
-            "count" => &mut count,
-            "ids" => &mut ids,
-            _ => continue,
-        };
-        if known.replace(value).is_some() {
-            return Err(Problem::bad_request(format!("the parameter {name} is given twice")));
-        }
-    }
-    let number = |value: Option<std::borrow::Cow<'_, str>>, name, default, max| match value {
-        None => Ok(default),
-        Some(value) => positive(&value).filter(|number| *number <= max).ok_or_else(|| {
-            Problem::bad_request(format!("the parameter {name} must be a number from 1 to {max}"))
-        }),
-    };
-    let page = number(page, "page", 1, i32::MAX)?;
-    let count = number(count, "count", DEFAULT_COUNT, MAX_COUNT)?;
-    match ids {
-        None => Ok(Resource::Page(Page { page, count })),
-        Some(ids) => list(&ids).map(Resource::Products).ok_or_else(|| {
-            Problem::bad_request(format!(
-                "the parameter ids must be 1 to {MAX_IDS} numbers from 1 to {}, separated by commas",
-                i32::MAX
-            ))
-        }),
-    }
-}
-
-fn list(ids: &str) -> Option<Arc<[i32]>> {
-    let ids: Option<Vec<i32>> = ids.split(',').take(MAX_IDS + 1).map(positive).collect();
-    ids.filter(|ids| ids.len() <= MAX_IDS).map(Arc::from)
-}
-
-/// A positive number that PostgreSQL's `int` holds, in digits alone: `str::parse` would take a sign too.
-fn positive(text: &str) -> Option<i32> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|number| digits && *number > 0)
+    let Parameters { page, count, ids } = Parameters::parse(query)?;
+    Ok(ids.map_or(Resource::Page(Page { page, count }), Resource::Products))
 }
 
 #[cfg(test)]
@@ -266,11 +233,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::{SHOP, WHOLE};
 
     fn get(target: &str) -> Result<Route, u16> {
         let (path, query) =
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        route(&Method::GET, path, query).map_err(|problem| problem.status.as_u16())
+        route(WHOLE, &Method::GET, path, query).map_err(|problem| problem.status.as_u16())
     }
 
     fn page(page: i32, count: i32) -> Result<Route, u16> {
@@ -287,19 +255,33 @@ mod tests {
             ("/products?page=3", page(3, 5)),
             ("/products?count=1000&page=200000", page(200_000, 1000)),
             ("/products?page=2147483647", page(i32::MAX, 5)),
+            ("/products?count=1001", page(1, 1000)),
+            ("/products?count=00000000000000000000005", page(1, 5)),
+            ("/products?count=2147483648", page(1, 1000)),
+            ("/products?page=2&count=99999999999999999999999999", page(2, 1000)),
             ("/products?colour=red&page=2&page_=x", page(2, 5)),
             ("/products?p%61ge=%32", page(2, 5)),
             ("/products?ids=2,3,8", ids(&[2, 3, 8])),
             ("/products?ids=8%2C3%2C8", ids(&[8, 3, 8])),
             ("/products?ids=7&count=3", ids(&[7])),
+            ("/products?ids=3&ids=1", ids(&[3, 1])),
+            ("/products?ids=3,2&page=1&ids=1&i%64s=3", ids(&[3, 2, 1, 3])),
             ("/products/1", document(Document::Product, 1)),
             ("/products/007", document(Document::Product, 7)),
             ("/products/1?x=y", document(Document::Product, 1)),
+            ("/%70roducts/%31%30", document(Document::Product, 10)),
+            ("/products/2/s%74yles/", document(Document::Styles, 2)),
+            ("/products/", page(1, 5)),
+            ("/products/?count=3", page(1, 3)),
+            ("/products/1/", document(Document::Product, 1)),
+            ("/products/1/profile/", document(Document::Profile, 1)),
             ("/products/2147483647/styles", document(Document::Styles, i32::MAX)),
             ("/products/2/related", document(Document::Related, 2)),
             ("/products/3/profile", document(Document::Profile, 3)),
             ("/openapi.json", Ok(Route::OpenApi)),
             ("/docs", Ok(Route::Docs(String::new()))),
+            ("/docs/", Ok(Route::Docs(String::new()))),
+            ("/openapi.json/", Ok(Route::OpenApi)),
             ("/docs/swagger-ui.css", Ok(Route::Docs("swagger-ui.css".into()))),
             ("/", Ok(Route::Page(String::new()))),
             ("/?utm_source=x", Ok(Route::Page(String::new()))),
@@ -311,21 +293,25 @@ mod tests {
 
     #[test]
     fn what_is_not_a_positive_integer_in_range_is_refused() {
-        for value in
-            ["0", "-1", "+1", "1.0", "1e3", "", "%20", "abc", "2147483648", "99999999999999999999", "١", "1,"]
-        {
+        let too_many = ["2147483648", "99999999999999999999"];
+        let none = ["0", "00", "-1", "+1", "1.0", "1e3", "", "%20", "abc", "*", "١", "1,", "%zz", "1%2F2"];
+        for value in none.into_iter().chain(too_many) {
             assert_eq!(get(&format!("/products/{value}/styles")).err(), Some(400), "{value} as an id");
             assert_eq!(get(&format!("/products?page={value}")).err(), Some(400), "page {value}");
-            assert_eq!(get(&format!("/products?count={value}")).err(), Some(400), "count {value}");
             assert_eq!(get(&format!("/products?ids=1,{value}")).err(), Some(400), "ids 1,{value}");
+            assert_eq!(get(&format!("/products?ids=1&ids={value}")).err(), Some(400), "ids 1 and {value}");
         }
-        assert_eq!(get("/products?count=1001").err(), Some(400));
+        for value in none.into_iter().chain(["-99999999999999999999"]) {
+            assert_eq!(get(&format!("/products?count={value}")).err(), Some(400), "count {value}");
+        }
         assert_eq!(get("/products?ids=").err(), Some(400));
         assert_eq!(get("/products?ids=1&page=0").err(), Some(400));
         assert_eq!(get("/products?page=1&page=1").err(), Some(400));
         let many = |count: usize| format!("/products?ids={}", vec!["1"; count].join(","));
         assert!(get(&many(100)).is_ok());
         assert_eq!(get(&many(101)).err(), Some(400));
+        assert!(get(&(many(99) + "&ids=1")).is_ok());
+        assert_eq!(get(&(many(99) + "&ids=1,1")).err(), Some(400));
     }
 
     #[test]
@@ -336,25 +322,44 @@ mod tests {
             "/page",
             "/page/",
             "/product",
-            "/products/",
-            "/products/1/",
-            "/products/1/styles/",
+            "/products//",
+            "/products/1//",
+            "/products/1/styles//",
+            "/products%2F1",
             "/products/1/reviews",
             "//products",
             "*",
         ] {
             assert_eq!(get(path).err(), Some(404), "{path}");
         }
-        let status =
-            |method: Method, path| route(&method, path, None).map_err(|problem| problem.status.as_u16());
+        let status = |method: Method, path| {
+            route(WHOLE, &method, path, None).map_err(|problem| problem.status.as_u16())
+        };
         assert_eq!(status(Method::POST, "/nowhere").err(), Some(404));
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::TRACE] {
             assert_eq!(status(method, "/products/abc").err(), Some(405));
         }
         assert_eq!(status(Method::HEAD, "/products"), page(1, 5));
         assert_eq!(status(Method::OPTIONS, "/products/1"), Ok(Route::Options));
+        assert_eq!(status(Method::OPTIONS, "/products/"), Ok(Route::Options));
         assert_eq!(status(Method::OPTIONS, "*"), Ok(Route::Options));
         assert_eq!(status(Method::OPTIONS, "/nowhere").err(), Some(404));
+    }
+
+    #[test]
+    fn below_a_path_is_all_there_is_and_without_the_page_there_is_none() {
+        let status =
+            |site, path| route(site, &Method::GET, path, None).map_err(|problem| problem.status.as_u16());
+        assert_eq!(status(SHOP, "/shop/products/"), page(1, 5));
+        assert_eq!(status(SHOP, "/%73hop"), Ok(Route::Page(String::new())));
+        for path in ["/", "/products", "/docs", "/shopping", "/shop/shop/products", "//shop/products"] {
+            assert_eq!(status(SHOP, path).err(), Some(404), "{path}");
+        }
+        let site = Site { page: false, ..WHOLE };
+        for path in ["/", "/page/main.js", "/%70age/main.js"] {
+            assert_eq!(status(site, path).err(), Some(404), "{path}");
+        }
+        assert_eq!(status(site, "/docs"), Ok(Route::Docs(String::new())));
     }
 
     proptest! {
@@ -362,7 +367,7 @@ mod tests {
         fn nothing_out_of_range_is_taken(
             method in prop_oneof![Just("GET"), Just("HEAD"), Just("OPTIONS"), Just("POST"), Just("X-Y")],
             path in prop_oneof![
-                "/products(/[0-9a-z+-]{0,12}(/(styles|related|profile|x))?)?",
+                "/products(/[0-9a-z+%-]{0,12}(/(styles|related|profile|x))?)?/?",
                 "/(docs|openapi.json|page)?/?[a-z]{0,3}",
                 ".{0,20}",
             ],

@@ -8,9 +8,12 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::docs;
 use crate::existing::Existing;
+use crate::files::{File, Files};
 use crate::load::LoadId;
 use crate::metrics::Metrics;
+use crate::page;
 use crate::route::Resource;
 
 /// Where the server is in its life.
@@ -32,6 +35,12 @@ pub struct Shared {
     pub cache: Cache,
     /// Counters.
     pub metrics: Metrics,
+    /// The page at `/`.
+    pub page: Files,
+    /// The page at `/docs`.
+    pub docs: Files,
+    /// `/openapi.json`
+    pub description: File,
     /// Somebody has seen another load than the published one: look at once.
     pub look: Notify,
     /// Places for large bodies that are being encoded: they take a core for milliseconds.
@@ -67,6 +76,9 @@ impl Shared {
         Box::leak(Box::new(Shared {
             cache: Cache::new(config.cache_bytes),
             metrics: Metrics::new(config.threads),
+            page: page::files(config.site.base),
+            docs: docs::files(config.site.base),
+            description: docs::description(config.site.base),
             look: Notify::new(),
             encoders: Semaphore::new(config.threads),
             phase: watch::Sender::new(Phase::Serving),

@@ -2,12 +2,27 @@
 
 use http::Method;
 
-use crate::route::{Document, MAX_COUNT, MAX_IDS, Page, Resource, Route, route};
+use crate::parameters::{MAX_COUNT, MAX_IDS};
+use crate::route::{Document, Page, Resource, Route, Site, route};
 
-/// Whatever comes in: no panic, what is taken is in range, and asking for it in the plainest way gives it again.
+/// All there is, at the root.
+pub(crate) const WHOLE: Site = Site { base: "", page: true };
+/// The same below a path.
+pub(crate) const SHOP: Site = Site { base: "/shop", page: true };
+
+/// Whatever comes in: no panic, what is taken is in range, it is the same below a path, and asking for it in the plainest
+/// way gives it again.
 pub(crate) fn assert_routed(method: &str, path: &str, query: Option<&str>) {
     let method = Method::from_bytes(method.as_bytes()).unwrap_or_else(|error| panic!("{method}: {error}"));
-    let resource = match route(&method, path, query) {
+    let found = route(WHOLE, &method, path, query);
+    if path.starts_with('/') {
+        let below = route(SHOP, &method, &format!("/shop{path}"), query);
+        assert_eq!(
+            below.as_ref().map_err(|problem| problem.status),
+            found.as_ref().map_err(|problem| problem.status)
+        );
+    }
+    let resource = match found {
         Ok(Route::Resource(resource)) => resource,
         Ok(Route::OpenApi | Route::Docs(_) | Route::Page(_) | Route::Options) => return,
         Err(problem) => {
@@ -37,5 +52,5 @@ pub(crate) fn assert_routed(method: &str, path: &str, query: Option<&str>) {
             (format!("/products/{id}{below}"), None)
         }
     };
-    assert_eq!(route(&Method::GET, &path, query.as_deref()), Ok(Route::Resource(resource)));
+    assert_eq!(route(WHOLE, &Method::GET, &path, query.as_deref()), Ok(Route::Resource(resource)));
 }

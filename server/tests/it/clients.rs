@@ -239,7 +239,7 @@ fn what_is_too_long_is_refused_and_the_connection_goes_on() {
     {
         let answer = connection.request("GET", target, headers).unwrap();
         assert_eq!(answer.status, status);
-        let kind = if status == 200 { "application/json" } else { "application/problem+json" };
+        let kind = if status == 200 { "application/json; charset=utf-8" } else { "application/problem+json" };
         assert_eq!(answer.header("content-type"), Some(kind));
     }
     // So much that it is not even read: refused, and the connection is closed.

@@ -38,7 +38,11 @@ impl Asking {
         let answer = self.connection.request("GET", target, &[]).unwrap();
         assert_eq!(answer.text(), expected, "GET {target}");
         let headers = (answer.status, answer.header("content-type"), answer.header("etag"));
-        assert_eq!(headers, (200, Some("application/json"), Some(self.etag.as_str())), "GET {target}");
+        assert_eq!(
+            headers,
+            (200, Some("application/json; charset=utf-8"), Some(self.etag.as_str())),
+            "GET {target}"
+        );
         answer
     }
 

@@ -19,14 +19,18 @@ fn pure_modules_never_see_tokio_and_all_sql_is_in_one() {
         let source = source(&path);
         let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         let code = code.join("\n");
-        if ["route", "json", "problem", "encoding", "etag", "load"].contains(&name.as_str()) {
+        if ["route", "parameters", "path", "host", "json", "problem", "encoding", "etag", "load"]
+            .contains(&name.as_str())
+        {
             assert!(!code.contains("tokio"), "{name} sees tokio");
         }
         let has_sql = code.contains("SELECT ") || code.contains("atelier.load");
         assert_eq!(has_sql, name == "queries", "SQL in {name}");
         seen.push(name);
     }
-    for name in ["route", "json", "problem", "encoding", "etag", "load", "queries"] {
+    for name in
+        ["route", "parameters", "path", "host", "json", "problem", "encoding", "etag", "load", "queries"]
+    {
         assert!(seen.iter().any(|known| known == name), "there is no module {name}");
     }
 }

@@ -71,6 +71,7 @@ fn command_line(messages: &mut Messages) {
         &["--request-timeout", "0s"],
         &["--cors-origin", ""],
         &["--log-format", "xml"],
+        &["--base-path", "shop/"],
         &["--database-url", ""],
         &["--database-url", "mysql://reader:secret@db/shop"],
         &["--threads", "4", "--db-connections", "2"],

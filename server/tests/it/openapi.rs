@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use atelier_base::testing::Server as Postgres;
 use atelier_server::docs::OPENAPI;
-use atelier_server::route::{MAX_COUNT, MAX_IDS, Name, route};
+use atelier_server::parameters::MAX_IDS;
+use atelier_server::route::{Name, Site, route};
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +16,8 @@ use crate::reference;
 use crate::server::Server;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(OPENAPI).unwrap());
+
+const SITE: Site = Site { base: "", page: true };
 
 /// Headers that a description of HTTP itself has room for, or that go with a page.
 const NOT_DESCRIBED: [&str; 5] =
@@ -96,7 +99,7 @@ fn it_has_the_paths_of_the_router() {
     for path in described {
         let path = path.replace("{product_id}", "1");
         for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
-            assert!(route(&method, &path, None).is_ok(), "{method} {path}");
+            assert!(route(SITE, &method, &path, None).is_ok(), "{method} {path}");
         }
     }
 }
@@ -113,12 +116,22 @@ fn every_answer_is_described() {
     let long = format!("X-Large: {}", "y".repeat(16_384));
     let pad = "y".repeat(8192);
 
+    // Also with all that --compat answers, which is described beside the rest.
+    let compat = Server::start(&database.url(), &["--compat"]);
+    for id in reference::read(data.path()).into_keys() {
+        for path in ["/products/{product_id}/styles", "/products/{product_id}/profile"] {
+            assert_described(
+                path,
+                "GET",
+                &get(compat.public, &path.replace("{product_id}", &id.to_string())),
+            );
+        }
+    }
     let mut targets: Vec<(&str, String)> =
-        ["", "page=2&count=2", "page=99", "count=1000", "ids=8,4,1,1", "ids=4"]
+        ["", "page=2&count=2", "page=99", "count=1001", "ids=8,4,1,1", "ids=4"]
             .map(|query| ("/products", format!("/products?{query}")))
             .into();
-    targets
-        .extend(["page=0", "count=1001", "ids=x"].map(|query| ("/products", format!("/products?{query}"))));
+    targets.extend(["page=0", "count=0", "ids=x"].map(|query| ("/products", format!("/products?{query}"))));
     targets.push(("/products", format!("/products?{pad}")));
     for document in ["", "/styles", "/related", "/profile"] {
         let path = members(&DOCUMENT["paths"])
@@ -181,16 +194,12 @@ fn parameters_have_the_range_of_the_router() {
     let parameters = &DOCUMENT["components"]["parameters"];
     let accepts = |target: &str| {
         let (path, query) = target.split_once('?').unwrap();
-        route(&Method::GET, path, Some(query)).is_ok()
+        route(SITE, &Method::GET, path, Some(query)).is_ok()
     };
-    assert_eq!(parameters["count"]["schema"]["maximum"], MAX_COUNT);
     assert_eq!(parameters["ids"]["schema"]["maxItems"], MAX_IDS);
-    for (parameter, target) in [
-        ("page", "/products?page="),
-        ("count", "/products?count="),
-        ("ids", "/products?ids="),
-        ("product_id", "/products/*/styles?"),
-    ] {
+    for (parameter, target) in
+        [("page", "/products?page="), ("ids", "/products?ids="), ("product_id", "/products/*/styles?")]
+    {
         let schema = &parameters[parameter]["schema"];
         let schema = resolved(schema.get("items").unwrap_or(schema));
         let bound = |name: &str| schema[name].as_i64().unwrap();
@@ -205,6 +214,9 @@ fn parameters_have_the_range_of_the_router() {
         assert!(accepts(bound("minimum")) && accepts(bound("maximum")), "{parameter}");
         assert!(!accepts(bound("minimum") - 1) && !accepts(bound("maximum") + 1), "{parameter}");
     }
+    let count = &parameters["count"]["schema"];
+    assert_eq!((&count["minimum"], count.get("maximum")), (&json!(1), None));
+    assert!(accepts("/products?count=9223372036854775808") && !accepts("/products?count=0"));
 }
 
 #[test]
@@ -292,7 +304,7 @@ fn the_documentation_is_browsable_without_the_internet() {
     }
     assert!(get(server.public, "/docs/start.js").text().contains("url: \"/openapi.json\""));
     assert_eq!(get(server.public, "/openapi.json").text(), OPENAPI);
-    for unknown in ["/docs/nothing", "/docs/../docs/index.css", "/docs/index.css/", "/docs//"] {
+    for unknown in ["/docs/nothing", "/docs/../docs/index.css", "/docs/index.css//", "/docs//"] {
         assert_eq!(get(server.public, unknown).status, 404, "{unknown}");
     }
 }

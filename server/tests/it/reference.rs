@@ -123,6 +123,16 @@ impl Product {
         )
     }
 
+    /// `/products/:product_id/styles` of `--compat`: in place of what is empty, what the earlier API answered.
+    pub(crate) fn styles_document_compat(&self) -> String {
+        compat(&self.styles_document())
+    }
+
+    /// `/products/:product_id/profile` of `--compat`.
+    pub(crate) fn profile_compat(&self) -> String {
+        compat(&self.profile())
+    }
+
     fn results(&self) -> String {
         array(self.styles.iter().map(|(id, style)| {
             let photos = style.photos.values().map(|(thumbnail_url, url)| {
@@ -142,6 +152,13 @@ impl Product {
             )
         }))
     }
+}
+
+/// No text of a catalogue may look like this: quotes are escaped in it.
+fn compat(document: &str) -> String {
+    document
+        .replace(r#""photos":[]"#, r#""photos":[{"thumbnail_url":null,"url":null}]"#)
+        .replace(r#""skus":{}"#, r#""skus":{"null":{"quantity":null,"size":null}}"#)
 }
 
 /// The records behind the header, each of `N` fields. A bare `null` is nothing.

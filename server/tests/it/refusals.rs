@@ -35,11 +35,15 @@ fn refusals_say_why() {
         ("/products/1%20", "product_id"),
         ("/products?page=0", "page"),
         ("/products?page=2147483648", "page"),
-        ("/products?count=0", "from 1 to 1000"),
-        ("/products?count=1001", "count"),
+        ("/products?count=0", "count must be a number from 1 on; above 1000 it is 1000"),
+        ("/products?count=*", "count"),
         ("/products?count=", "count"),
         ("/products?ids=", "ids"),
         ("/products?ids=1,,2", "ids"),
+        ("/products?ids=1&ids=", "ids"),
+        ("/products/%", "a % in the path"),
+        ("/nowhere%zz", "two hexadecimal digits"),
+        ("/products/1%2Fstyles", "product_id"),
         (&many, "1 to 100"),
         ("/products?page=1&page=2", "page is given twice"),
     ] {
@@ -47,8 +51,9 @@ fn refusals_say_why() {
     }
     for target in [
         "/product",
-        "/products/",
-        "/products/1/",
+        "/products//",
+        "/products/1//",
+        "/products%2F1",
         "/products/1/reviews",
         "/docs/nothing",
         "/openapi",
@@ -81,6 +86,31 @@ fn refusals_say_why() {
     // An unknown parameter is no reason to refuse.
     assert_eq!(get("/products?colour=red&page=1&sort=").status, 200);
     assert_eq!(get("/products/1?page=0").status, 200);
+}
+
+#[test]
+fn a_request_says_whom_it_is_for() {
+    let served = serve(&[]);
+    let ask = |version: &str, headers: &str| {
+        let mut connection = Connection::open(served.server.public);
+        connection.send(format!("GET /products/1 HTTP/{version}\r\n{headers}\r\n").as_bytes()).unwrap();
+        connection.receive(false).unwrap()
+    };
+    for host in ["", "shop.example", "shop.example:3000", "[::1]:3000"] {
+        assert_eq!(ask("1.1", &format!("Host: {host}\r\n")).status, 200, "{host}");
+    }
+    assert_eq!(ask("1.0", "").status, 200);
+    for host in ["shop example", "<script>", "a/b", "user@shop.example", "shop.example:80x", "[::1", "a\\b"] {
+        for version in ["1.1", "1.0"] {
+            let answer = ask(version, &format!("Host: {host}\r\n"));
+            assert_problem(host, &answer, 400, "Bad Request", "Host must be");
+        }
+    }
+    for (version, headers) in
+        [("1.1", ""), ("1.1", "Host: a\r\nHost: a\r\n"), ("1.0", "Host: a\r\nHost: b\r\n")]
+    {
+        assert_problem(headers, &ask(version, headers), 400, "Bad Request", "one header Host");
+    }
 }
 
 /// What hyper cannot read is refused before anybody could write a problem, but it is refused.
