@@ -246,7 +246,7 @@ impl Database {
             Some(Err(Failure::NotPublished)) => Unavailable::NotPublished,
             Some(Err(Failure::Database(error))) if may_be_repeated(&error) => {
                 metrics.database_errors.inc();
-                if error.code() != Some(&SqlState::T_R_SERIALIZATION_FAILURE) {
+                if !error.code().is_some_and(|code| ENDED_FOR_OTHERS.contains(code)) {
                     // Whoever fails first knows it first: what is repeated goes to another connection.
                     self.give_up(session);
                 }
@@ -319,8 +319,13 @@ async fn find(session: &Session, job: &[Ask]) -> Result<Found, Failure> {
     }
 }
 
-/// Whether a failure is not the statement's own: its connection was closed, the database is stopping, or a standby has
-/// ended the statement for what it had to replay.
+/// A statement that was ended for somebody else's sake: a standby had to replay something, or a loader that drops what it
+/// has replaced waited for it in a circle. Its connection is as good as before.
+const ENDED_FOR_OTHERS: [SqlState; 2] =
+    [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
+
+/// Whether a failure is not the statement's own: its connection was closed, the database is stopping, or it was ended for
+/// somebody else's sake.
 fn may_be_repeated(error: &tokio_postgres::Error) -> bool {
     error.is_closed()
         || error.code().is_some_and(|code| {
@@ -329,9 +334,9 @@ fn may_be_repeated(error: &tokio_postgres::Error) -> bool {
                 SqlState::CRASH_SHUTDOWN,
                 SqlState::CANNOT_CONNECT_NOW,
                 SqlState::IDLE_SESSION_TIMEOUT,
-                SqlState::T_R_SERIALIZATION_FAILURE,
             ]
             .contains(code)
+                || ENDED_FOR_OTHERS.contains(code)
         })
 }
 

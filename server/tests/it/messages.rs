@@ -29,6 +29,10 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("a connection was accepted and lost", "a client that is gone within the moment"),
     ("cannot prepare statements in {database}", "a session that ends at just that moment"),
     ("{} takes too long to prepare statements", "takes a database that comes to a stop at just that moment"),
+    (
+        "cannot read which products there are",
+        "a table that is locked, or a session that ends at just that moment",
+    ),
     ("cannot accept a connection", "clients.rs, for want of open files"),
     ("cannot accept a connection on the admin port", "for want of open files"),
     ("cannot catch signals", "limits, which do not hold for root"),
