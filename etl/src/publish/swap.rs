@@ -8,6 +8,7 @@ use atelier_base::error::{Error, Result};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 
+use super::catalogue;
 use super::dependents::{Dependent, dependents};
 use super::rights::{self, Own};
 use super::views::{self, InUse};
@@ -58,8 +59,8 @@ struct Swap<'a> {
 /// Why it has not.
 enum Failure {
     Database(tokio_postgres::Error),
-    /// This would lose its rows.
-    HoldsRows(Dependent),
+    /// Somebody's rows, or a schema of somebody's, would be lost.
+    Refused(Error),
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -181,6 +182,9 @@ impl Swap<'_> {
         );
         let row = session.client.query_one(&query, &[]).await?;
         let (is_published, is_kept): (bool, bool) = (row.get(0), row.get(1));
+        // What was not there before the first row may have come since.
+        catalogue::check_schemas(session).await.map_err(Failure::Refused)?;
+        catalogue::check_contents(session).await.map_err(Failure::Refused)?;
         // Dropped later: a dump may be reading it.
         let discards = is_kept && by != PREVIOUS;
         let given = rights::statements(session, PUBLISHED, by, own).await?;
@@ -214,14 +218,14 @@ impl Swap<'_> {
         }
         left.extend(on_previous);
         match left.iter().position(Dependent::holds_rows) {
-            Some(first) => Err(Failure::HoldsRows(left.swap_remove(first))),
+            Some(first) => Err(Failure::Refused(left[first].refused())),
             None => Ok(Published { warning: None, left, views }),
         }
     }
 
     fn failed(&self, failure: Failure) -> Error {
         match failure {
-            Failure::HoldsRows(dependent) => dependent.refused(),
+            Failure::Refused(error) => error,
             Failure::Database(error) => {
                 let failed = self.session.failed(self.what, &error);
                 // A refusal says that nothing has happened. Without an answer, the database alone knows.
