@@ -303,3 +303,35 @@ fn a_view_that_is_being_read_follows_later() {
         one(&database, "SELECT load_id FROM atelier.load")
     );
 }
+
+/// Names that PostgreSQL folds or splits where they are not quoted. One is another role's if it is folded.
+#[test]
+fn a_first_load_is_of_its_user_whatever_the_name() {
+    let server = Server::shared();
+    let create = |name: &str| {
+        server.execute(&format!(
+            "CREATE ROLE \"{}\" LOGIN PASSWORD 'secret' IN ROLE rights_named",
+            name.replace('"', "\"\"")
+        ));
+    };
+    server.execute("CREATE ROLE rights_named");
+    create("rights_loader");
+    for name in ["Rights_Loader", "Rights.Smith@x", "rights lo\"ader; drop"] {
+        create(name);
+        let database = server.database();
+        database.execute(&format!("GRANT CREATE ON DATABASE {} TO rights_named", database.name()));
+        let url = format!(
+            "host=127.0.0.1 port={} sslmode=disable user='{name}' password=secret dbname={}",
+            server.port(),
+            database.name()
+        );
+        let run = Etl::new([&["load", "--database-url", &url], &LOAD[..], &["--data"]].concat())
+            .arg(example())
+            .run();
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+        let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(o), ' ') FROM (
+                          SELECT relowner AS o FROM pg_class WHERE relnamespace = 'atelier'::regnamespace
+                          UNION SELECT nspowner FROM pg_namespace WHERE nspname = 'atelier') owners";
+        assert_eq!(one(&database, owners), name);
+    }
+}
