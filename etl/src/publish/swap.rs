@@ -24,6 +24,10 @@ const READERS_TURN: &str = "100ms";
 const READERS_PATIENCE: Duration = Duration::from_secs(5);
 const BETWEEN_TURNS: Duration = Duration::from_millis(50);
 
+/// Without a search path, PostgreSQL writes every name in full but those of its own, and takes them for the same again: no
+/// function of somebody else's gets into a view or a policy.
+const FULL_NAMES: &str = "SET LOCAL search_path = ''";
+
 /// How often an interrupted publishing is asked to stop.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -123,7 +127,7 @@ impl Swap<'_> {
 
     /// Makes views again that were in use when the catalogue was published, and gives what is left then.
     async fn wait_for_views(&self, published: &Published) -> Vec<Dependent> {
-        let begin = format!("BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'");
+        let begin = format!("BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; {FULL_NAMES}");
         for view in &published.views {
             let made = transaction(self.session, &format!("{begin}; {view}; COMMIT")).await;
             // Whoever reads this one keeps it: the others are not waited for as well.
@@ -154,9 +158,8 @@ impl Swap<'_> {
     /// The transaction, with the published tables locked if `tables` names them.
     async fn transaction(&self, patience: &str, tables: Option<&str>) -> Result<Published, Failure> {
         let lock = tables.map(|tables| format!("LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE;"));
-        // Without a search path, PostgreSQL writes every name in full.
         let begin = format!(
-            "BEGIN; SET LOCAL lock_timeout = '{patience}'; {} SET LOCAL search_path = ''",
+            "BEGIN; SET LOCAL lock_timeout = '{patience}'; {} {FULL_NAMES}",
             lock.unwrap_or_default()
         );
         let swapped = async {
@@ -192,7 +195,7 @@ impl Swap<'_> {
         let on_published = dependents(session, PUBLISHED).await?;
         let on_previous = if discards { dependents(session, PREVIOUS).await? } else { Vec::new() };
 
-        let mut statements = vec!["SET LOCAL search_path TO DEFAULT".to_owned()];
+        let mut statements = Vec::new();
         if discards {
             statements.push(format!("ALTER SCHEMA {PREVIOUS} RENAME TO {DISCARDED}"));
         }

@@ -210,9 +210,14 @@ fn views_read_the_new_tables_and_keep_what_they_have() {
     database.execute(
         "CREATE ROLE rights_reporter; CREATE SCHEMA reports;
          CREATE VIEW reports.\"of \"\"load\"\"\" WITH (security_barrier) AS SELECT load_id AS id FROM atelier.load;
+         CREATE VIEW reports.joined AS SELECT concat(name, slogan) AS words FROM atelier.product;
          CREATE VIEW reports.both (a, b) AS SELECT p.id, l.id FROM atelier.product p, reports.\"of \"\"load\"\"\" l;
          CREATE VIEW reports.names AS SELECT id, name FROM atelier.product WHERE id < 3 WITH LOCAL CHECK OPTION;
          GRANT SELECT ON reports.both TO rights_reporter; COMMENT ON VIEW reports.both IS 'both'",
+    );
+    // Its parameters fit better than those of PostgreSQL's own.
+    database.execute(
+        "CREATE FUNCTION public.concat(text, text) RETURNS text LANGUAGE sql AS 'SELECT NULL::text'",
     );
     let views = || {
         database.query(
