@@ -212,16 +212,17 @@ impl Swap<'_> {
         }
         views::make_again(session, &views, in_use).await?;
 
-        let left = if is_published { dependents(session, replaced).await? } else { Vec::new() };
-        let mut left: Vec<Dependent> =
-            on_published.into_iter().filter(|was| left.iter().any(|is| is.is(was))).collect();
-        if replaced == PREVIOUS {
-            // What hangs on it stays with it.
-            return Ok(Published { warning: None, left: [left, on_previous].concat(), views });
-        }
-        left.extend(on_previous);
-        match left.iter().position(Dependent::holds_rows) {
-            Some(first) => Err(Failure::Refused(left[first].refused())),
+        let on_replaced = if is_published { dependents(session, replaced).await? } else { Vec::new() };
+        let (left, new): (Vec<Dependent>, Vec<Dependent>) = (
+            on_published.iter().filter(|was| on_replaced.iter().any(|is| is.is(was))).cloned().collect(),
+            // A view that could not be made again, and what hangs on it.
+            on_replaced.into_iter().filter(|is| !on_published.iter().any(|was| was.is(is))).collect(),
+        );
+        let left = [left, new.into_iter().map(Dependent::of_published).collect(), on_previous].concat();
+        // What hangs on one that is kept stays with it.
+        let goes = |dependent: &&Dependent| replaced != PREVIOUS || dependent.is_of(PREVIOUS);
+        match left.iter().filter(goes).find(|dependent| dependent.holds_rows()) {
+            Some(dependent) => Err(Failure::Refused(dependent.refused())),
             None => Ok(Published { warning: None, left, views }),
         }
     }
