@@ -22,7 +22,8 @@ pub struct Dependent {
 }
 
 /// Everything that `DROP … CASCADE` would take along with the schema `$1`, besides its tables, their keys (`$2`), and
-/// what is part of something else that is dropped, as an index is of its materialized view. Then the settings of the
+/// what is part of something else that is dropped, as an index is of its materialized view. What somebody drops at that moment
+/// has no identity any more. Then the settings of the
 /// tables that are not those of `schema.sql`; rights, comments and policies are not among them, as they are given to
 /// the new tables. Nor, if `$3`, are views that are made again on these ([`FOLLOWS`], for `{follows}`), and what hangs on them.
 const DEPENDENTS: &str = "
@@ -94,6 +95,7 @@ const DEPENDENTS: &str = "
            i.type IN ('table', 'foreign table', 'sequence') OR i.type LIKE '%column'
     FROM named n CROSS JOIN LATERAL pg_identify_object(n.classid, n.objid, n.objsubid) i
     LEFT JOIN pg_constraint f ON n.classid = 'pg_constraint'::regclass AND f.oid = n.objid
+    WHERE i.identity IS NOT NULL
     UNION ALL
     SELECT what, 0, oid, 0, false FROM settings
     ORDER BY 1";
