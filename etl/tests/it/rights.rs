@@ -251,7 +251,9 @@ fn policies_and_comments_are_those_of_before() {
          CREATE POLICY never ON atelier.product AS RESTRICTIVE FOR INSERT TO PUBLIC WITH CHECK (false);
          ALTER TABLE atelier.skus ENABLE ROW LEVEL SECURITY; ALTER TABLE atelier.skus FORCE ROW LEVEL SECURITY;
          COMMENT ON SCHEMA atelier IS 'it''s the catalogue'; COMMENT ON TABLE atelier.skus IS E'two\\nlines';
-         COMMENT ON COLUMN atelier.skus.size IS 'a \"size\"'",
+         COMMENT ON COLUMN atelier.skus.size IS 'a \"size\"';
+         COMMENT ON CONSTRAINT skus_pkey ON atelier.skus IS 'a constraint'; COMMENT ON INDEX atelier.skus_pkey IS 'an index';
+         COMMENT ON POLICY \"one \"\"row\"\"\" ON atelier.product IS 'a policy'",
     );
     let state = || {
         database.query(
@@ -259,11 +261,16 @@ fn policies_and_comments_are_those_of_before() {
                     obj_description(relnamespace, 'pg_namespace')
              FROM pg_class WHERE relnamespace = 'atelier'::regnamespace AND relkind = 'r' ORDER BY 1;
              SELECT policyname, tablename, permissive, roles, cmd, qual, with_check FROM pg_policies
-             WHERE schemaname = 'atelier' ORDER BY 1",
+             WHERE schemaname = 'atelier' ORDER BY 1;
+             SELECT obj_description(c.oid, 'pg_constraint'), obj_description(conindid, 'pg_class'),
+                    (SELECT obj_description(oid, 'pg_policy') FROM pg_policy WHERE polname LIKE 'one%'
+                     AND polrelid = 'atelier.product'::regclass)
+             FROM pg_constraint c WHERE conrelid = 'atelier.skus'::regclass AND contype = 'p'",
         )
     };
     let before = state();
-    assert_eq!(before.len(), TABLES.len() + 3);
+    assert_eq!(before.len(), TABLES.len() + 4);
+    assert!(before.last().unwrap().iter().all(Option::is_some), "{before:?}");
     for arguments in [&LOAD[..], &LOAD_AND_KEEP] {
         let done = load(&database, &example(), arguments).succeeded();
         assert_eq!(state(), before);
