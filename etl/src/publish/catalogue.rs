@@ -62,7 +62,7 @@ const FOREIGN: &str = "
     CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i
     LEFT JOIN pg_shdepend s ON s.classid = d.classid AND s.objid = d.objid AND s.objsubid = 0 AND s.deptype = 'o'
         AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-    WHERE n.nspname = ANY($1)
+    WHERE n.nspname = ANY($1) AND i.identity IS NOT NULL
       AND NOT (d.classid = 'pg_class'::regclass AND d.objid IN (SELECT oid FROM tables))
       AND NOT EXISTS (SELECT FROM pg_depend a JOIN tables t ON t.oid = a.refobjid
                       WHERE a.classid = d.classid AND a.objid = d.objid AND a.deptype IN ('a', 'i')

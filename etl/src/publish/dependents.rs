@@ -4,6 +4,7 @@
 use atelier_base::error::{Error, Result};
 use tokio_postgres::types::ToSql;
 
+use super::views::FOLLOWS;
 use super::{DISCARDED, PREVIOUS, PUBLISHED, STAGING};
 use crate::schema;
 use crate::session::Session;
@@ -18,14 +19,13 @@ pub struct Dependent {
     address: (u32, u32, i32),
     /// A table or a column of one: dropping it would lose rows.
     holds_rows: bool,
-    /// A view that is made again on the new tables, unless that fails.
-    follows: bool,
 }
 
 /// Everything that `DROP … CASCADE` would take along with the schema `$1`, besides its tables, their keys (`$2`), and
-/// what is part of something else that is dropped, as an index is of its materialized view. Then the settings of the
+/// what is part of something else that is dropped, as an index is of its materialized view. What somebody drops at that moment
+/// has no identity any more. Then the settings of the
 /// tables that are not those of `schema.sql`; rights, comments and policies are not among them, as they are given to
-/// the new tables.
+/// the new tables. Nor, if `$3`, are views that are made again on these ([`FOLLOWS`], for `{follows}`), and what hangs on them.
 const DEPENDENTS: &str = "
     WITH RECURSIVE tables AS (
         SELECT c.* FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relkind = 'r'
@@ -33,6 +33,9 @@ const DEPENDENTS: &str = "
     seeds (classid, objid, objsubid) AS (
         SELECT 'pg_class'::regclass::oid, oid, 0 FROM tables
         UNION ALL SELECT 'pg_namespace'::regclass::oid, oid, 0 FROM pg_namespace WHERE nspname = $1
+    ),
+    following AS (
+        SELECT v.oid AS view, r.oid AS rule FROM pg_class v JOIN pg_rewrite r ON r.ev_class = v.oid WHERE $3 AND {follows}
     ),
     gone AS (
         SELECT * FROM seeds
@@ -44,6 +47,8 @@ const DEPENDENTS: &str = "
             SELECT d.refclassid, d.refobjid, d.refobjsubid FROM pg_depend d
             WHERE d.classid = g.classid AND d.objid = g.objid AND d.objsubid = g.objsubid AND d.deptype = 'i'
         ) next
+        WHERE NOT EXISTS (SELECT FROM following f
+                          WHERE (next.classid, next.objid) IN (('pg_class'::regclass, f.view), ('pg_rewrite'::regclass, f.rule)))
     ),
     named AS (
         SELECT g.* FROM gone g
@@ -87,29 +92,28 @@ const DEPENDENTS: &str = "
                WHEN 'default acl' THEN 'default privileges'
                WHEN 'table constraint' THEN CASE f.contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END
                ELSE i.type END, i.identity), n.classid, n.objid, n.objsubid,
-           i.type IN ('table', 'foreign table', 'sequence') OR i.type LIKE '%column',
-           coalesce(i.type = 'view' AND pg_has_role(c.relowner, 'USAGE'), false)
+           i.type IN ('table', 'foreign table', 'sequence') OR i.type LIKE '%column'
     FROM named n CROSS JOIN LATERAL pg_identify_object(n.classid, n.objid, n.objsubid) i
-    LEFT JOIN pg_class c ON n.classid = 'pg_class'::regclass AND c.oid = n.objid
     LEFT JOIN pg_constraint f ON n.classid = 'pg_constraint'::regclass AND f.oid = n.objid
+    WHERE i.identity IS NOT NULL
     UNION ALL
-    SELECT what, 0, oid, 0, false, false FROM settings
+    SELECT what, 0, oid, 0, false FROM settings
     ORDER BY 1";
 
-/// What hangs on the catalogue in `schema`; nothing if there is none.
+/// What hangs on the catalogue in `schema`; nothing if there is none. Views that are to follow are not among it while it is
+/// the published one.
 pub(super) async fn dependents(
     session: &Session,
     schema: &str,
 ) -> Result<Vec<Dependent>, tokio_postgres::Error> {
     let keys = schema::keys();
-    let parameters: [&(dyn ToSql + Sync); 2] = [&schema, &keys];
-    let rows = session.client.query(DEPENDENTS, &parameters).await?;
+    let parameters: [&(dyn ToSql + Sync); 3] = [&schema, &keys, &(schema == PUBLISHED)];
+    let rows = session.client.query(&DEPENDENTS.replace("{follows}", FOLLOWS), &parameters).await?;
     let dependent = |row: tokio_postgres::Row| Dependent {
         what: row.get(0),
         schema: schema.to_owned(),
         address: (row.get(1), row.get(2), row.get(3)),
         holds_rows: row.get(4),
-        follows: schema == PUBLISHED && row.get(5),
     };
     Ok(rows.into_iter().map(dependent).collect())
 }
@@ -132,7 +136,7 @@ pub async fn affected(session: &Session, schemas: &[&str], keep_previous: bool) 
                 .find(|dependent| dependent.holds_rows)
                 .map_or(Ok(()), |found| Err(found.refused()))?;
         }
-        affected.extend(found.into_iter().filter(|dependent| !dependent.follows));
+        affected.extend(found);
     }
     Ok(affected)
 }
@@ -141,6 +145,11 @@ impl Dependent {
     /// Whether both are the same object, whatever the catalogue they hang on is called.
     pub(super) fn is(&self, other: &Dependent) -> bool {
         self.address == other.address
+    }
+
+    /// The same, of the catalogue that was published.
+    pub(super) fn of_published(self) -> Dependent {
+        Dependent { schema: PUBLISHED.to_owned(), ..self }
     }
 
     /// Whether it hangs on the catalogue in `schema`.

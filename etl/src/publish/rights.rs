@@ -83,6 +83,17 @@ const STATEMENTS: &str = "
         SELECT format('SCHEMA %s', name) AS object, obj_description(old, 'pg_namespace') AS words FROM spaces
         UNION ALL SELECT format('TABLE %s', name), obj_description(old, 'pg_class') FROM tables
         UNION ALL SELECT format('COLUMN %s.%s', name, col), col_description(old, attnum) FROM columns
+        UNION ALL
+        SELECT format('CONSTRAINT %I ON %s', f.conname, name), obj_description(f.oid, 'pg_constraint')
+        FROM tables JOIN pg_constraint f ON f.conrelid = old
+        JOIN pg_constraint t ON t.conrelid = new AND t.conname = f.conname
+        UNION ALL
+        SELECT format('INDEX %s.%I', spaces.name, f.relname), obj_description(f.oid, 'pg_class')
+        FROM spaces JOIN pg_class f ON f.relnamespace = spaces.old AND f.relkind = 'i'
+        JOIN pg_class t ON t.relnamespace = spaces.new AND t.relkind = 'i' AND t.relname = f.relname
+        UNION ALL
+        SELECT format('POLICY %I ON %s', p.polname, name), obj_description(p.oid, 'pg_policy')
+        FROM tables JOIN pg_policy p ON p.polrelid = old
     )
     SELECT 1, format('ALTER SCHEMA %s OWNER TO %s', spaces.name, roles.name)
     FROM spaces JOIN roles ON roles.oid = owner WHERE new_owner <> owner

@@ -44,8 +44,8 @@ pub async fn clear(session: &Session) -> Result<()> {
 /// Call it with the lock held and nothing left behind.
 pub async fn stage(session: &Session) -> Result<()> {
     let query = format!(
-        "SELECT quote_ident(pg_get_userbyid(coalesce(
-             (SELECT nspowner FROM pg_namespace WHERE nspname = '{PUBLISHED}'), current_user::regrole)))"
+        "SELECT quote_ident(coalesce(
+             (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = '{PUBLISHED}'), current_user))"
     );
     let owner: String = one(session, &query, "find the owner of the catalogue").await?.get(0);
     let load = schema::load_table();

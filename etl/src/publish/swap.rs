@@ -8,6 +8,7 @@ use atelier_base::error::{Error, Result};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 
+use super::catalogue;
 use super::dependents::{Dependent, dependents};
 use super::rights::{self, Own};
 use super::views::{self, InUse};
@@ -22,6 +23,10 @@ const PUBLISH_LOCK_TIMEOUT: &str = "10s";
 const READERS_TURN: &str = "100ms";
 const READERS_PATIENCE: Duration = Duration::from_secs(5);
 const BETWEEN_TURNS: Duration = Duration::from_millis(50);
+
+/// Without a search path, PostgreSQL writes every name in full but those of its own, and takes them for the same again: no
+/// function of somebody else's gets into a view or a policy.
+const FULL_NAMES: &str = "SET LOCAL search_path = ''";
 
 /// How often an interrupted publishing is asked to stop.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
@@ -58,8 +63,8 @@ struct Swap<'a> {
 /// Why it has not.
 enum Failure {
     Database(tokio_postgres::Error),
-    /// This would lose its rows.
-    HoldsRows(Dependent),
+    /// Somebody's rows, or a schema of somebody's, would be lost.
+    Refused(Error),
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -122,7 +127,7 @@ impl Swap<'_> {
 
     /// Makes views again that were in use when the catalogue was published, and gives what is left then.
     async fn wait_for_views(&self, published: &Published) -> Vec<Dependent> {
-        let begin = format!("BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'");
+        let begin = format!("BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; {FULL_NAMES}");
         for view in &published.views {
             let made = transaction(self.session, &format!("{begin}; {view}; COMMIT")).await;
             // Whoever reads this one keeps it: the others are not waited for as well.
@@ -153,9 +158,8 @@ impl Swap<'_> {
     /// The transaction, with the published tables locked if `tables` names them.
     async fn transaction(&self, patience: &str, tables: Option<&str>) -> Result<Published, Failure> {
         let lock = tables.map(|tables| format!("LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE;"));
-        // Without a search path, PostgreSQL writes every name in full.
         let begin = format!(
-            "BEGIN; SET LOCAL lock_timeout = '{patience}'; {} SET LOCAL search_path = ''",
+            "BEGIN; SET LOCAL lock_timeout = '{patience}'; {} {FULL_NAMES}",
             lock.unwrap_or_default()
         );
         let swapped = async {
@@ -181,6 +185,9 @@ impl Swap<'_> {
         );
         let row = session.client.query_one(&query, &[]).await?;
         let (is_published, is_kept): (bool, bool) = (row.get(0), row.get(1));
+        // What was not there before the first row may have come since.
+        catalogue::check_schemas(session).await.map_err(Failure::Refused)?;
+        catalogue::check_contents(session).await.map_err(Failure::Refused)?;
         // Dropped later: a dump may be reading it.
         let discards = is_kept && by != PREVIOUS;
         let given = rights::statements(session, PUBLISHED, by, own).await?;
@@ -188,7 +195,7 @@ impl Swap<'_> {
         let on_published = dependents(session, PUBLISHED).await?;
         let on_previous = if discards { dependents(session, PREVIOUS).await? } else { Vec::new() };
 
-        let mut statements = vec!["SET LOCAL search_path TO DEFAULT".to_owned()];
+        let mut statements = Vec::new();
         if discards {
             statements.push(format!("ALTER SCHEMA {PREVIOUS} RENAME TO {DISCARDED}"));
         }
@@ -205,23 +212,24 @@ impl Swap<'_> {
         }
         views::make_again(session, &views, in_use).await?;
 
-        let left = if is_published { dependents(session, replaced).await? } else { Vec::new() };
-        let mut left: Vec<Dependent> =
-            on_published.into_iter().filter(|was| left.iter().any(|is| is.is(was))).collect();
-        if replaced == PREVIOUS {
-            // What hangs on it stays with it.
-            return Ok(Published { warning: None, left: [left, on_previous].concat(), views });
-        }
-        left.extend(on_previous);
-        match left.iter().position(Dependent::holds_rows) {
-            Some(first) => Err(Failure::HoldsRows(left.swap_remove(first))),
+        let on_replaced = if is_published { dependents(session, replaced).await? } else { Vec::new() };
+        let (left, new): (Vec<Dependent>, Vec<Dependent>) = (
+            on_published.iter().filter(|was| on_replaced.iter().any(|is| is.is(was))).cloned().collect(),
+            // A view that could not be made again, and what hangs on it.
+            on_replaced.into_iter().filter(|is| !on_published.iter().any(|was| was.is(is))).collect(),
+        );
+        let left = [left, new.into_iter().map(Dependent::of_published).collect(), on_previous].concat();
+        // What hangs on one that is kept stays with it.
+        let goes = |dependent: &&Dependent| replaced != PREVIOUS || dependent.is_of(PREVIOUS);
+        match left.iter().filter(goes).find(|dependent| dependent.holds_rows()) {
+            Some(dependent) => Err(Failure::Refused(dependent.refused())),
             None => Ok(Published { warning: None, left, views }),
         }
     }
 
     fn failed(&self, failure: Failure) -> Error {
         match failure {
-            Failure::HoldsRows(dependent) => dependent.refused(),
+            Failure::Refused(error) => error,
             Failure::Database(error) => {
                 let failed = self.session.failed(self.what, &error);
                 // A refusal says that nothing has happened. Without an answer, the database alone knows.

@@ -6,21 +6,23 @@ use tokio_postgres::error::SqlState;
 use super::swap::is_locked;
 use crate::session::Session;
 
-/// Views that depend on tables of the schema `$1` themselves, oldest first, and whose owner this user may act as.
+/// The condition that the view `v`, of `pg_class`, with the rule `r`, of `pg_rewrite`, is made again: it depends on tables of
+/// the schema `$1` itself, and this user may act as its owner.
+pub(super) const FOLLOWS: &str = "
+    v.relkind = 'v' AND r.rulename = '_RETURN' AND pg_has_role(v.relowner, 'USAGE') AND EXISTS (
+        SELECT FROM pg_depend d JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND t.relnamespace = to_regnamespace($1))";
+
+/// Those views, oldest first. `{}`: [`FOLLOWS`].
 const VIEWS: &str = "
     SELECT format('CREATE OR REPLACE VIEW %I.%I %s AS %s', n.nspname, v.relname,
                   'WITH (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))
-    FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace
-    WHERE v.relkind = 'v' AND pg_has_role(v.relowner, 'USAGE') AND EXISTS (
-        SELECT FROM pg_rewrite r
-        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-        JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
-        WHERE r.ev_class = v.oid AND r.rulename = '_RETURN' AND t.relnamespace = to_regnamespace($1))
-    ORDER BY v.oid";
+    FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace JOIN pg_rewrite r ON r.ev_class = v.oid
+    WHERE {} ORDER BY v.oid";
 
 /// The statements that make the views on `schema` again. Names are in full if there is no search path.
 pub(super) async fn on(session: &Session, schema: &str) -> Result<Vec<String>, tokio_postgres::Error> {
-    let rows = session.client.query(VIEWS, &[&schema]).await?;
+    let rows = session.client.query(&VIEWS.replace("{}", FOLLOWS), &[&schema]).await?;
     Ok(rows.iter().map(|row| row.get::<_, String>(0).trim_end_matches(';').to_owned()).collect())
 }
 

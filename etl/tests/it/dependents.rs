@@ -235,3 +235,40 @@ fn rows_of_others_are_not_dropped() {
         assert_eq!(one(&database, "SELECT load_id FROM atelier.load"), id);
     }
 }
+
+/// What a view is that follows: what hangs on it stays, and a rule on it goes if it names a table of ours itself.
+#[test]
+fn on_a_view_that_follows() {
+    let database = published();
+    database.execute(
+        "CREATE SCHEMA x; CREATE VIEW x.v AS SELECT id, size FROM atelier.skus;
+         CREATE MATERIALIZED VIEW x.m AS SELECT size FROM x.v;
+         CREATE VIEW x.n AS SELECT count(*) FROM x.m;
+         CREATE FUNCTION x.f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM x.v; END;
+         CREATE RULE r AS ON INSERT TO x.v DO INSTEAD INSERT INTO atelier.load (load_id) VALUES (NULL);
+         CREATE RULE s AS ON DELETE TO x.v DO INSTEAD NOTHING",
+    );
+    let rule = "rule r on x.v: dropped with the catalogue that this load replaces; make it again afterwards";
+    let done = load(&database, &example(), &LOAD).succeeded();
+    assert_eq!(warnings(&done.report), [rule]);
+    assert_eq!(done.run.stdout.matches(rule).count(), 1, "{}", done.run.stdout);
+    let there = "SELECT string_agg(name, ' ' ORDER BY name) FROM (
+                     SELECT relname::text AS name FROM pg_class WHERE relnamespace = 'x'::regnamespace
+                     UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'x'::regnamespace
+                     UNION ALL SELECT rulename FROM pg_rewrite WHERE ev_class = 'x.v'::regclass AND ev_type <> '1') x";
+    assert_eq!(one(&database, there), "f m n s v");
+    assert_eq!(one(&database, "SELECT x.f() = count(*) FROM atelier.skus"), "t");
+
+    // One that cannot follow takes with it what hangs on it.
+    database.execute(
+        "CREATE VIEW x.whole AS SELECT s FROM atelier.skus s; CREATE MATERIALIZED VIEW x.part AS SELECT (s).id FROM x.whole",
+    );
+    let done = load(&database, &example(), &LOAD).succeeded();
+    let mut named = warnings(&done.report);
+    named.sort();
+    let gone = |what: &str| {
+        format!("{what}: dropped with the catalogue that this load replaces; make it again afterwards")
+    };
+    assert_eq!(named, [gone("materialized view x.part"), gone("view x.whole")]);
+    assert_eq!(one(&database, there), "f m n s v");
+}

@@ -205,8 +205,9 @@ fn what_is_not_read_is_named() {
 #[test]
 fn copies_of_the_published_tables_load_again() {
     let database = Server::shared().database();
-    for catalogue in [example(), generated(1_000, Defects::Heavy).0.keep()] {
-        let loaded = load(&database, &catalogue, &["--max-rejects", "50%"]).succeeded();
+    let generated = generated(1_000, Defects::Heavy).0;
+    for catalogue in [&*example(), generated.path()] {
+        let loaded = load(&database, catalogue, &["--max-rejects", "50%"]).succeeded();
         let copies = tempfile::tempdir().unwrap();
         for table in &TABLES {
             let file = copies.path().join(format!("{}.csv", table.name));

@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use atelier_base::testing::{Database, Server};
+use atelier_base::testing::{Database, Server, until};
 
+use super::gate::{Gate, Place};
 use super::{Shop, example, load, schemas};
-use crate::run::etl;
+use crate::run::{Etl, etl};
 
 /// The SQL of a hint, run as an administrator would.
 fn paste(database: &Database<'_>, said: &str, before: &str) {
@@ -182,4 +183,73 @@ fn hints_can_be_pasted() {
     run.failed(4, &["GRANT atelier_reader TO \"read\"\"er\""]);
     psql(run.stderr.split_once("administrator: ").unwrap().1.split("; or ").next().unwrap());
     assert_eq!(etl(["status", "--database-url", &reader]).code, 0);
+}
+
+/// Of somebody who has not waited for the load to end. Nothing of it is dropped, and nothing is published.
+#[test]
+fn what_comes_while_a_load_runs() {
+    let secret = "CREATE TABLE atelier.product (secret text); INSERT INTO atelier.product VALUES ('kept')";
+    for (is_first, make, what, kept) in [
+        (
+            true,
+            format!("CREATE SCHEMA atelier; {secret}"),
+            "there is a schema atelier that is not a catalogue of atelier-etl",
+            "SELECT secret FROM atelier.product",
+        ),
+        (
+            false,
+            "ALTER TABLE atelier.product ADD note text; UPDATE atelier.product SET note = 'kept'".to_owned(),
+            "the schema atelier holds what is not the loader's: column note of table atelier.product",
+            "SELECT DISTINCT note FROM atelier.product",
+        ),
+        (
+            false,
+            "CREATE TABLE atelier.mine AS SELECT 'kept' AS word".to_owned(),
+            "the schema atelier holds what is not the loader's: table atelier.mine of \"postgres\"",
+            "SELECT word FROM atelier.mine",
+        ),
+    ] {
+        let database = Server::shared().database();
+        if !is_first {
+            let run = load(&database.url(), &example()).run();
+            assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+        }
+        let gate = Gate::close(&database, Place::Index);
+        let running = load(&database.url(), &example()).spawn();
+        gate.wait();
+        gate.lift();
+        database.execute(&make);
+        drop(gate);
+        running.finish().failed(4, &[what, "as "]);
+        assert_eq!(database.query(kept)[0][0].as_deref(), Some("kept"));
+        assert_eq!(schemas(&database), "atelier");
+    }
+}
+
+#[test]
+fn what_comes_while_a_rollback_waits() {
+    let shop = Shop::new(Server::shared());
+    let run = shop.load(&example()).arg("--keep-previous").run();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
+    let id = || shop.database.query("SELECT load_id FROM atelier.load");
+    let before = id();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let reader = runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&shop.database.url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN; SELECT FROM atelier.product").await.unwrap();
+        client
+    });
+    let running = Etl::new(["rollback", "--database-url", &shop.database.url()]).spawn();
+    until("the rollback waits for the reader", || {
+        let waiting =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'atelier.product'::regclass";
+        shop.database.query(waiting)[0][0].as_deref() == Some("1")
+    });
+    shop.database.execute("CREATE TABLE atelier.mine (x int)");
+    runtime.block_on(reader.batch_execute("COMMIT")).unwrap();
+    let run = running.finish();
+    run.failed(4, &["the schema atelier holds what is not the loader's: table atelier.mine"]);
+    assert_eq!((id(), schemas(&shop.database)), (before, "atelier atelier_previous".to_owned()));
 }
