@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::lanes::{Lanes, lock};
 use crate::options::{Database, Input};
 use crate::progress::{Board, Display, Phase};
-use crate::publish;
+use crate::publish::{self, Replaced};
 use crate::rejects::{self, RejectFile};
 use crate::report::{Report, Span, Stages, TableReport, warned};
 use crate::scan::{self, Scanned};
@@ -96,7 +96,7 @@ impl Announced {
     /// Drops what a load that died left behind, and names what others have hung on it before.
     async fn clear(&mut self, control: &Session) -> Result<()> {
         for dependent in publish::affected(control, publish::LEFT_BEHIND, false).await? {
-            self.warn(dependent.warning(false))?;
+            self.warn(dependent.warning(Replaced::Dropped))?;
         }
         publish::clear(control).await
     }
@@ -179,7 +179,7 @@ async fn run(
 async fn announce(control: &Session, input: &Input, options: &Options) -> Result<Announced> {
     let mut announced = Announced::default();
     for dependent in publish::affected(control, publish::REPLACED, options.keep_previous).await? {
-        let warning = dependent.warning(options.keep_previous);
+        let warning = dependent.warning(Replaced::by(options.keep_previous));
         print(&warned(&warning))?;
         announced.if_published.push(warning);
     }
@@ -317,7 +317,7 @@ impl Load<'_> {
         let begin = Instant::now();
         let publishing = async {
             let published = publish::publish(self.control, options.keep_previous).await?;
-            let left = published.left.iter().map(|dependent| dependent.warning(options.keep_previous));
+            let left = published.left.iter().map(|dependent| dependent.warning(published.replaced));
             let left: Vec<String> = left.collect();
             // What has come since, before it is dropped.
             for warning in left.iter().filter(|left| !self.announced.if_published.contains(left)) {
@@ -325,7 +325,10 @@ impl Load<'_> {
                 let _ = print(&warned(warning));
             }
             let mut warnings = Vec::from_iter(published.warning);
-            warnings.extend(publish::drop_replaced(self.control).await);
+            warnings.extend(match published.replaced {
+                Replaced::InUse => Some(publish::NOT_DROPPED.to_owned()),
+                Replaced::Dropped | Replaced::Kept => publish::drop_replaced(self.control).await,
+            });
             Ok((left, warnings))
         };
         let (left, warnings) = publish::interruptible(self.control, publishing, interrupt).await?;

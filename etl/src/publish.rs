@@ -13,12 +13,12 @@ mod swap;
 mod views;
 
 pub use catalogue::{IS_LOAD, found};
-pub use dependents::{Dependent, LEFT_BEHIND, REPLACED, affected};
+pub use dependents::{Dependent, LEFT_BEHIND, REPLACED, Replaced, affected};
 pub use lock::{lock, lock_lane, lockable, unlock};
 pub use needs::{check_connections, check_disk};
 pub use preflight::preflight;
 pub use rights::grant_to_reader;
-pub use staging::{clear, drop_replaced, sign, stage, unstage};
+pub use staging::{NOT_DROPPED, clear, drop_replaced, sign, stage, unstage};
 pub use swap::{Published, interruptible, publish, roll_back};
 
 use std::time::Duration;

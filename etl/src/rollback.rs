@@ -49,6 +49,6 @@ pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) 
             "load {load_id} is kept as {PREVIOUS}\n  finished {finished}; roll back again to return to it"
         );
     }
-    let left = published.left.iter().map(|dependent| dependent.warning(true));
+    let left = published.left.iter().map(|dependent| dependent.warning(published.replaced));
     Ok(text + &published.warning.into_iter().chain(left).map(|warning| warned(&warning)).collect::<String>())
 }

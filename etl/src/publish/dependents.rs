@@ -21,6 +21,24 @@ pub struct Dependent {
     holds_rows: bool,
 }
 
+/// What becomes of the catalogue that is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// As soon as the new one is published.
+    Dropped,
+    /// As the previous one.
+    Kept,
+    /// A view that somebody reads could not be made again: dropping the tables would drop it.
+    InUse,
+}
+
+impl Replaced {
+    /// By what the user wants.
+    pub fn by(keep_previous: bool) -> Replaced {
+        if keep_previous { Replaced::Kept } else { Replaced::Dropped }
+    }
+}
+
 /// Everything that `DROP … CASCADE` would take along with the schema `$1`, besides its tables, their keys (`$2`), and
 /// what is part of something else that is dropped, as an index is of its materialized view. What somebody drops at that moment
 /// has no identity any more. Then the settings of the
@@ -170,21 +188,27 @@ impl Dependent {
         )
     }
 
-    /// For people, before and after: what becomes of it with a load that keeps the catalogue it replaces, or does not.
-    pub fn warning(&self, keep_previous: bool) -> String {
+    /// For people, before and after: what becomes of it.
+    pub fn warning(&self, replaced: Replaced) -> String {
         let Dependent { what, schema, .. } = self;
-        match schema.as_str() {
-            PUBLISHED if keep_previous => {
+        match (schema.as_str(), replaced) {
+            (PUBLISHED, Replaced::Kept) => {
                 format!(
                     "{what}: left with the catalogue that is now kept as {PREVIOUS}, and dropped with it later"
                 )
             }
-            PUBLISHED => {
+            (PUBLISHED, Replaced::Dropped) => {
                 format!(
                     "{what}: dropped with the catalogue that this load replaces; make it again afterwards"
                 )
             }
-            PREVIOUS => format!("{what}: dropped with the catalogue that was kept as {PREVIOUS}"),
+            (PUBLISHED, Replaced::InUse) => {
+                format!(
+                    "{what}: still reads the catalogue that this load replaced, and is dropped with it by the next load; \
+                     make it again before"
+                )
+            }
+            (PREVIOUS, _) => format!("{what}: dropped with the catalogue that was kept as {PREVIOUS}"),
             _ => format!("{what}: dropped with the schema {schema}, which an earlier load left behind"),
         }
     }

@@ -77,6 +77,10 @@ pub async fn sign(session: &Session, report: &Report) -> Result<()> {
     result.map(drop).map_err(|error| session.failed("cannot write the table load", &error))
 }
 
+/// A warning instead of [`drop_replaced`].
+pub const NOT_DROPPED: &str = "the new catalogue is published, but a view of the one before it is in use: \
+                               the schema atelier_staging takes room until the next load drops it";
+
 /// Drops what was replaced and is not kept. Gives a warning if its readers do not let go of it.
 pub async fn drop_replaced(session: &Session) -> Option<String> {
     for schema in [STAGING, DISCARDED] {

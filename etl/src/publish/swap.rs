@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 
 use super::catalogue;
-use super::dependents::{Dependent, dependents};
+use super::dependents::{Dependent, Replaced, dependents};
 use super::rights::{self, Own};
 use super::views::{self, InUse};
 use super::{DISCARDED, NEXT, PREVIOUS, PUBLISHED, STAGING, transaction};
@@ -36,12 +36,14 @@ const UNANSWERED: &str = "look into PostgreSQL's log, see that it runs, and ask 
                           the catalogue as it was, or all of the other one";
 
 /// What publishing has come to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Published {
     /// Some reader may have seen both catalogues.
     pub warning: Option<String>,
     /// What still hangs on the catalogue that was replaced, and on the one that was kept before it.
     pub left: Vec<Dependent>,
+    /// What becomes of that now.
+    pub replaced: Replaced,
     /// The statements that make the views of others again.
     views: Vec<String>,
 }
@@ -116,31 +118,34 @@ impl Swap<'_> {
         }
         let published = self.transaction(PUBLISH_LOCK_TIMEOUT, None).await;
         let published = published.map_err(|failure| self.failed(failure))?;
-        let left = self.wait_for_views(&published).await;
+        let (left, replaced) = self.wait_for_views(&published).await;
         let warning = format!(
             "a transaction read the previous catalogue for over {} s and was not waited for: \
              it may see tables of both catalogues",
             READERS_PATIENCE.as_secs()
         );
-        Ok(Published { warning: Some(warning), left, views: Vec::new() })
+        Ok(Published { warning: Some(warning), left, replaced, views: Vec::new() })
     }
 
     /// Makes views again that were in use when the catalogue was published, and gives what is left then.
-    async fn wait_for_views(&self, published: &Published) -> Vec<Dependent> {
-        let begin = format!("BEGIN; SET LOCAL lock_timeout = '{PUBLISH_LOCK_TIMEOUT}'; {FULL_NAMES}");
+    async fn wait_for_views(&self, published: &Published) -> (Vec<Dependent>, Replaced) {
+        let (mut patience, mut replaced) = (PUBLISH_LOCK_TIMEOUT, published.replaced);
         for view in &published.views {
-            let made = transaction(self.session, &format!("{begin}; {view}; COMMIT")).await;
-            // Whoever reads this one keeps it: the others are not waited for as well.
-            if made.is_err_and(|error| is_locked(&error)) {
-                break;
+            let make = format!("BEGIN; SET LOCAL lock_timeout = '{patience}'; {FULL_NAMES}; {view}; COMMIT");
+            // Whoever reads this one keeps it: the others are not waited for as long as well.
+            if transaction(self.session, &make).await.is_err_and(|error| is_locked(&error)) {
+                patience = READERS_TURN;
+                if replaced == Replaced::Dropped {
+                    replaced = Replaced::InUse;
+                }
             }
         }
         // What cannot be asked is named as it was.
         let Ok(on_replaced) = dependents(self.session, self.replaced).await else {
-            return published.left.clone();
+            return (published.left.clone(), replaced);
         };
         let stays = |was: &&Dependent| !was.is_of(PUBLISHED) || on_replaced.iter().any(|is| is.is(was));
-        published.left.iter().filter(stays).cloned().collect()
+        (published.left.iter().filter(stays).cloned().collect(), replaced)
     }
 
     /// The published tables in the order in which they are to be locked, parents first, as queries name them. None if
@@ -223,7 +228,10 @@ impl Swap<'_> {
         let goes = |dependent: &&Dependent| replaced != PREVIOUS || dependent.is_of(PREVIOUS);
         match left.iter().filter(goes).find(|dependent| dependent.holds_rows()) {
             Some(dependent) => Err(Failure::Refused(dependent.refused())),
-            None => Ok(Published { warning: None, left, views }),
+            None => {
+                let replaced = Replaced::by(replaced == PREVIOUS);
+                Ok(Published { warning: None, left, replaced, views })
+            }
         }
     }
 

@@ -347,3 +347,42 @@ fn a_first_load_is_of_its_user_whatever_the_name() {
         assert_eq!(one(&database, owners), name);
     }
 }
+
+/// Nor is it dropped while it is read: it goes with the catalogue it reads, and the next load names it.
+#[test]
+fn a_view_that_is_read_for_long_stays_with_what_it_reads() {
+    let database = Server::shared().database();
+    load(&database, &example(), &LOAD).succeeded();
+    database.execute(
+        "CREATE VIEW public.now AS SELECT load_id FROM atelier.load;
+         CREATE VIEW public.other AS SELECT load_id FROM atelier.load",
+    );
+    let before = one(&database, "SELECT load_id FROM public.now");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let reader = runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN; SELECT load_id FROM public.now").await.unwrap();
+        client
+    });
+    let done = load(&database, &example(), &LOAD).succeeded();
+    let warnings = done.report["warnings"].to_string();
+    for telling in [
+        "view public.now: still reads the catalogue that this load replaced",
+        "a view of the one before it is in use",
+    ] {
+        assert_eq!(done.run.stdout.matches(telling).count(), 1, "{}", done.run.stdout);
+        assert!(warnings.contains(telling), "{warnings}");
+    }
+    assert!(!done.run.stdout.contains("public.other"), "{}", done.run.stdout);
+    runtime.block_on(reader.batch_execute("COMMIT")).unwrap();
+    assert_eq!(one(&database, "SELECT load_id FROM public.now"), before);
+    assert_eq!(one(&database, "SELECT load_id FROM public.other"), done.report["load_id"]);
+
+    let done = load(&database, &example(), &LOAD).succeeded();
+    let gone = "view public.now: dropped with the schema atelier_staging, which an earlier load left behind";
+    assert!(done.run.stdout.contains(gone), "{}", done.run.stdout);
+    assert_eq!(one(&database, "SELECT to_regclass('public.now')"), "∅");
+    assert_eq!(schemas(&database), "atelier");
+}
