@@ -1,5 +1,7 @@
 //! Where a load is made and where what it replaces goes: made, signed, dropped.
 
+use std::iter;
+
 use atelier_base::connect::describe;
 use atelier_base::error::Result;
 use tokio_postgres::error::SqlState;
@@ -98,12 +100,9 @@ pub async fn drop_replaced(session: &Session) -> Option<String> {
 /// Drops a catalogue: its tables with what hangs on them, which was named before, and its schema, which fails if
 /// somebody has put something else into it.
 async fn drop_schema(session: &Session, schema: &str, patience: &str) -> Result<(), tokio_postgres::Error> {
-    let tables: Vec<String> = TABLES
-        .iter()
-        .map(|table| table.name)
-        .chain(["load"])
-        .map(|name| format!("{schema}.{name}"))
-        .collect();
+    // In the order in which queries name them: a reader that has the first is waited for with nothing in its way.
+    let names = iter::once("load").chain(TABLES.iter().map(|table| table.name));
+    let tables: Vec<String> = names.map(|name| format!("{schema}.{name}")).collect();
     let drop = format!(
         "BEGIN; SET LOCAL lock_timeout = '{patience}'; SET LOCAL client_min_messages = warning;
          DROP TABLE IF EXISTS {} CASCADE; DROP SCHEMA IF EXISTS {schema}; COMMIT",
