@@ -26,6 +26,12 @@ const FILES_A_THREAD: usize = 8;
 /// Connections at most, unless the user says or the process may not open as many files.
 const DEFAULT_CONNECTIONS: u64 = 16_384;
 
+/// Memory that client connections may hold on the average, the kernel's too: one that is idle holds a quarter of it.
+const BYTES_A_CONNECTION: usize = 8 * 1024;
+
+/// However few they may be.
+const MIN_CONNECTION_BYTES: usize = 16 << 20;
+
 /// Connections to the database for each thread. Jobs are pipelined on it, so PostgreSQL is never idle between two of
 /// them; with a second connection jobs are half as large and cost PostgreSQL a fifth more a request (measured with 64
 /// clients on two cores), and are answered out of turn.
@@ -133,6 +139,8 @@ pub struct Config {
     pub db_connections: usize,
     pub cache_bytes: u64,
     pub max_connections: usize,
+    /// That client connections may hold, for each thread.
+    pub connection_bytes: usize,
     pub request_timeout: Duration,
     pub client_timeout: Duration,
     pub idle_timeout: Duration,
@@ -158,6 +166,8 @@ impl Config {
             }
             Some(connections) => connections / threads,
         };
+        let max_connections =
+            max_connections(typed.max_connections, threads * (db_connections + FILES_A_THREAD))?;
         Ok(Config {
             listen: typed.listen,
             admin_listen: typed.admin_listen,
@@ -167,10 +177,8 @@ impl Config {
             threads,
             db_connections,
             cache_bytes: typed.cache_bytes.as_u64(),
-            max_connections: max_connections(
-                typed.max_connections,
-                threads * (db_connections + FILES_A_THREAD),
-            )?,
+            max_connections,
+            connection_bytes: (max_connections * BYTES_A_CONNECTION).max(MIN_CONNECTION_BYTES) / threads,
             request_timeout: typed.request_timeout,
             client_timeout: typed.client_timeout,
             idle_timeout: typed.idle_timeout,

@@ -1,11 +1,13 @@
 //! One client's connection: hyper reads requests off it and writes answers, and once in a while somebody looks whether
 //! the client keeps up.
 //!
-//! Between requests a connection is parked: hyper, with its buffers of 16 KiB, is put away, and only the socket is
-//! kept, so that ten thousand idle clients cost little. A few hundred may rest a moment first, since the next request
-//! comes soon as a rule; where there are more, each is parked as soon as its answer is written.
+//! Between requests a connection of HTTP/1.1 is parked: hyper, with its buffers of 16 KiB, is put away, and only the
+//! socket is kept, so that ten thousand idle clients cost little. A few hundred may rest a moment first, since the next
+//! request comes soon as a rule; where there are more, each is parked as soon as its answer is written. A request that
+//! does not come to its end is parked too, with the bytes that it has so far.
 //!
-//! With TLS, what is kept is the socket with the session's keys and a buffer of 4 KiB.
+//! With TLS, what is kept is the socket with the session's keys and a buffer of 4 KiB. HTTP/2 is never parked: what it
+//! knows of a connection is spread over hyper's tables.
 //!
 //! A slow client holds no thread, only its connection, and that not for long: one timer a connection sees to the times
 //! for sending headers and for taking an answer, and another one before it to that for shaking hands.
@@ -13,11 +15,9 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::Request;
@@ -25,68 +25,145 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::activity::{Activity, LOOK, UNFINISHED, Verdict};
+use crate::http2;
+use crate::limits::Limit;
 use crate::respond::{MAX_HEADER_BYTES, respond};
 use crate::route::MAX_TARGET_BYTES;
 use crate::shared::Phase;
+use crate::socket::Socket;
 use crate::stream::{Stream, Tcp};
 use crate::tls::Tls;
 use crate::worker::Worker;
 
-/// How often a connection is looked at. A connection without a request for this long is parked.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// Connections of one worker that are not parked, from which on they are parked at once. Each takes some 20 KiB.
+/// Connections of one worker that are not parked, from which on they are parked at once.
 const CROWD: usize = 256;
 
-/// A client that takes an answer takes at least this much of it in a `--client-timeout`.
-const MIN_TAKEN_BYTES: u64 = 16 * 1024;
+/// What hyper takes for a connection of HTTP/1.1 that is not parked: two buffers of 8 KiB and what it has to remember.
+const AWAKE_BYTES: usize = 20 * 1024;
+
+/// What a parked connection takes: its task, and what the kernel knows of it.
+pub const PARKED_BYTES: usize = 2 * 1024;
+
+/// The same with TLS.
+const PARKED_TLS_BYTES: usize = 16 * 1024;
+
+/// Between two looks at a parked connection whose client has not taken all of its answer.
+const LOOK_AT_PARKED: Duration = Duration::from_secs(1);
 
 /// hyper's own limit lies behind ours, which answer with more than a status line.
 const READ_BUFFER_BYTES: usize = 2 * (MAX_TARGET_BYTES + MAX_HEADER_BYTES);
 
 /// Shakes hands, then serves the connection until it ends.
-pub async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: Tcp) {
+pub async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: Tcp, activity: Rc<Activity>) {
+    activity.set_base(PARKED_TLS_BYTES);
     let mut phase = worker.shared.phase();
     let shaken = tokio::select! {
         shaken = timeout(worker.shared.config.client_timeout, tls.accept(stream)) => shaken,
         _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
     };
     match shaken {
-        Ok(Ok(stream)) => serve(worker, Box::new(stream)).await,
+        Ok(Ok(stream)) => {
+            activity.forget_received();
+            serve(worker, Box::new(stream), activity).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, "a connection ended before it was encrypted"),
-        Err(_) => tracing::debug!(why = "its handshake did not come to an end", "a connection is closed"),
+        Err(_) => slow(&worker, &activity, "its handshake did not come to an end"),
     }
 }
 
 /// Serves a connection until it ends.
-pub async fn serve<S: Stream>(worker: Rc<Worker>, stream: S) {
+pub async fn serve<S: Stream>(worker: Rc<Worker>, stream: S, activity: Rc<Activity>) {
     let config = &worker.shared.config;
-    let mut socket = Socket { stream, unread: Bytes::new(), activity: Rc::default() };
+    let parked_bytes = if config.tls.is_some() { PARKED_TLS_BYTES } else { PARKED_BYTES };
+    let mut socket = Socket::new(stream, activity);
     let mut phase = worker.shared.phase();
     // Whoever connects has something to ask.
     let mut patience = config.client_timeout;
+    let mut is_first = true;
     loop {
-        if socket.unread.is_empty() {
-            let closing = phase.wait_for(|phase| *phase == Phase::Closing);
-            let arrived = tokio::select! {
-                arrived = socket.stream.arrival() => if arrived.is_err() { return } else { true },
-                () = sleep(patience) => false,
-                _ = closing => false,
-            };
-            if !arrived {
-                return socket.stream.say_goodbye();
+        if socket.unread.is_empty() || socket.activity.is_unfinished() {
+            socket.activity.set_base(parked_bytes);
+            socket.activity.park(Some(socket.unread.len()));
+            let waited = wait(&worker, &mut socket, &mut phase, patience).await;
+            socket.activity.park(None);
+            match waited {
+                Waited::Arrived => {}
+                Waited::Ended => return socket.stream.say_goodbye(),
+                Waited::Gone => return,
             }
         }
+        if is_first {
+            let begun = tokio::select! {
+                begun = timeout(config.client_timeout, socket.begins_http2()) => begun,
+                _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
+            };
+            match begun {
+                // Boxed: other connections do not keep the room for it.
+                Ok(Ok(true)) => return Box::pin(http2::serve(&worker, socket)).await,
+                Ok(Ok(false)) => is_first = false,
+                Ok(Err(_)) => return,
+                Err(_) => return slow(&worker, &socket.activity, UNFINISHED),
+            }
+        }
+        socket.activity.set_base(AWAKE_BYTES);
         // Boxed: a parked connection does not keep the room for it.
         match Box::pin(converse(&worker, socket)).await {
             Some(idle) => socket = idle,
             None => return,
         }
-        patience = config.idle_timeout;
+        patience = match socket.activity.is_unfinished() {
+            true => config.client_timeout.saturating_sub(socket.activity.received_for()),
+            false => config.idle_timeout,
+        };
     }
+}
+
+/// How the wait on a parked connection ended.
+enum Waited {
+    Arrived,
+    Ended,
+    Gone,
+}
+
+/// Waits until more comes on a parked connection.
+async fn wait<S: Stream>(
+    worker: &Worker,
+    socket: &mut Socket<S>,
+    phase: &mut watch::Receiver<Phase>,
+    patience: Duration,
+) -> Waited {
+    let begin = Instant::now();
+    let Socket { stream, activity, .. } = socket;
+    loop {
+        let left = patience.saturating_sub(begin.elapsed());
+        // In a crowd it may have been parked with an answer still on its way.
+        let nap = if activity.is_taken() { left } else { left.min(LOOK_AT_PARKED) };
+        tokio::select! {
+            arrived = stream.arrival() => {
+                return if arrived.is_err() { Waited::Gone } else { Waited::Arrived };
+            }
+            () = sleep(nap) => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => return Waited::Ended,
+        }
+        if let Verdict::TooSlow(why) = activity.look(nap, worker.shared.config.client_timeout) {
+            slow(worker, activity, why);
+            return Waited::Gone;
+        }
+        if begin.elapsed() >= patience {
+            return Waited::Ended;
+        }
+    }
+}
+
+/// A client does not keep up. What it has not taken is thrown away.
+pub fn slow(worker: &Worker, activity: &Activity, why: &'static str) {
+    activity.give_way();
+    worker.shared.metrics.limits.bite(Limit::SlowClients);
+    tracing::debug!(why, "a connection is closed");
 }
 
 /// Answers requests until there are no more for a while, then gives the socket back; nothing if it is closed.
@@ -112,9 +189,12 @@ async fn converse<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) -> Option<S
     let mut connection = http.serve_connection(TokioIo::new(socket), service);
     let _awake = Awake::count(worker);
     loop {
-        let crowded = poll_fn(|_| match worker.awake.get() > CROWD && activity.is_through() {
-            true => Poll::Ready(()),
-            false => Poll::Pending, // asked again whenever something has happened on the connection
+        let crowded = poll_fn(|_| {
+            let has_nothing_to_do = activity.is_through() || activity.is_unfinished();
+            match worker.awake.get() > CROWD && has_nothing_to_do {
+                true => Poll::Ready(()),
+                false => Poll::Pending, // asked again whenever something has happened on the connection
+            }
         });
         let verdict = tokio::select! {
             biased;
@@ -125,22 +205,22 @@ async fn converse<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) -> Option<S
                 return None;
             }
             () = crowded => Verdict::Idle,
-            () = sleep(LOOK) => activity.look(worker.shared.config.client_timeout),
+            () = sleep(LOOK) => activity.look(LOOK, worker.shared.config.client_timeout),
         };
         match verdict {
             Verdict::Busy => {}
             Verdict::TooSlow(why) => {
-                tracing::debug!(why, "a connection is closed");
+                slow(worker, &activity, why);
                 return None;
             }
             Verdict::Idle => {
                 let parts = connection.into_parts();
                 let mut socket = parts.io.into_inner();
                 // Requests, or a part of one, that have come with those before them: what hyper has taken, and what it
-                // has not yet. An empty rest must not keep a buffer alive.
+                // has not yet. Copied, so that they keep no more room than they need.
                 socket.unread = match (parts.read_buf.is_empty(), socket.unread.is_empty()) {
                     (true, _) => socket.unread,
-                    (false, true) => parts.read_buf,
+                    (false, true) => Bytes::copy_from_slice(&parts.read_buf),
                     (false, false) => [parts.read_buf, socket.unread].concat().into(),
                 };
                 return Some(socket);
@@ -162,236 +242,5 @@ impl Awake<'_> {
 impl Drop for Awake<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
-    }
-}
-
-/// What happens on a connection, written down as it happens and judged once in a while.
-#[derive(Default)]
-struct Activity {
-    /// Requests being answered: none or one.
-    answering: Cell<bool>,
-    /// Bytes were read that no request has been made of yet.
-    unparsed: Cell<bool>,
-    /// Bytes are to be written that the socket does not take.
-    unwritten: Cell<bool>,
-    /// There was a request with a body. Only hyper knows what is left of it, so hyper is not put away any more: what
-    /// comes would be taken for a request.
-    had_body: Cell<bool>,
-    /// Requests so far.
-    requests: Cell<u64>,
-    /// Bytes that the socket has taken so far.
-    written: Cell<u64>,
-    last: Cell<Look>,
-}
-
-/// What was seen at a look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Look {
-    state: State,
-    requests: u64,
-    /// Bytes written before this state, or before its latest piece of `--client-timeout`.
-    written: u64,
-    /// How long it is in this state.
-    since: Duration,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Idle,
-    Receiving,
-    Answering,
-    Sending,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Busy,
-    Idle,
-    TooSlow(&'static str),
-}
-
-impl Activity {
-    fn begin_answer(&self, has_body: bool) {
-        if has_body {
-            self.had_body.set(true);
-        }
-        self.answering.set(true);
-        self.unparsed.set(false);
-        self.requests.set(self.requests.get() + 1);
-    }
-
-    fn end_answer(&self) {
-        self.answering.set(false);
-        self.unwritten.set(true);
-    }
-
-    /// Whether all requests so far are answered, and there was one.
-    fn is_through(&self) -> bool {
-        self.requests.get() > 0 && self.state() == State::Idle
-    }
-
-    fn state(&self) -> State {
-        if self.answering.get() {
-            State::Answering
-        } else if self.unwritten.get() {
-            State::Sending
-        } else if self.unparsed.get() || self.had_body.get() {
-            State::Receiving
-        } else {
-            State::Idle
-        }
-    }
-
-    /// Called every [`LOOK`].
-    fn look(&self, patience: Duration) -> Verdict {
-        let state = self.state();
-        let mut look = self.last.get();
-        if look.state == state && look.requests == self.requests.get() {
-            look.since += LOOK;
-        } else {
-            look = Look {
-                state,
-                requests: self.requests.get(),
-                written: self.written.get(),
-                since: Duration::ZERO,
-            };
-        }
-        let late = look.since >= patience;
-        let verdict = match state {
-            State::Idle if look.since >= LOOK => Verdict::Idle,
-            State::Receiving if late => Verdict::TooSlow("its request did not come to an end"),
-            State::Sending if late && self.written.get() - look.written < MIN_TAKEN_BYTES => {
-                Verdict::TooSlow("it does not take its answer")
-            }
-            // The answer itself is in time: `respond` sees to that.
-            _ => Verdict::Busy,
-        };
-        if late {
-            look = Look { written: self.written.get(), since: Duration::ZERO, ..look };
-        }
-        self.last.set(look);
-        verdict
-    }
-}
-
-/// The way to a client, which takes notes of what hyper does with it.
-struct Socket<S> {
-    stream: S,
-    /// Read before, to be read again.
-    unread: Bytes,
-    activity: Rc<Activity>,
-}
-
-impl<S: Stream> AsyncRead for Socket<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.unread.is_empty() {
-            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        } else {
-            let length = self.unread.len().min(buf.remaining());
-            buf.put_slice(&self.unread.split_to(length));
-        }
-        if buf.filled().len() > before {
-            self.activity.unparsed.set(true);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: Stream> AsyncWrite for Socket<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // Hyper flushes when all it has is written: what is written until then may be a part.
-        self.activity.unwritten.set(true);
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.activity.written.set(self.stream.written());
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.activity.unwritten.set(true);
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.activity.written.set(self.stream.written());
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.activity.written.set(self.stream.written());
-        ready!(flushed)?;
-        self.activity.unwritten.set(false);
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Looks until the verdict is not `Busy`, or two minutes have passed on the connection's clock.
-    fn verdict(activity: &Activity) -> (Verdict, Duration) {
-        let mut passed = Duration::ZERO;
-        while passed < Duration::from_secs(120) {
-            passed += LOOK;
-            let verdict = activity.look(Duration::from_secs(10));
-            if verdict != Verdict::Busy {
-                return (verdict, passed);
-            }
-        }
-        (Verdict::Busy, passed)
-    }
-
-    #[test]
-    fn clients_that_do_not_keep_up_are_found_and_others_left_alone() {
-        let activity = Activity::default();
-        assert_eq!(verdict(&activity).0, Verdict::Idle);
-
-        activity.unparsed.set(true);
-        let (slow, after) = verdict(&activity);
-        assert!(matches!(slow, Verdict::TooSlow(_)), "{slow:?}");
-        assert!(after >= Duration::from_secs(10) && after < Duration::from_secs(11), "{after:?}");
-
-        // However long an answer takes: that is not the client's fault.
-        activity.begin_answer(false);
-        assert_eq!(verdict(&activity).0, Verdict::Busy);
-
-        // It takes its answer in small pieces, but it takes it.
-        activity.end_answer();
-        for _ in 0..20 {
-            activity.written.set(activity.written.get() + MIN_TAKEN_BYTES);
-            for _ in 0..40 {
-                assert_eq!(activity.look(Duration::from_secs(10)), Verdict::Busy);
-            }
-        }
-        let (slow, _) = verdict(&activity);
-        assert!(matches!(slow, Verdict::TooSlow(_)), "{slow:?}");
-    }
-
-    #[test]
-    fn a_connection_between_two_requests_is_not_parked_at_once() {
-        let activity = Activity::default();
-        for _ in 0..10 {
-            activity.begin_answer(false);
-            activity.end_answer();
-            activity.unwritten.set(false);
-            assert_eq!(activity.look(Duration::from_secs(10)), Verdict::Busy);
-        }
-        assert_eq!(activity.look(Duration::from_secs(10)), Verdict::Idle);
     }
 }

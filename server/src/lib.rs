@@ -9,10 +9,12 @@
 //! `route`, `parameters`, `path`, `host`, `json`, `problem`, `encoding`, `etag` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
 //! queue is unbounded.
 
+pub mod activity;
 pub mod admin;
 pub mod cache;
 pub mod config;
 pub mod connection;
+pub mod connections;
 pub mod database;
 pub mod docs;
 pub mod encoding;
@@ -20,8 +22,10 @@ pub mod etag;
 pub mod existing;
 pub mod files;
 pub mod host;
+pub mod http2;
 pub mod jobs;
 pub mod json;
+mod kernel;
 pub mod labels;
 pub mod listen;
 pub mod load;
@@ -38,6 +42,7 @@ pub mod respond;
 pub mod route;
 pub mod session;
 pub mod shared;
+pub mod socket;
 pub mod stream;
 pub mod tally;
 pub mod tls;

@@ -16,11 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
+use crate::connection::PARKED_BYTES;
 use crate::metrics::Counted;
 use crate::shared::{Phase, Shared};
 use crate::stream::Tcp;
@@ -37,6 +38,12 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// How long the start waits for the workers' connections, where the database is known to be there.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A fraction of all connections: so many give way together, so that finding them costs little.
+const GIVING_WAY: usize = 512;
+
+/// How long a new connection waits for one that gives way, before it is looked for another.
+const GIVE_WAY_PAUSE: Duration = Duration::from_millis(250);
 
 /// When no connection can be accepted, for want of open files say.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -98,15 +105,17 @@ async fn serve(config: Config) -> Result<()> {
     Ok(())
 }
 
-/// A client's connection on its way to a worker, and its right to be there.
-struct Accepted {
-    stream: std::net::TcpStream,
-    permit: OwnedSemaphorePermit,
+/// What the accepting thread has for a worker.
+enum Errand {
+    /// A client's connection, and its right to be there.
+    Serve(std::net::TcpStream, OwnedSemaphorePermit),
+    /// Connections that are idle are to give way to new ones. The answer is how many do.
+    GiveWay(usize, oneshot::Sender<usize>),
 }
 
 /// The threads that answer requests.
 struct Workers {
-    queues: Vec<UnboundedSender<Accepted>>,
+    queues: Vec<UnboundedSender<Errand>>,
     /// One for each connection there may be; they bound the queues too.
     permits: Arc<Semaphore>,
     max_connections: usize,
@@ -116,9 +125,9 @@ impl Workers {
     fn start(shared: &'static Shared) -> Result<Rc<Workers>> {
         let mut queues = Vec::new();
         for number in 0..shared.config.threads {
-            let (queue, accepted) = unbounded_channel();
+            let (queue, errands) = unbounded_channel();
             let started = runtime().and_then(|runtime| {
-                let work = move || LocalSet::new().block_on(&runtime, work(shared, number, accepted));
+                let work = move || LocalSet::new().block_on(&runtime, work(shared, number, errands));
                 std::thread::Builder::new().name(format!("worker {}", number + 1)).spawn(work)
             });
             started.map_err(|error| cannot_start(error, "cannot start as many --threads"))?;
@@ -137,59 +146,96 @@ impl Workers {
         let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
         let _ = self.permits.acquire_many(all).await; // never closed
     }
+
+    /// The right to one more connection to the worker whose turn it is. Where there are as many as there may be, idle
+    /// ones give way: its own before others'.
+    async fn permit(&self, turn: usize) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                return permit;
+            }
+            for number in (0..self.queues.len()).map(|next| (turn + next) % self.queues.len()) {
+                let (answer, answered) = oneshot::channel();
+                let count = (self.max_connections / GIVING_WAY).max(1);
+                let _ = self.queues[number].send(Errand::GiveWay(count, answer));
+                if answered.await.is_ok_and(|giving_way| giving_way > 0) {
+                    break;
+                }
+            }
+            // Soon, where one gives way. Else, once a request is answered, or begins to take too long.
+            let acquired = timeout(GIVE_WAY_PAUSE, Arc::clone(&self.permits).acquire_owned()).await;
+            if let Ok(Ok(permit)) = acquired {
+                return permit;
+            }
+        }
+    }
 }
 
 /// One worker, until the process ends.
-async fn work(shared: &'static Shared, number: usize, mut accepted: UnboundedReceiver<Accepted>) {
+async fn work(shared: &'static Shared, number: usize, mut errands: UnboundedReceiver<Errand>) {
     let worker = Rc::new(Worker::new(shared, number));
-    while let Some(Accepted { stream, permit }) = accepted.recv().await {
-        let worker = Rc::clone(&worker);
-        match TcpStream::from_std(stream) {
-            Ok(stream) => drop(spawn_local(async move {
+    while let Some(errand) = errands.recv().await {
+        let (stream, permit) = match errand {
+            Errand::Serve(stream, permit) => (stream, permit),
+            Errand::GiveWay(count, answer) => {
+                let _ = answer.send(worker.connections.give_way(count));
+                continue;
+            }
+        };
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was accepted and lost");
+                continue;
+            }
+        };
+        let place = worker.connections.open(PARKED_BYTES);
+        let number = place.number();
+        let task = spawn_local({
+            let worker = Rc::clone(&worker);
+            async move {
                 let _open = Counted::new(&worker.shared.metrics.connections);
+                let activity = Rc::clone(&place.activity);
+                let stream = Tcp::new(stream, &activity);
                 match &worker.shared.config.tls {
-                    None => connection::serve(worker, Tcp::new(stream)).await,
+                    None => connection::serve(worker, stream, activity).await,
                     // Boxed: a plain connection does not keep the room for it.
-                    Some(tls) => Box::pin(connection::serve_tls(worker, tls, Tcp::new(stream))).await,
+                    Some(tls) => Box::pin(connection::serve_tls(worker, tls, stream, activity)).await,
                 }
-                drop(permit);
-            })),
-            Err(error) => tracing::warn!(%error, "a connection was accepted and lost"),
-        }
+                drop((place, permit));
+            }
+        });
+        worker.connections.ends_with(number, task.abort_handle());
     }
 }
 
 /// Accepts connections until the server stops, and then those that the kernel has accepted already.
 async fn accept(shared: &'static Shared, listener: TcpListener, workers: Rc<Workers>) {
-    let mut phase = shared.phase();
-    let mut turns = workers.queues.iter().cycle();
-    let mut hand_over = |stream: std::net::TcpStream, permit| {
+    let (mut phase, mut stopping) = (shared.phase(), shared.phase());
+    let mut turn = 0;
+    let hand_over = |stream: std::net::TcpStream, permit, turn: &mut usize| {
         // Answers are written whole: there is nothing to wait for.
         let _ = stream.set_nodelay(true);
-        if let Some(queue) = turns.next() {
-            let _ = queue.send(Accepted { stream, permit }); // workers live as long as the process
-        }
-    };
-    let next = async || {
-        // The permit first: without one, a connection waits in the kernel and costs nothing here.
-        let Ok(permit) = Arc::clone(&workers.permits).acquire_owned().await else {
-            std::future::pending().await
-        };
-        (listener.accept().await, permit)
+        let _ = workers.queues[*turn].send(Errand::Serve(stream, permit)); // workers live as long as the process
+        *turn = (*turn + 1) % workers.queues.len();
     };
     loop {
-        tokio::select! {
-            (accepted, permit) = next() => match accepted {
-                Ok((stream, _)) => match stream.into_std() {
-                    Ok(stream) => hand_over(stream, permit),
-                    Err(error) => tracing::warn!(%error, "a connection was accepted and lost"),
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
+        };
+        match accepted.and_then(|(stream, _)| stream.into_std()) {
+            Ok(stream) => {
+                // Behind the connection: as long as nobody waits, nobody has to give way.
+                tokio::select! {
+                    permit = workers.permit(turn) => hand_over(stream, permit, &mut turn),
+                    _ = stopping.wait_for(|phase| *phase != Phase::Serving) => break,
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     let Ok(listener) = listener.into_std() else { return };
@@ -197,7 +243,7 @@ async fn accept(shared: &'static Shared, listener: TcpListener, workers: Rc<Work
         && let Ok((stream, _)) = listener.accept()
     {
         if stream.set_nonblocking(true).is_ok() {
-            hand_over(stream, permit);
+            hand_over(stream, permit, &mut turn);
         }
     }
 }

@@ -7,6 +7,13 @@ use atelier_base::typed;
 use atelier_server::config::{Config, Typed};
 use atelier_server::{listen, log};
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[cfg(feature = "tikv-jemallocator")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let typed: Typed = typed::parse();
     let served = log::start(typed.log_format).and_then(|()| listen::run(Config::resolve(typed)?));

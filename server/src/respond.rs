@@ -56,7 +56,7 @@ pub async fn respond<B>(worker: &Rc<Worker>, request: Request<B>) -> Response<Bo
         Err(problem) => (Name::Refused, Err(problem)),
     };
     let mut response = answer.unwrap_or_else(|problem| for_all(refuse(&problem), &shared.config));
-    if shared.is_stopping() {
+    if shared.is_stopping() && request.version() < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     worker.tally.answered(name, response.status(), begin.elapsed());

@@ -80,7 +80,7 @@ impl Tls {
             .map_err(setup)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Ticketer::new().map_err(setup)?;
         Ok(Tls { acceptor: Arc::new(config).into() })
     }
@@ -110,10 +110,6 @@ impl Stream for Box<TlsStream<Tcp>> {
     /// That the socket can be read says little: what came may be a part of a record, or none for us.
     async fn arrival(&mut self) -> io::Result<()> {
         self.fill_buf().await.map(|_| ())
-    }
-
-    fn written(&self) -> u64 {
-        self.get_ref().0.written()
     }
 
     /// Else the client could not tell it from a connection that somebody has cut.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use crate::connections::Connections;
 use crate::database::Database;
 use crate::labels::Labels;
 use crate::shared::Shared;
@@ -17,7 +18,9 @@ pub struct Worker {
     pub database: Rc<Database>,
     /// Its own counters.
     pub tally: &'static Tally,
-    /// Client connections that are not parked.
+    /// Its clients' connections.
+    pub connections: Rc<Connections>,
+    /// Those that are not parked.
     pub awake: Cell<usize>,
     published: RefCell<Published>,
 }
@@ -37,6 +40,7 @@ impl Worker {
             shared,
             database: Database::start(shared),
             tally: shared.metrics.tallies.of(number),
+            connections: Connections::new(shared.config.connection_bytes, &shared.metrics.limits),
             awake: Cell::new(0),
             published: RefCell::default(),
         }

@@ -1,0 +1,360 @@
+//! What happens on one connection: noted as it happens, judged once in a while.
+//!
+//! Bytes are counted here too: what a connection holds of the server's memory and of the kernel's is in the account that
+//! its worker keeps of all of them ([`Connections`]).
+
+use std::cell::Cell;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::connections::Connections;
+use crate::kernel;
+
+/// How often a connection is looked at. A connection without a request for this long is parked.
+pub const LOOK: Duration = Duration::from_millis(250);
+
+/// A client that takes an answer takes at least this much of it in a `--client-timeout`.
+const MIN_TAKEN_BYTES: u64 = 16 * 1024;
+
+/// More than a request has as a rule. What was read beyond it when a request begins to be answered belongs to the next
+/// ones, or it was a large one.
+const USUAL_REQUEST_BYTES: usize = 8 * 1024;
+
+/// Why a connection is closed whose client sends too little.
+pub const UNFINISHED: &str = "its request did not come to an end";
+
+/// A connection's notes.
+pub struct Activity {
+    connections: Rc<Connections>,
+    /// Requests being answered: none or one, with HTTP/2 several.
+    answering: Cell<usize>,
+    /// Answers of HTTP/2 that wait for the client to make room.
+    sending: Cell<usize>,
+    /// Bytes were read that no request has been made of yet.
+    unparsed: Cell<bool>,
+    /// Bytes are to be written that the socket does not take.
+    unwritten: Cell<bool>,
+    /// There was a request with a body. Only hyper knows what is left of it, so hyper is not put away any more: what
+    /// comes would be taken for a request.
+    had_body: Cell<bool>,
+    /// It speaks HTTP/2, where what comes may be no request.
+    multiplexed: Cell<bool>,
+    /// Requests so far.
+    requests: Cell<u64>,
+    /// Bytes that the kernel has taken so far.
+    written: Cell<u64>,
+    last: Cell<Look>,
+    /// The client's socket.
+    socket: Cell<Option<RawFd>>,
+    /// Since when it is parked.
+    parked: Cell<Option<Instant>>,
+    /// Since when a request is being received, known from the first look at it.
+    receiving: Cell<Option<Instant>>,
+    /// What it takes while nothing happens, in bytes.
+    base: Cell<usize>,
+    /// Bytes read that no request was made of.
+    received: Cell<usize>,
+    /// Bytes that the kernel has taken and the client has not, at the most.
+    untaken: Cell<usize>,
+    /// It gives way: it holds nothing any more, and what the client has not taken is thrown away.
+    gives_way: Cell<bool>,
+}
+
+/// What was seen at a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Look {
+    state: State,
+    requests: u64,
+    /// Bytes written, and taken by the client, before this state or before its latest piece of `--client-timeout`.
+    written: u64,
+    taken: u64,
+    /// How long it is in this state.
+    since: Duration,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// All requests are answered.
+    #[default]
+    Idle,
+    /// A request has begun and not ended.
+    Receiving,
+    /// The client has yet to take an answer.
+    Sending,
+    /// A request waits for its answer.
+    Answering,
+}
+
+/// What becomes of a connection that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Somebody is at work.
+    Busy,
+    /// Nothing happens: it can be parked.
+    Idle,
+    /// Its client does not keep up.
+    TooSlow(&'static str),
+}
+
+impl Activity {
+    /// Of a connection in this account, which takes so many bytes while nothing happens.
+    pub fn new(connections: &Rc<Connections>, base: usize) -> Activity {
+        connections.hold(base);
+        Activity {
+            connections: Rc::clone(connections),
+            answering: Cell::default(),
+            sending: Cell::default(),
+            unparsed: Cell::default(),
+            unwritten: Cell::default(),
+            had_body: Cell::default(),
+            multiplexed: Cell::default(),
+            requests: Cell::default(),
+            written: Cell::default(),
+            last: Cell::default(),
+            socket: Cell::default(),
+            parked: Cell::default(),
+            receiving: Cell::default(),
+            base: Cell::new(base),
+            received: Cell::default(),
+            untaken: Cell::default(),
+            gives_way: Cell::default(),
+        }
+    }
+
+    /// The client's socket, as long as it is open.
+    pub fn set_socket(&self, socket: Option<RawFd>) {
+        self.socket.set(socket);
+    }
+
+    /// It takes so many bytes from now on while nothing happens.
+    pub fn set_base(&self, bytes: usize) {
+        self.change(&self.base, bytes);
+    }
+
+    /// Bytes have come on the socket.
+    pub fn read(&self, bytes: usize) {
+        self.change(&self.received, self.received.get() + bytes);
+    }
+
+    /// What has come is of use, and kept nowhere: a handshake is over.
+    pub fn forget_received(&self) {
+        self.change(&self.received, 0);
+    }
+
+    /// It speaks HTTP/2 from now on.
+    pub fn multiplex(&self) {
+        self.multiplexed.set(true);
+        self.unparsed.set(false);
+    }
+
+    /// Bytes have come that HTTP is made of.
+    pub fn arrived(&self) {
+        self.unparsed.set(!self.multiplexed.get());
+    }
+
+    /// The kernel has taken bytes.
+    pub fn wrote(&self, bytes: usize) {
+        self.written.set(self.written.get() + bytes as u64);
+        self.change(&self.untaken, self.untaken.get() + bytes);
+    }
+
+    /// Whether bytes are to be written that the socket does not take.
+    pub fn set_unwritten(&self, unwritten: bool) {
+        self.unwritten.set(unwritten);
+    }
+
+    /// A request has come.
+    pub fn begin_answer(&self, has_body: bool) {
+        if has_body {
+            self.had_body.set(true);
+        }
+        self.answering.set(self.answering.get() + 1);
+        self.unparsed.set(false);
+        self.receiving.set(None);
+        if self.received.get() > 0 {
+            self.change(&self.received, self.received.get().saturating_sub(USUAL_REQUEST_BYTES));
+        }
+        self.requests.set(self.requests.get() + 1);
+    }
+
+    /// Its answer is there.
+    pub fn end_answer(&self) {
+        self.answering.set(self.answering.get() - 1);
+        self.unwritten.set(true);
+    }
+
+    /// An answer waits until the client makes room for it, as long as what this returns lives.
+    pub fn begin_sending(self: &Rc<Self>) -> Sending {
+        self.sending.set(self.sending.get() + 1);
+        Sending(Rc::clone(self))
+    }
+
+    /// Whether all requests so far are answered, and there was one.
+    pub fn is_through(&self) -> bool {
+        self.requests.get() > 0 && self.is_at_rest()
+    }
+
+    /// Whether a request has begun, and nothing but more of it can help.
+    pub fn is_unfinished(&self) -> bool {
+        self.unparsed.get() && !self.had_body.get() && self.answering.get() == 0 && !self.unwritten.get()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.answering.get() == 0 && self.sending.get() == 0
+            && !self.unwritten.get()
+            && !self.unparsed.get()
+            && !self.had_body.get()
+    }
+
+    /// It is parked, with so many bytes of an unfinished request, or awake again.
+    pub fn park(&self, unread: Option<usize>) {
+        self.parked.set(unread.map(|_| Instant::now()));
+        if let Some(unread) = unread {
+            self.change(&self.received, unread);
+        }
+        if unread.is_some_and(|bytes| bytes > 0) && self.receiving.get().is_none() {
+            self.receiving.set(Instant::now().checked_sub(self.last.get().since));
+        }
+    }
+
+    /// How long its unfinished request has been coming.
+    pub fn received_for(&self) -> Duration {
+        self.receiving.get().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Bytes of answers that the client has taken; what it has not is known anew.
+    fn taken(&self) -> u64 {
+        if self.untaken.get() > 0
+            && let Some(socket) = self.socket.get()
+        {
+            self.change(&self.untaken, kernel::untaken(socket).min(self.untaken.get()));
+        }
+        self.written.get() - self.untaken.get() as u64
+    }
+
+    fn state(&self) -> State {
+        if self.sending.get() > 0 {
+            State::Sending
+        } else if self.answering.get() > 0 {
+            State::Answering
+        } else if self.unwritten.get() || self.untaken.get() > 0 {
+            State::Sending
+        } else if self.unparsed.get() || self.had_body.get() {
+            State::Receiving
+        } else {
+            State::Idle
+        }
+    }
+
+    /// What it is doing, and for how long. As of the last look, unless it is parked.
+    pub fn standing(&self) -> (State, Duration) {
+        match (self.parked.get(), self.receiving.get()) {
+            (Some(_), Some(since)) => (State::Receiving, since.elapsed()),
+            (Some(since), None) => (State::Idle, since.elapsed()),
+            (None, _) => (self.state(), self.last.get().since),
+        }
+    }
+
+    /// Whether there was a request.
+    pub fn has_asked(&self) -> bool {
+        self.requests.get() > 0
+    }
+
+    /// Whether the client has taken all that the kernel has for it.
+    pub fn is_taken(&self) -> bool {
+        self.taken() == self.written.get()
+    }
+
+    /// Judges what has happened since the last look, some time ago.
+    pub fn look(&self, ago: Duration, patience: Duration) -> Verdict {
+        let taken = self.taken();
+        let state = self.state();
+        let mut look = self.last.get();
+        let goes_on = look.state == state && (state == State::Sending || look.requests == self.requests.get());
+        if goes_on {
+            look.since += ago;
+        } else {
+            let written = self.written.get();
+            look = Look { state, requests: self.requests.get(), written, taken, since: Duration::ZERO };
+        }
+        let late = look.since >= patience;
+        let verdict = match state {
+            State::Idle if look.since >= LOOK => Verdict::Idle,
+            State::Receiving if late || self.received_for() >= patience => {
+                Verdict::TooSlow(UNFINISHED)
+            }
+            State::Receiving if look.since >= LOOK && self.is_unfinished() => Verdict::Idle,
+            // What was written before has to be taken, or much of it.
+            State::Sending
+                if late
+                    && (taken < look.written || self.sending.get() > 0)
+                    && taken - look.taken < MIN_TAKEN_BYTES =>
+            {
+                Verdict::TooSlow("it does not take its answer")
+            }
+            // The answer itself is in time: `respond` sees to that.
+            _ => Verdict::Busy,
+        };
+        if late {
+            look = Look { written: self.written.get(), taken, since: Duration::ZERO, ..look };
+        }
+        self.last.set(look);
+        verdict
+    }
+
+    /// Bytes that it holds.
+    pub fn held(&self) -> usize {
+        self.base.get() + 2 * self.received.get() + self.untaken.get()
+    }
+
+    /// The same, after asking the kernel.
+    pub fn held_now(&self) -> usize {
+        self.taken();
+        self.held()
+    }
+
+    /// It holds nothing any more: it is about to be closed, and what the client has not taken thrown away.
+    pub fn give_way(&self) {
+        let held = self.held();
+        self.gives_way.set(true);
+        self.connections.release(held);
+    }
+
+    /// Whether it was told to give way.
+    pub fn gives_way(&self) -> bool {
+        self.gives_way.get()
+    }
+
+    fn change(&self, count: &Cell<usize>, bytes: usize) {
+        let before = self.held();
+        count.set(bytes);
+        if self.gives_way.get() {
+            return;
+        }
+        let now = self.held();
+        if now > before {
+            self.connections.hold(now - before);
+        } else {
+            self.connections.release(before - now);
+        }
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        if !self.gives_way.get() {
+            self.connections.release(self.held());
+        }
+    }
+}
+
+/// An answer of HTTP/2 that is on its way.
+pub struct Sending(Rc<Activity>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.sending.set(self.0.sending.get() - 1);
+    }
+}

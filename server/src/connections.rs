@@ -1,0 +1,165 @@
+//! The client connections of one worker: what they hold together, and which of them give way when that is too much.
+//!
+//! Counted are bytes, not connections: buffers, requests that have not ended, and answers that clients have not taken,
+//! those in the kernel too. First those give way that are idle, the one idle longest before all others; then those whose
+//! requests do not end; then those whose answers are not taken.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use crate::activity::{Activity, State};
+use crate::limits::{Limit, Limits};
+
+/// Connections that hold less are not closed for the memory they would give back.
+const WORTH_BYTES: usize = 8 * 1024;
+
+/// A request that waits for its answer holds this much without any fault of its client's.
+const ANSWERING_BYTES: usize = 64 * 1024;
+
+/// The connections of one worker.
+pub struct Connections {
+    open: RefCell<BTreeMap<u64, Open>>,
+    opened: Cell<u64>,
+    /// What they hold together, in bytes. An upper bound: what clients have taken shows when somebody asks the kernel.
+    held: Cell<usize>,
+    limit: usize,
+    /// When so much is held, it is looked which of it is true, and who gives way.
+    relieve_at: Cell<usize>,
+    limits: &'static Limits,
+}
+
+struct Open {
+    activity: Rc<Activity>,
+    task: Option<AbortHandle>,
+}
+
+/// A connection's place among the others, as long as it is open.
+pub struct Place {
+    connections: Rc<Connections>,
+    number: u64,
+    /// Its notes.
+    pub activity: Rc<Activity>,
+}
+
+impl Connections {
+    /// None yet, and at most so many bytes.
+    pub fn new(limit: usize, limits: &'static Limits) -> Rc<Connections> {
+        Rc::new(Connections {
+            open: RefCell::default(),
+            opened: Cell::default(),
+            held: Cell::default(),
+            limit,
+            relieve_at: Cell::new(limit),
+            limits,
+        })
+    }
+
+    /// One more, which takes so many bytes while nothing happens.
+    pub fn open(self: &Rc<Self>, base: usize) -> Place {
+        let activity = Rc::new(Activity::new(self, base));
+        let number = self.opened.replace(self.opened.get() + 1);
+        self.open.borrow_mut().insert(number, Open { activity: Rc::clone(&activity), task: None });
+        Place { connections: Rc::clone(self), number, activity }
+    }
+
+    /// What ends the connection at this place.
+    pub fn ends_with(&self, number: u64, task: AbortHandle) {
+        if let Some(open) = self.open.borrow_mut().get_mut(&number) {
+            open.task = Some(task);
+        }
+    }
+
+    /// So many bytes more are held.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.held.set(self.held.get() + bytes);
+        if self.held.get() > self.relieve_at.get() {
+            self.relieve();
+        }
+    }
+
+    /// So many bytes less.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.held.set(self.held.get() - bytes);
+    }
+
+    /// Has up to `count` connections give way to others. Says how many do.
+    pub fn give_way(&self, count: usize) -> usize {
+        let open = self.open.borrow();
+        let mut candidates = in_order(&open, |activity, state| match state {
+            State::Idle => true,
+            State::Receiving => activity.is_unfinished(),
+            State::Sending | State::Answering => false,
+        });
+        candidates.truncate(count);
+        for (_, _, open) in &candidates {
+            self.close(open, Limit::Connections);
+        }
+        candidates.len()
+    }
+
+    /// Finds out what is really held. If it is too much, connections give way until there is some room again.
+    fn relieve(&self) {
+        self.relieve_at.set(usize::MAX); // what is held changes meanwhile
+        let open = self.open.borrow();
+        for open in open.values() {
+            open.activity.held_now();
+        }
+        let room = self.limit / 8;
+        if self.held.get() > self.limit {
+            let candidates = in_order(&open, |activity, state| {
+                activity.held() >= if state == State::Answering { ANSWERING_BYTES } else { WORTH_BYTES }
+            });
+            for (state, _, open) in candidates {
+                if self.held.get() <= self.limit - room {
+                    break;
+                }
+                let limit = if state == State::Sending { Limit::UntakenAnswers } else { Limit::UnfinishedRequests };
+                self.close(open, limit);
+            }
+        }
+        self.relieve_at.set(self.limit.max(self.held.get() + room));
+    }
+
+    fn close(&self, open: &Open, limit: Limit) {
+        open.activity.give_way();
+        if let Some(task) = &open.task {
+            task.abort();
+        }
+        self.limits.bite(limit);
+    }
+}
+
+/// Those that may give way, the first one first.
+fn in_order(
+    open: &BTreeMap<u64, Open>,
+    may: impl Fn(&Activity, State) -> bool,
+) -> Vec<(State, Reverse<Duration>, &Open)> {
+    let candidates = open.values().filter(|open| !open.activity.gives_way());
+    let mut candidates: Vec<_> = candidates
+        .filter_map(|open| {
+            let (state, since) = open.activity.standing();
+            may(&open.activity, state).then_some((state, Reverse(since), open))
+        })
+        .collect();
+    candidates.sort_by_key(|(state, since, _)| (*state, *since));
+    candidates
+}
+
+impl Place {
+    /// Its number among all of this worker.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.activity.set_socket(None);
+        self.connections.open.borrow_mut().remove(&self.number);
+    }
+}

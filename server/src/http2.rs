@@ -1,0 +1,134 @@
+//! A connection of HTTP/2: many requests at a time, each answered as one of HTTP/1.1 is.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use crate::activity::{LOOK, Sending, Verdict};
+use crate::connection::slow;
+use crate::respond::{Body, MAX_HEADER_BYTES, respond};
+use crate::route::MAX_TARGET_BYTES;
+use crate::shared::Phase;
+use crate::socket::Socket;
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+/// Requests of one client at a time.
+const MAX_STREAMS: u32 = 100;
+
+/// What one connection takes with all its tables and buffers, measured.
+const CONNECTION_BYTES: usize = 48 * 1024;
+
+/// What is kept of an answer that the client does not take yet, besides the body, which is counted where it is.
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Of what a client may send that has nobody who reads it: bodies of requests.
+const WINDOW_BYTES: u32 = 16 * 1024;
+
+/// How long a client without requests has to hear that there will be no others.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Serves a connection until it ends.
+pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
+    let config = &worker.shared.config;
+    let activity = Rc::clone(&socket.activity);
+    activity.multiplex();
+    activity.set_base(CONNECTION_BYTES);
+    let service = {
+        let activity = Rc::clone(&activity);
+        let worker = Rc::clone(worker);
+        service_fn(move |request: Request<Incoming>| {
+            activity.begin_answer(false);
+            let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
+            async move {
+                let response = respond(&worker, request).await;
+                let sending = activity.begin_sending();
+                activity.end_answer();
+                Ok::<_, Infallible>(response.map(|body| OnItsWay { body, _sending: sending }))
+            }
+        })
+    };
+    let mut http = http2::Builder::new(Local);
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size((MAX_TARGET_BYTES + MAX_HEADER_BYTES) as u32 * 2)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service));
+    let mut phase = worker.shared.phase();
+    let (mut idle, mut ending) = (Duration::ZERO, false);
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                return;
+            }
+            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !ending => ending = true,
+            () = sleep(LOOK) => match activity.look(LOOK, config.client_timeout) {
+                Verdict::Busy => idle = Duration::ZERO,
+                Verdict::Idle => idle += LOOK,
+                Verdict::TooSlow(why) => return slow(worker, &activity, why),
+            }
+        }
+        let patience = if activity.has_asked() { config.idle_timeout } else { config.client_timeout };
+        if ending && idle >= GOODBYE {
+            return;
+        }
+        if ending || idle >= patience {
+            // Requests in flight are answered, and the client is told that there will be no others.
+            connection.as_mut().graceful_shutdown();
+            ending = true;
+        }
+    }
+}
+
+/// Runs what hyper makes of a connection on the connection's own thread.
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future<Output: 'static> + 'static> Executor<F> for Local {
+    fn execute(&self, future: F) {
+        spawn_local(future);
+    }
+}
+
+/// A body that says when it has gone.
+struct OnItsWay {
+    body: Body,
+    _sending: Sending,
+}
+
+impl HttpBody for OnItsWay {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
