@@ -28,6 +28,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
 
+use crate::client::Client;
 use crate::respond::{MAX_HEADER_BYTES, respond};
 use crate::route::MAX_TARGET_BYTES;
 use crate::shared::Phase;
@@ -66,6 +67,7 @@ pub async fn serve<S: Stream>(worker: Rc<Worker>, stream: S) {
     let config = &worker.shared.config;
     let mut socket = Socket { stream, unread: Bytes::new(), activity: Rc::default() };
     let mut phase = worker.shared.phase();
+    let client = Rc::default();
     // Whoever connects has something to ask.
     let mut patience = config.client_timeout;
     loop {
@@ -81,7 +83,7 @@ pub async fn serve<S: Stream>(worker: Rc<Worker>, stream: S) {
             }
         }
         // Boxed: a parked connection does not keep the room for it.
-        match Box::pin(converse(&worker, socket)).await {
+        match Box::pin(converse(&worker, &client, socket)).await {
             Some(idle) => socket = idle,
             None => return,
         }
@@ -90,16 +92,20 @@ pub async fn serve<S: Stream>(worker: Rc<Worker>, stream: S) {
 }
 
 /// Answers requests until there are no more for a while, then gives the socket back; nothing if it is closed.
-async fn converse<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) -> Option<Socket<S>> {
+async fn converse<S: Stream>(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    socket: Socket<S>,
+) -> Option<Socket<S>> {
     let activity = Rc::clone(&socket.activity);
     let service = {
         let activity = Rc::clone(&activity);
-        let worker = Rc::clone(worker);
+        let (worker, client) = (Rc::clone(worker), Rc::clone(client));
         service_fn(move |request: Request<Incoming>| {
             activity.begin_answer(!request.body().is_end_stream());
-            let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
+            let (activity, worker, client) = (Rc::clone(&activity), Rc::clone(&worker), Rc::clone(&client));
             async move {
-                let response = respond(&worker, request).await;
+                let response = respond(&worker, &client, request).await;
                 activity.end_answer();
                 Ok::<_, Infallible>(response)
             }
