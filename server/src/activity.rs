@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::client::Client;
 use crate::connections::Connections;
 use crate::kernel;
 
@@ -26,6 +27,8 @@ pub const UNFINISHED: &str = "its request did not come to an end";
 
 /// A connection's notes.
 pub struct Activity {
+    /// What the queue for the database keeps of it.
+    pub client: Rc<Client>,
     connections: Rc<Connections>,
     /// Requests being answered: none or one, with HTTP/2 several.
     answering: Cell<usize>,
@@ -103,6 +106,7 @@ impl Activity {
     pub fn new(connections: &Rc<Connections>, base: usize) -> Activity {
         connections.hold(base);
         Activity {
+            client: Rc::default(),
             connections: Rc::clone(connections),
             answering: Cell::default(),
             sending: Cell::default(),
@@ -356,5 +360,110 @@ pub struct Sending(Rc<Activity>);
 impl Drop for Sending {
     fn drop(&mut self) {
         self.0.sending.set(self.0.sending.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn activity() -> Rc<Activity> {
+        let limits = Box::leak(Box::new(Limits::default()));
+        let connections = Connections::new(usize::MAX, limits);
+        Rc::clone(&connections.open(0).activity)
+    }
+
+    /// Looks until the verdict is not `Busy`, or two minutes have passed on the connection's clock.
+    fn verdict(activity: &Activity) -> (Verdict, Duration) {
+        let mut passed = Duration::ZERO;
+        while passed < Duration::from_secs(120) {
+            passed += LOOK;
+            let verdict = activity.look(LOOK, PATIENCE);
+            if verdict != Verdict::Busy {
+                return (verdict, passed);
+            }
+        }
+        (Verdict::Busy, passed)
+    }
+
+    fn assert_too_slow(activity: &Activity) {
+        let (slow, after) = verdict(activity);
+        assert!(matches!(slow, Verdict::TooSlow(_)), "{slow:?}");
+        assert!(after >= PATIENCE && after < PATIENCE + Duration::from_secs(1), "{after:?}");
+    }
+
+    #[test]
+    fn clients_that_do_not_keep_up_are_found_and_others_left_alone() {
+        let activity = activity();
+        assert_eq!(verdict(&activity).0, Verdict::Idle);
+
+        // Parked with what there is of a request, and too slow in the end.
+        activity.arrived();
+        assert_eq!(verdict(&activity).0, Verdict::Idle);
+        assert!(activity.is_unfinished());
+        // Only hyper knows what is left of a body.
+        activity.begin_answer(true);
+        activity.end_answer();
+        activity.set_unwritten(false);
+        assert_too_slow(&activity);
+
+        // However long an answer takes: that is not the client's fault.
+        activity.begin_answer(false);
+        assert_eq!(verdict(&activity).0, Verdict::Busy);
+
+        // It takes its answer in small pieces, but it takes it.
+        activity.end_answer();
+        for _ in 0..20 {
+            activity.wrote(MIN_TAKEN_BYTES as usize);
+            activity.untaken.set(1);
+            for _ in 0..40 {
+                assert_eq!(activity.look(LOOK, PATIENCE), Verdict::Busy);
+            }
+        }
+        assert_too_slow(&activity);
+    }
+
+    #[test]
+    fn far_away_clients_that_always_have_some_of_an_answer_to_take_are_not_slow() {
+        let activity = activity();
+        for _ in 0..100 {
+            activity.begin_answer(false);
+            activity.end_answer();
+            activity.wrote(300);
+            activity.set_unwritten(false);
+            activity.untaken.set(300); // all but the last is taken
+            assert_eq!(activity.look(LOOK, PATIENCE), Verdict::Busy);
+        }
+    }
+
+    #[test]
+    fn answers_of_http2_that_the_client_makes_no_room_for_are_slow_whatever_else_it_asks() {
+        let activity = activity();
+        activity.multiplex();
+        activity.begin_answer(false);
+        let _sending = activity.begin_sending();
+        activity.end_answer();
+        let mut verdicts = (0..60).map(|_| {
+            activity.begin_answer(false);
+            activity.end_answer();
+            activity.set_unwritten(false);
+            activity.look(LOOK, PATIENCE)
+        });
+        assert!(verdicts.any(|verdict| matches!(verdict, Verdict::TooSlow(_))));
+    }
+
+    #[test]
+    fn a_connection_between_two_requests_is_not_parked_at_once() {
+        let activity = activity();
+        for _ in 0..10 {
+            activity.begin_answer(false);
+            activity.end_answer();
+            activity.set_unwritten(false);
+            assert_eq!(activity.look(LOOK, PATIENCE), Verdict::Busy);
+        }
+        assert_eq!(activity.look(LOOK, PATIENCE), Verdict::Idle);
     }
 }

@@ -1,5 +1,6 @@
 //! The port for those who run the server: `/livez`, `/readyz` and `/metrics`.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -10,20 +11,37 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
+use crate::limits::Limit;
 use crate::listen::ACCEPT_PAUSE;
 use crate::shared::Shared;
 
 /// Methods that every path knows, as in `Allow`.
 const ALLOWED: &str = "GET, HEAD";
 
+/// Of each connection. hyper takes no less.
+const BUFFER_BYTES: usize = 8 * 1024;
+
+/// Connections at a time. Of more, the one that has been open longest gives way: who asks here asks and goes.
+pub const MAX_CONNECTIONS: usize = 64;
+
 /// Serves as long as the process lives, also while it stops: that is when somebody wants to know.
 pub async fn serve(shared: &'static Shared, listener: TcpListener) {
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(spawn_local(converse(shared, stream))),
+            Ok((stream, _)) => {
+                open.retain(|task| !task.is_finished());
+                if open.len() >= MAX_CONNECTIONS
+                    && let Some(longest) = open.pop_front()
+                {
+                    longest.abort();
+                    shared.metrics.limits.bite(Limit::AdminConnections);
+                }
+                open.push_back(spawn_local(converse(shared, stream)).abort_handle());
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection on the admin port");
                 sleep(ACCEPT_PAUSE).await;
@@ -35,7 +53,7 @@ pub async fn serve(shared: &'static Shared, listener: TcpListener) {
 async fn converse(shared: &'static Shared, stream: TcpStream) {
     let service = service_fn(async |request: Request<_>| Ok::<_, Infallible>(respond(shared, &request)));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(shared.config.idle_timeout);
+    http.timer(TokioTimer::new()).header_read_timeout(shared.config.idle_timeout).max_buf_size(BUFFER_BYTES);
     // However it ends, there is nobody else to tell.
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }

@@ -12,13 +12,14 @@ use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 
+use crate::admin;
 use crate::path::is_unreserved;
 use crate::queries;
 use crate::route::Site;
 use crate::tls::Tls;
 
 /// Files that the server needs besides its clients' connections: listeners, logs, connections to the admin port.
-const OTHER_FILES: usize = 64;
+const OTHER_FILES: usize = 64 + admin::MAX_CONNECTIONS;
 
 /// Files that a thread needs besides its connections to the database.
 const FILES_A_THREAD: usize = 8;

@@ -137,6 +137,10 @@ async fn wait<S: Stream>(
     patience: Duration,
 ) -> Waited {
     let begin = Instant::now();
+    tokio::select! {
+        () = poll_fn(|cx| socket.poll_pause(cx)) => {}
+        _ = phase.wait_for(|phase| *phase == Phase::Closing) => return Waited::Ended,
+    }
     let Socket { stream, activity, .. } = socket;
     loop {
         let left = patience.saturating_sub(begin.elapsed());
@@ -176,7 +180,7 @@ async fn converse<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) -> Option<S
             activity.begin_answer(!request.body().is_end_stream());
             let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
             async move {
-                let response = respond(&worker, request).await;
+                let response = respond(&worker, &activity.client, request).await;
                 activity.end_answer();
                 Ok::<_, Infallible>(response)
             }

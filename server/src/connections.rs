@@ -163,3 +163,59 @@ impl Drop for Place {
         self.connections.open.borrow_mut().remove(&self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    fn connections(limit: usize) -> (Rc<Connections>, &'static Limits) {
+        let limits = Box::leak(Box::new(Limits::default()));
+        (Connections::new(limit, limits), limits)
+    }
+
+    fn give_way(places: &[Place]) -> Vec<usize> {
+        (0..places.len()).filter(|number| places[*number].activity.gives_way()).collect()
+    }
+
+    #[test]
+    fn the_idle_one_of_longest_standing_gives_way_and_none_that_is_at_work() {
+        let (connections, limits) = connections(usize::MAX);
+        let places: Vec<Place> = (0..4).map(|_| connections.open(KIB)).collect();
+        for number in [2, 0, 3] {
+            places[number].activity.park(Some(0));
+            std::thread::sleep(Duration::from_millis(2)); // for the clock to go on
+        }
+        places[1].activity.begin_answer(false);
+        for (number, expected) in [vec![2], vec![0, 2], vec![0, 2, 3], vec![0, 2, 3]].iter().enumerate() {
+            assert_eq!(connections.give_way(1), usize::from(number < 3));
+            assert_eq!(give_way(&places), *expected);
+        }
+        assert_eq!(limits.times(Limit::Connections), 3);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_and_given_back() {
+        let (connections, limits) = connections(400 * KIB);
+        let places: Vec<Place> = (0..10).map(|_| connections.open(2 * KIB)).collect();
+        let idle = &places[0].activity;
+        idle.set_base(64 * KIB);
+        idle.park(Some(0));
+        places[1].activity.park(Some(0)); // holds too little to be worth it
+        for place in &places[2..] {
+            place.activity.arrived();
+            place.activity.read(20 * KIB);
+            place.activity.park(Some(20 * KIB));
+        }
+        assert_eq!(give_way(&places), [0], "idle ones before all others");
+        for place in &places[2..] {
+            place.activity.read(20 * KIB);
+        }
+        assert!(connections.held.get() <= 400 * KIB, "{}", connections.held.get());
+        assert!(give_way(&places).starts_with(&[0, 2, 3]) && !give_way(&places).contains(&9), "the slowest first");
+        assert!(limits.times(Limit::UnfinishedRequests) >= 3);
+        drop(places);
+        assert_eq!(connections.held.get(), 0);
+    }
+}

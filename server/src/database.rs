@@ -18,6 +18,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::jobs::{Answer, Ask, Queue};
+use crate::limits::Limit;
 use crate::problem::Unavailable;
 use crate::queries::{self, Failure, Found, Statements};
 use crate::route::Resource;
@@ -116,12 +117,18 @@ impl Database {
         database
     }
 
-    /// Asks the database.
-    pub async fn ask(self: &Rc<Self>, resource: Resource) -> Result<Answer, Unavailable> {
+    /// Asks the database for `client`.
+    pub async fn ask(
+        self: &Rc<Self>,
+        client: &Rc<crate::client::Client>,
+        resource: Resource,
+    ) -> Result<Answer, Unavailable> {
+        let _ = client;
         if self.is_away() {
             return Err(Unavailable::Away);
         }
         if self.waiting.borrow().is_full() {
+            self.shared.metrics.limits.bite(Limit::WaitingRequests);
             return Err(Unavailable::Full);
         }
         let (answer, answered) = oneshot::channel();

@@ -53,7 +53,7 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
             activity.begin_answer(false);
             let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
             async move {
-                let response = respond(&worker, request).await;
+                let response = respond(&worker, &activity.client, request).await;
                 let sending = activity.begin_sending();
                 activity.end_answer();
                 Ok::<_, Infallible>(response.map(|body| OnItsWay { body, _sending: sending }))

@@ -6,12 +6,13 @@
 //! same time become one of its `jobs` and share a statement of `queries`, and `json` writes the bytes. `shared` is all
 //! that the threads have in common.
 //!
-//! `route`, `parameters`, `path`, `host`, `json`, `problem`, `encoding`, `etag` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
+//! `route`, `parameters`, `path`, `host`, `json`, `problem`, `encoding`, `etag`, `kind`, `client` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
 //! queue is unbounded.
 
 pub mod activity;
 pub mod admin;
 pub mod cache;
+pub mod client;
 pub mod config;
 pub mod connection;
 pub mod connections;
@@ -26,7 +27,9 @@ pub mod http2;
 pub mod jobs;
 pub mod json;
 mod kernel;
+pub mod kind;
 pub mod labels;
+pub mod limits;
 pub mod listen;
 pub mod load;
 pub mod log;

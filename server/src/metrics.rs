@@ -11,6 +11,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::cache::Cache;
+use crate::limits::Limits;
 use crate::load::LoadId;
 use crate::tally::Tallies;
 
@@ -21,6 +22,8 @@ type Labels = Vec<(&'static str, String)>;
 pub struct Metrics {
     /// Of requests, by worker.
     pub tallies: Arc<Tallies>,
+    /// Limits that were met.
+    pub limits: Arc<Limits>,
     /// Open client connections.
     pub connections: Gauge,
     /// Statements sent to the database.
@@ -44,6 +47,7 @@ impl Metrics {
         let tallies = Arc::new(Tallies::new(workers));
         registry.register_collector(Box::new(Arc::clone(&tallies)));
         let mut metrics = Metrics { tallies, ..Metrics::default() };
+        registry.register_collector(Box::new(Arc::clone(&metrics.limits)));
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The server's version", build);
         registry.register("http_connections", "Open client connections", metrics.connections.clone());

@@ -11,10 +11,12 @@ use http_body_util::Full;
 use tokio::time::timeout;
 
 use crate::cache::{Entry, Guard, Key, Lookup};
+use crate::client::Client;
 use crate::encoding::{self, Encoding};
 use crate::host;
 use crate::jobs::Answer;
 use crate::labels::{Labels, SERVER_TIMING, for_all};
+use crate::limits::Limit;
 use crate::load::LoadId;
 use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS, Unavailable};
 use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, Site, route};
@@ -47,15 +49,16 @@ enum Timing {
 }
 
 /// Answers one request. Whatever is in the request's body is not read.
-pub async fn respond<B>(worker: &Rc<Worker>, request: Request<B>) -> Response<Body> {
+pub async fn respond<B>(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<B>) -> Response<Body> {
     let begin = Instant::now();
     let shared = worker.shared;
     let _in_flight = worker.tally.begin();
     let (name, answer) = match look(&request, shared.config.site) {
-        Ok(route) => (route.name(), answer(worker, &request, route).await),
-        Err(problem) => (Name::Refused, Err(problem)),
+        Ok(route) => (route.name(), answer(worker, client, &request, route).await),
+        Err(problem) => (Name::Refused, Err(problem.into())),
     };
-    let mut response = answer.unwrap_or_else(|problem| for_all(refuse(&problem), &shared.config));
+    client.answered(matches!(answer, Err(Refusal::Unavailable(Unavailable::Full))));
+    let mut response = answer.unwrap_or_else(|refusal| for_all(refuse(&refusal.into()), &shared.config));
     if shared.is_stopping() && request.version() < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -95,15 +98,45 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Why a request is not answered.
+enum Refusal {
+    /// For its own sake.
+    Problem(Problem),
+    /// There is no answer now.
+    Unavailable(Unavailable),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Refusal {
+        Refusal::Problem(problem)
+    }
+}
+
+impl From<Unavailable> for Refusal {
+    fn from(unavailable: Unavailable) -> Refusal {
+        Refusal::Unavailable(unavailable)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::Problem(problem) => problem,
+            Refusal::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
 async fn answer<B>(
     worker: &Rc<Worker>,
+    client: &Rc<Client>,
     request: &Request<B>,
     route: Route,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<Body>, Refusal> {
     let headers = request.headers();
     let Shared { config, page, docs, description, .. } = worker.shared;
     let response = match route {
-        Route::Resource(resource) => return answer_resource(worker, headers, resource).await,
+        Route::Resource(resource) => return answer_resource(worker, client, headers, resource).await,
         Route::OpenApi => Some(description.answer(headers).await),
         Route::Docs(file) => docs.answer(&file, headers).await,
         Route::Page(file) => page.answer(&file, headers).await,
@@ -116,9 +149,10 @@ async fn answer<B>(
 /// A resource of the catalogue.
 async fn answer_resource(
     worker: &Rc<Worker>,
+    client: &Rc<Client>,
     headers: &HeaderMap,
     resource: Resource,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<Body>, Refusal> {
     let shared = worker.shared;
     // Before anything is asked of the database: an old body never gets a new label.
     let nothing = || if shared.has_database() { Unavailable::NotPublished } else { Unavailable::Away };
@@ -132,7 +166,7 @@ async fn answer_resource(
         return Ok(labels.not_modified());
     }
     let wanted = Encoding::negotiate(headers);
-    let found = find(worker, labels.load, &resource, wanted).await?;
+    let found = find(worker, client, labels.load, &resource, wanted).await?;
     let product = resource.product().unwrap_or_default();
     let body = found.entry.body.ok_or_else(|| Problem::no_such_product(product))?;
     // Published a moment ago, or on a standby that is ahead or behind.
@@ -168,6 +202,7 @@ struct Found {
 /// Finds the answer as the client wants it: ready, or as it is and then encoded.
 async fn find(
     worker: &Rc<Worker>,
+    client: &Rc<Client>,
     load: LoadId,
     resource: &Resource,
     wanted: Encoding,
@@ -180,7 +215,7 @@ async fn find(
         worker.tally.hit();
         return Ok(Found { entry, load, encoding: wanted, timing: Timing::Hit });
     }
-    let (entry, load, timing) = fetch(worker, key(load, Encoding::Identity)).await?;
+    let (entry, load, timing) = fetch(worker, client, key(load, Encoding::Identity)).await?;
     let (entry, encoding) = match &entry.body {
         Some(body) if wanted != Encoding::Identity && body.len() >= encoding::MIN_BYTES => {
             encode(shared, key(load, wanted), entry).await
@@ -191,13 +226,18 @@ async fn find(
 }
 
 /// The answer as it is, the load that it is from, and where it came from.
-async fn fetch(worker: &Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing), Unavailable> {
+async fn fetch(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    key: Key,
+) -> Result<(Entry, LoadId, Timing), Unavailable> {
     let shared = worker.shared;
     if let Some(entry) = shared.cache.peek(&key) {
         worker.tally.hit();
         return Ok((entry, key.load, Timing::Hit));
     }
     if !shared.cache.has_room() {
+        shared.metrics.limits.bite(Limit::Bodies);
         return Err(Unavailable::Full);
     }
     let waited_for = async {
@@ -218,7 +258,7 @@ async fn fetch(worker: &Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing),
         }
         worker.tally.miss();
         // A task of its own: a client that goes away cancels nothing that others wait for too.
-        let made = tokio::task::spawn_local(make(Rc::clone(worker), key, guard));
+        let made = tokio::task::spawn_local(make(Rc::clone(worker), Rc::clone(client), key, guard));
         made.await.unwrap_or(Err(Unavailable::Failed))
     };
     timeout(shared.config.request_timeout, waited_for).await.unwrap_or(Err(Unavailable::TimedOut))
@@ -227,10 +267,12 @@ async fn fetch(worker: &Rc<Worker>, key: Key) -> Result<(Entry, LoadId, Timing),
 /// Makes an entry of the cache.
 async fn make(
     worker: Rc<Worker>,
+    client: Rc<Client>,
     key: Key,
     guard: Option<Guard<'static>>,
 ) -> Result<(Entry, LoadId, Timing), Unavailable> {
-    let Answer { load, body, total, database, render } = worker.database.ask(key.resource.clone()).await?;
+    let Answer { load, body, total, database, render } =
+        worker.database.ask(&client, key.resource.clone()).await?;
     let entry = Entry { body, total };
     if load == key.load {
         if let Some(guard) = guard {

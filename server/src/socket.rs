@@ -4,9 +4,11 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use crate::activity::Activity;
 use crate::stream::Stream;
@@ -14,17 +16,43 @@ use crate::stream::Stream;
 /// What an HTTP/2 client that knows whom it talks to begins with: RFC 9113, section 3.4. No request of HTTP/1.1 does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long nothing is read from a client whose requests are refused one behind the other, since the server is full: from
+/// the second, doubled up to the second of these. It was told to come back in a second. One that asks again without a
+/// pause would have the server refuse in place of answering.
+const PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
+
 /// The way to a client.
 pub struct Socket<S> {
+    /// Plain, or with TLS.
     pub stream: S,
     /// Read before, to be read again.
     pub unread: Bytes,
+    /// What happens on it.
     pub activity: Rc<Activity>,
+    /// Of its latest requests, those refused one behind the other that it has paused for.
+    refused: u32,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Stream> Socket<S> {
+    /// Nothing was read from it yet.
     pub fn new(stream: S, activity: Rc<Activity>) -> Socket<S> {
-        Socket { stream, unread: Bytes::new(), activity }
+        Socket { stream, unread: Bytes::new(), activity, refused: 0, pause: None }
+    }
+
+    /// Until its client may be heard again.
+    pub fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let refused = self.activity.client.refused();
+        if self.refused != refused {
+            self.refused = refused;
+            self.pause = (refused > 1).then(|| Box::pin(sleep(MAX_PAUSE.min(PAUSE * (1 << (refused - 2).min(8))))));
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
     }
 
     /// Whether the client begins as those of HTTP/2 do. Reads no more than it takes to know, to be read again.
@@ -48,6 +76,7 @@ impl<S: Stream> AsyncRead for Socket<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.poll_pause(cx));
         let before = buf.filled().len();
         if self.unread.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;

@@ -145,7 +145,7 @@ impl Collector for Tallies {
         )?;
         for name in Name::ALL {
             let seconds = self.sum(|tally| &tally.routes[name as usize].nanoseconds) as f64 / 1e9;
-            let bounds = LATENCY_MICROS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
+            let bounds = LATENCY_MICROS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds
                 .enumerate()
                 .map(|(index, bound)| (bound, self.sum(|tally| &tally.routes[name as usize].latency[index])))

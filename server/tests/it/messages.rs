@@ -38,6 +38,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("cannot catch signals", "limits, which do not hold for root"),
     ("cannot start", "limits, which do not hold for root"),
     ("cannot start as many --threads", "limits, which do not hold for root"),
+    ("a limit is reached", "database_trouble.rs, where more requests come than may wait"),
     ("cannot encode a body", "a fault of the program"),
     ("cannot tell the service manager", "takes a service manager that is gone"),
 ];
