@@ -9,21 +9,22 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::listen::ACCEPT_PAUSE;
+use crate::listener::{Incoming, Listener};
 use crate::shared::Shared;
+use crate::stream::Plain;
 
 /// Methods that every path knows, as in `Allow`.
 const ALLOWED: &str = "GET, HEAD";
 
 /// Serves as long as the process lives, also while it stops: that is when somebody wants to know.
-pub async fn serve(shared: &'static Shared, listener: TcpListener) {
+pub async fn serve(shared: &'static Shared, listener: Listener) {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => drop(spawn_local(converse(shared, stream))),
+        match listener.accept().await.and_then(Incoming::open) {
+            Ok(stream) => drop(spawn_local(converse(shared, stream))),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection on the admin port");
                 sleep(ACCEPT_PAUSE).await;
@@ -32,7 +33,7 @@ pub async fn serve(shared: &'static Shared, listener: TcpListener) {
     }
 }
 
-async fn converse(shared: &'static Shared, stream: TcpStream) {
+async fn converse(shared: &'static Shared, stream: Plain) {
     let service = service_fn(async |request: Request<_>| Ok::<_, Infallible>(respond(shared, &request)));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(shared.config.idle_timeout);

@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 use crate::respond::{MAX_HEADER_BYTES, respond};
 use crate::route::MAX_TARGET_BYTES;
 use crate::shared::Phase;
-use crate::stream::{Stream, Tcp};
+use crate::stream::{Plain, Stream};
 use crate::tls::Tls;
 use crate::worker::Worker;
 
@@ -48,7 +48,7 @@ const MIN_TAKEN_BYTES: u64 = 16 * 1024;
 const READ_BUFFER_BYTES: usize = 2 * (MAX_TARGET_BYTES + MAX_HEADER_BYTES);
 
 /// Shakes hands, then serves the connection until it ends.
-pub async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: Tcp) {
+pub async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: Plain) {
     let mut phase = worker.shared.phase();
     let shaken = tokio::select! {
         shaken = timeout(worker.shared.config.client_timeout, tls.accept(stream)) => shaken,

@@ -5,14 +5,11 @@
 //! a proxy opens, the busier of two listeners got 10 in the median of 200 trials and 12 in every tenth; of 64, 34 and 39.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atelier_base::error::{Error, Result};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -21,15 +18,12 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
+use crate::listener::{Incoming, Listener};
 use crate::metrics::Counted;
 use crate::shared::{Phase, Shared};
-use crate::stream::Tcp;
 use crate::watch::Watch;
 use crate::worker::Worker;
 use crate::{admin, connection, manager};
-
-/// Connections that the kernel holds for us while we accept others.
-const BACKLOG: i32 = 4096;
 
 /// After SIGTERM a connection stays open for its next request, which is answered with `Connection: close`: if it was
 /// closed at once, a request that is on its way would be lost. It stays this long, or half the grace time.
@@ -52,10 +46,10 @@ pub fn run(config: Config) -> Result<()> {
 
 async fn serve(config: Config) -> Result<()> {
     // Ports first: one that is taken is known before anything else is done.
-    let public = listen(config.listen, "--listen")?;
-    let admin = listen(config.admin_listen, "--admin-listen")?;
+    let public = Listener::open(&config.listen, "--listen")?;
+    let admin = Listener::open(&config.admin_listen, "--admin-listen")?;
     let mut signals = Signals::catch().map_err(|error| cannot_start(error, "cannot catch signals"))?;
-    let (address, admin_address) = (address(&public), address(&admin));
+    let (address, admin_address) = (public.address(), admin.address());
     let shared = Shared::new(config);
     let workers = Workers::start(shared)?;
     spawn_local(admin::serve(shared, admin));
@@ -100,7 +94,7 @@ async fn serve(config: Config) -> Result<()> {
 
 /// A client's connection on its way to a worker, and its right to be there.
 struct Accepted {
-    stream: std::net::TcpStream,
+    stream: Incoming,
     permit: OwnedSemaphorePermit,
 }
 
@@ -144,13 +138,13 @@ async fn work(shared: &'static Shared, number: usize, mut accepted: UnboundedRec
     let worker = Rc::new(Worker::new(shared, number));
     while let Some(Accepted { stream, permit }) = accepted.recv().await {
         let worker = Rc::clone(&worker);
-        match TcpStream::from_std(stream) {
+        match stream.open() {
             Ok(stream) => drop(spawn_local(async move {
                 let _open = Counted::new(&worker.shared.metrics.connections);
                 match &worker.shared.config.tls {
-                    None => connection::serve(worker, Tcp::new(stream)).await,
+                    None => connection::serve(worker, stream).await,
                     // Boxed: a plain connection does not keep the room for it.
-                    Some(tls) => Box::pin(connection::serve_tls(worker, tls, Tcp::new(stream))).await,
+                    Some(tls) => Box::pin(connection::serve_tls(worker, tls, stream)).await,
                 }
                 drop(permit);
             })),
@@ -160,12 +154,10 @@ async fn work(shared: &'static Shared, number: usize, mut accepted: UnboundedRec
 }
 
 /// Accepts connections until the server stops, and then those that the kernel has accepted already.
-async fn accept(shared: &'static Shared, listener: TcpListener, workers: Rc<Workers>) {
+async fn accept(shared: &'static Shared, listener: Listener, workers: Rc<Workers>) {
     let mut phase = shared.phase();
     let mut turns = workers.queues.iter().cycle();
-    let mut hand_over = |stream: std::net::TcpStream, permit| {
-        // Answers are written whole: there is nothing to wait for.
-        let _ = stream.set_nodelay(true);
+    let mut hand_over = |stream, permit| {
         if let Some(queue) = turns.next() {
             let _ = queue.send(Accepted { stream, permit }); // workers live as long as the process
         }
@@ -180,10 +172,7 @@ async fn accept(shared: &'static Shared, listener: TcpListener, workers: Rc<Work
     loop {
         tokio::select! {
             (accepted, permit) = next() => match accepted {
-                Ok((stream, _)) => match stream.into_std() {
-                    Ok(stream) => hand_over(stream, permit),
-                    Err(error) => tracing::warn!(%error, "a connection was accepted and lost"),
-                },
+                Ok(stream) => hand_over(stream, permit),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -192,42 +181,12 @@ async fn accept(shared: &'static Shared, listener: TcpListener, workers: Rc<Work
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
         }
     }
-    let Ok(listener) = listener.into_std() else { return };
+    let Ok(mut waiting) = listener.close() else { return };
     while let Ok(permit) = Arc::clone(&workers.permits).try_acquire_owned()
-        && let Ok((stream, _)) = listener.accept()
+        && let Some(stream) = waiting.next()
     {
-        if stream.set_nonblocking(true).is_ok() {
-            hand_over(stream, permit);
-        }
+        hand_over(stream, permit);
     }
-}
-
-/// Opens a port; `flag` is the one that names it.
-fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
-    let open = || -> io::Result<_> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?; // a restart does not wait for connections of the process before
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
-    };
-    open().map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "another program listens there: stop it, or choose another port",
-            io::ErrorKind::PermissionDenied => "ports below 1024 take rights: choose one above",
-            io::ErrorKind::AddrNotAvailable => {
-                "this machine has no such address: 0.0.0.0 stands for all it has"
-            }
-            _ => "choose another address",
-        };
-        Error::usage(format!("cannot listen on {flag} {address}")).cause(error).hint(hint)
-    })
-}
-
-/// Where it really listens: port 0 asks for any.
-fn address(listener: &TcpListener) -> String {
-    listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
 }
 
 fn runtime() -> io::Result<Runtime> {

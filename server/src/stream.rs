@@ -1,4 +1,4 @@
-//! What `connection` needs of the way to a client, be it plain TCP or TLS over it.
+//! What `connection` needs of the way to a client, be it a plain socket or TLS over it.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// A way to a client, on which HTTP is spoken.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -20,18 +20,40 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     fn say_goodbye(&mut self);
 }
 
-/// Plain TCP.
-pub struct Tcp {
-    stream: TcpStream,
+/// A socket, without TLS.
+pub struct Plain {
+    socket: Socket,
     written: u64,
 }
 
-impl Tcp {
-    /// The client's socket.
-    pub fn new(stream: TcpStream) -> Tcp {
-        Tcp { stream, written: 0 }
-    }
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
 
+/// The same for either: which one it is, is a branch that a processor foresees.
+macro_rules! either {
+    ($socket:expr, $stream:ident => $result:expr) => {
+        match $socket {
+            Socket::Tcp($stream) => $result,
+            Socket::Unix($stream) => $result,
+        }
+    };
+}
+
+impl From<TcpStream> for Plain {
+    fn from(stream: TcpStream) -> Plain {
+        Plain { socket: Socket::Tcp(stream), written: 0 }
+    }
+}
+
+impl From<UnixStream> for Plain {
+    fn from(stream: UnixStream) -> Plain {
+        Plain { socket: Socket::Unix(stream), written: 0 }
+    }
+}
+
+impl Plain {
     fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let bytes = ready!(written)?;
         self.written += bytes as u64;
@@ -39,9 +61,9 @@ impl Tcp {
     }
 }
 
-impl Stream for Tcp {
+impl Stream for Plain {
     async fn arrival(&mut self) -> io::Result<()> {
-        self.stream.readable().await
+        either!(&self.socket, stream => stream.readable().await)
     }
 
     fn written(&self) -> u64 {
@@ -51,19 +73,19 @@ impl Stream for Tcp {
     fn say_goodbye(&mut self) {} // the end of the socket says it
 }
 
-impl AsyncRead for Tcp {
+impl AsyncRead for Plain {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        either!(&mut self.socket, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Tcp {
+impl AsyncWrite for Plain {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = either!(&mut self.socket, stream => Pin::new(stream).poll_write(cx, buf));
         self.count(written)
     }
 
@@ -72,19 +94,19 @@ impl AsyncWrite for Tcp {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = either!(&mut self.socket, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.count(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        either!(&self.socket, stream => stream.is_write_vectored())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        either!(&mut self.socket, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        either!(&mut self.socket, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }
