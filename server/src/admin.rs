@@ -10,13 +10,14 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
 use crate::limits::Limit;
 use crate::listen::ACCEPT_PAUSE;
+use crate::listener::{Incoming, Listener};
 use crate::shared::Shared;
+use crate::stream::Plain;
 
 /// Methods that every path knows, as in `Allow`.
 const ALLOWED: &str = "GET, HEAD";
@@ -28,11 +29,11 @@ const BUFFER_BYTES: usize = 8 * 1024;
 pub const MAX_CONNECTIONS: usize = 64;
 
 /// Serves as long as the process lives, also while it stops: that is when somebody wants to know.
-pub async fn serve(shared: &'static Shared, listener: TcpListener) {
+pub async fn serve(shared: &'static Shared, listener: Listener) {
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match listener.accept().await.and_then(Incoming::open) {
+            Ok(stream) => {
                 open.retain(|task| !task.is_finished());
                 if open.len() >= MAX_CONNECTIONS
                     && let Some(longest) = open.pop_front()
@@ -50,7 +51,7 @@ pub async fn serve(shared: &'static Shared, listener: TcpListener) {
     }
 }
 
-async fn converse(shared: &'static Shared, stream: TcpStream) {
+async fn converse(shared: &'static Shared, stream: Plain) {
     let service = service_fn(async |request: Request<_>| Ok::<_, Infallible>(respond(shared, &request)));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(shared.config.idle_timeout).max_buf_size(BUFFER_BYTES);

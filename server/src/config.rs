@@ -1,6 +1,5 @@
 //! The command line as typed, and what it comes to. All of it is known to be right before any port is opened.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 
 use crate::admin;
+use crate::listener::Address;
 use crate::path::is_unreserved;
 use crate::queries;
 use crate::route::Site;
@@ -42,12 +42,12 @@ const DATABASE_CONNECTIONS_A_THREAD: usize = 1;
 #[derive(Debug, Parser)]
 #[command(name = "atelier-server", version, after_help = AFTER_HELP)]
 pub struct Typed {
-    /// Address of the API
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:3000", env = "ATELIER_LISTEN", value_parser = address)]
-    pub listen: SocketAddr,
-    /// Address of /livez, /readyz and /metrics, not for the public
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", env = "ATELIER_ADMIN_LISTEN", value_parser = address)]
-    pub admin_listen: SocketAddr,
+    /// Address of the API: a port, as 0.0.0.0:3000, or a Unix socket, as unix:/run/atelier-server/api.sock
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:3000", env = "ATELIER_LISTEN")]
+    pub listen: Address,
+    /// Address of /livez, /readyz and /metrics, not for the public: a port or a Unix socket too
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", env = "ATELIER_ADMIN_LISTEN")]
+    pub admin_listen: Address,
     /// Certificate chain, a PEM file: the API is served with TLS, and with TLS alone. Read at the start
     #[arg(long, value_name = "FILE", env = "ATELIER_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
@@ -130,8 +130,8 @@ pub enum LogFormat {
 /// What the command line comes to.
 #[expect(missing_docs, reason = "as in `Typed`")]
 pub struct Config {
-    pub listen: SocketAddr,
-    pub admin_listen: SocketAddr,
+    pub listen: Address,
+    pub admin_listen: Address,
     /// Nothing for plain HTTP.
     pub tls: Option<Tls>,
     pub database: Target,
@@ -207,10 +207,6 @@ fn max_connections(wanted: Option<u64>, of_threads: usize) -> Result<usize> {
             Ok(usize::try_from(wanted.unwrap_or(DEFAULT_CONNECTIONS.min(possible))).unwrap_or(usize::MAX))
         }
     }
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|error| format!("{error}: write 127.0.0.1:3000 or [::1]:3000"))
 }
 
 fn one_or_more(text: &str) -> Result<NonZeroUsize, String> {

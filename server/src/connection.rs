@@ -35,7 +35,7 @@ use crate::respond::{MAX_HEADER_BYTES, respond};
 use crate::route::MAX_TARGET_BYTES;
 use crate::shared::Phase;
 use crate::socket::Socket;
-use crate::stream::{Stream, Tcp};
+use crate::stream::{Noted, Stream};
 use crate::tls::Tls;
 use crate::worker::Worker;
 
@@ -58,7 +58,7 @@ const LOOK_AT_PARKED: Duration = Duration::from_secs(1);
 const READ_BUFFER_BYTES: usize = 2 * (MAX_TARGET_BYTES + MAX_HEADER_BYTES);
 
 /// Shakes hands, then serves the connection until it ends.
-pub async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: Tcp, activity: Rc<Activity>) {
+pub async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: Noted, activity: Rc<Activity>) {
     activity.set_base(PARKED_TLS_BYTES);
     let mut phase = worker.shared.phase();
     let shaken = tokio::select! {

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
@@ -118,7 +118,8 @@ impl Connections {
                 if self.held.get() <= self.limit - room {
                     break;
                 }
-                let limit = if state == State::Sending { Limit::UntakenAnswers } else { Limit::UnfinishedRequests };
+                let limit =
+                    if state == State::Sending { Limit::UntakenAnswers } else { Limit::UnfinishedRequests };
                 self.close(open, limit);
             }
         }
@@ -139,10 +140,11 @@ fn in_order(
     open: &BTreeMap<u64, Open>,
     may: impl Fn(&Activity, State) -> bool,
 ) -> Vec<(State, Reverse<Duration>, &Open)> {
+    let now = Instant::now();
     let candidates = open.values().filter(|open| !open.activity.gives_way());
     let mut candidates: Vec<_> = candidates
         .filter_map(|open| {
-            let (state, since) = open.activity.standing();
+            let (state, since) = open.activity.standing(now);
             may(&open.activity, state).then_some((state, Reverse(since), open))
         })
         .collect();
@@ -213,7 +215,10 @@ mod tests {
             place.activity.read(20 * KIB);
         }
         assert!(connections.held.get() <= 400 * KIB, "{}", connections.held.get());
-        assert!(give_way(&places).starts_with(&[0, 2, 3]) && !give_way(&places).contains(&9), "the slowest first");
+        assert!(
+            give_way(&places).starts_with(&[0, 2, 3]) && !give_way(&places).contains(&9),
+            "the slowest first"
+        );
         assert!(limits.times(Limit::UnfinishedRequests) >= 3);
         drop(places);
         assert_eq!(connections.held.get(), 0);

@@ -1,6 +1,6 @@
 //! `atelier-server`: the read-only HTTP API of a product catalogue that `atelier-etl` has published in PostgreSQL.
 //!
-//! The way of a request: `listen` accepts a connection and hands it to a `worker`, one thread with its own runtime and
+//! The way of a request: `listen` accepts a connection at a `listener` and hands it to a `worker`, one thread with its own runtime and
 //! its own way to the database. `connection` reads requests off it, which is a `stream`, encrypted by `tls` or not,
 //! `route` says what is asked for, `respond` answers from `cache` or through `database`, where requests that wait at the
 //! same time become one of its `jobs` and share a statement of `queries`, and `json` writes the bytes. `shared` is all
@@ -31,6 +31,7 @@ pub mod kind;
 pub mod labels;
 pub mod limits;
 pub mod listen;
+pub mod listener;
 pub mod load;
 pub mod log;
 pub mod manager;

@@ -5,14 +5,11 @@
 //! a proxy opens, the busier of two listeners got 10 in the median of 200 trials and 12 in every tenth; of 64, 34 and 39.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atelier_base::error::{Error, Result};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,15 +19,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
 use crate::connection::PARKED_BYTES;
+use crate::listener::{Incoming, Listener};
 use crate::metrics::Counted;
 use crate::shared::{Phase, Shared};
-use crate::stream::Tcp;
+use crate::stream::Noted;
 use crate::watch::Watch;
 use crate::worker::Worker;
 use crate::{admin, connection, manager};
-
-/// Connections that the kernel holds for us while we accept others.
-const BACKLOG: i32 = 4096;
 
 /// After SIGTERM a connection stays open for its next request, which is answered with `Connection: close`: if it was
 /// closed at once, a request that is on its way would be lost. It stays this long, or half the grace time.
@@ -59,10 +54,10 @@ pub fn run(config: Config) -> Result<()> {
 
 async fn serve(config: Config) -> Result<()> {
     // Ports first: one that is taken is known before anything else is done.
-    let public = listen(config.listen, "--listen")?;
-    let admin = listen(config.admin_listen, "--admin-listen")?;
+    let public = Listener::open(&config.listen, "--listen")?;
+    let admin = Listener::open(&config.admin_listen, "--admin-listen")?;
     let mut signals = Signals::catch().map_err(|error| cannot_start(error, "cannot catch signals"))?;
-    let (address, admin_address) = (address(&public), address(&admin));
+    let (address, admin_address) = (public.address(), admin.address());
     let shared = Shared::new(config);
     let workers = Workers::start(shared)?;
     spawn_local(admin::serve(shared, admin));
@@ -108,7 +103,7 @@ async fn serve(config: Config) -> Result<()> {
 /// What the accepting thread has for a worker.
 enum Errand {
     /// A client's connection, and its right to be there.
-    Serve(std::net::TcpStream, OwnedSemaphorePermit),
+    Serve(Incoming, OwnedSemaphorePermit),
     /// Connections that are idle are to give way to new ones. The answer is how many do.
     GiveWay(usize, oneshot::Sender<usize>),
 }
@@ -182,7 +177,7 @@ async fn work(shared: &'static Shared, number: usize, mut errands: UnboundedRece
                 continue;
             }
         };
-        let stream = match TcpStream::from_std(stream) {
+        let stream = match stream.open() {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection was accepted and lost");
@@ -196,7 +191,7 @@ async fn work(shared: &'static Shared, number: usize, mut errands: UnboundedRece
             async move {
                 let _open = Counted::new(&worker.shared.metrics.connections);
                 let activity = Rc::clone(&place.activity);
-                let stream = Tcp::new(stream, &activity);
+                let stream = Noted::new(stream, &activity);
                 match &worker.shared.config.tls {
                     None => connection::serve(worker, stream, activity).await,
                     // Boxed: a plain connection does not keep the room for it.
@@ -210,12 +205,10 @@ async fn work(shared: &'static Shared, number: usize, mut errands: UnboundedRece
 }
 
 /// Accepts connections until the server stops, and then those that the kernel has accepted already.
-async fn accept(shared: &'static Shared, listener: TcpListener, workers: Rc<Workers>) {
+async fn accept(shared: &'static Shared, listener: Listener, workers: Rc<Workers>) {
     let (mut phase, mut stopping) = (shared.phase(), shared.phase());
     let mut turn = 0;
-    let hand_over = |stream: std::net::TcpStream, permit, turn: &mut usize| {
-        // Answers are written whole: there is nothing to wait for.
-        let _ = stream.set_nodelay(true);
+    let hand_over = |stream, permit, turn: &mut usize| {
         let _ = workers.queues[*turn].send(Errand::Serve(stream, permit)); // workers live as long as the process
         *turn = (*turn + 1) % workers.queues.len();
     };
@@ -224,7 +217,7 @@ async fn accept(shared: &'static Shared, listener: TcpListener, workers: Rc<Work
             accepted = listener.accept() => accepted,
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
         };
-        match accepted.and_then(|(stream, _)| stream.into_std()) {
+        match accepted {
             Ok(stream) => {
                 // Behind the connection: as long as nobody waits, nobody has to give way.
                 tokio::select! {
@@ -238,42 +231,12 @@ async fn accept(shared: &'static Shared, listener: TcpListener, workers: Rc<Work
             }
         }
     }
-    let Ok(listener) = listener.into_std() else { return };
+    let Ok(mut waiting) = listener.close() else { return };
     while let Ok(permit) = Arc::clone(&workers.permits).try_acquire_owned()
-        && let Ok((stream, _)) = listener.accept()
+        && let Some(stream) = waiting.next()
     {
-        if stream.set_nonblocking(true).is_ok() {
-            hand_over(stream, permit, &mut turn);
-        }
+        hand_over(stream, permit, &mut turn);
     }
-}
-
-/// Opens a port; `flag` is the one that names it.
-fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
-    let open = || -> io::Result<_> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?; // a restart does not wait for connections of the process before
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
-    };
-    open().map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "another program listens there: stop it, or choose another port",
-            io::ErrorKind::PermissionDenied => "ports below 1024 take rights: choose one above",
-            io::ErrorKind::AddrNotAvailable => {
-                "this machine has no such address: 0.0.0.0 stands for all it has"
-            }
-            _ => "choose another address",
-        };
-        Error::usage(format!("cannot listen on {flag} {address}")).cause(error).hint(hint)
-    })
-}
-
-/// Where it really listens: port 0 asks for any.
-fn address(listener: &TcpListener) -> String {
-    listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
 }
 
 fn runtime() -> io::Result<Runtime> {

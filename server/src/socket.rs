@@ -46,7 +46,8 @@ impl<S: Stream> Socket<S> {
         let refused = self.activity.client.refused();
         if self.refused != refused {
             self.refused = refused;
-            self.pause = (refused > 1).then(|| Box::pin(sleep(MAX_PAUSE.min(PAUSE * (1 << (refused - 2).min(8))))));
+            self.pause =
+                (refused > 1).then(|| Box::pin(sleep(MAX_PAUSE.min(PAUSE * (1 << (refused - 2).min(8))))));
         }
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));

@@ -1,8 +1,8 @@
-//! What `connection` needs of the way to a client, be it plain TCP or TLS over it.
+//! What `connection` needs of the way to a client, be it a plain socket or TLS over it.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::activity::Activity;
 
@@ -23,17 +23,77 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     fn say_goodbye(&mut self);
 }
 
-/// Plain TCP. What it reads and writes is noted.
-pub struct Tcp {
-    stream: TcpStream,
+/// A socket.
+pub enum Plain {
+    /// From this machine or another.
+    Tcp(TcpStream),
+    /// From this machine.
+    Unix(UnixStream),
+}
+
+/// The same for either: which one it is, is a branch that a processor foresees.
+macro_rules! either {
+    ($socket:expr, $stream:ident => $result:expr) => {
+        match $socket {
+            Plain::Tcp($stream) => $result,
+            Plain::Unix($stream) => $result,
+        }
+    };
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        either!(self, stream => stream.is_write_vectored())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+impl AsFd for Plain {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(self, stream => stream.as_fd())
+    }
+}
+
+/// A client's socket. What it reads and writes is noted.
+pub struct Noted {
+    socket: Plain,
     activity: Rc<Activity>,
 }
 
-impl Tcp {
-    /// The client's socket.
-    pub fn new(stream: TcpStream, activity: &Rc<Activity>) -> Tcp {
-        activity.set_socket(Some(stream.as_raw_fd()));
-        Tcp { stream, activity: Rc::clone(activity) }
+impl Noted {
+    /// Takes notes from now on.
+    pub fn new(socket: Plain, activity: &Rc<Activity>) -> Noted {
+        activity.set_socket(Some(socket.as_fd().as_raw_fd()));
+        Noted { socket, activity: Rc::clone(activity) }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -43,40 +103,40 @@ impl Tcp {
     }
 }
 
-impl Drop for Tcp {
+impl Drop for Noted {
     fn drop(&mut self) {
         // Else the kernel keeps for minutes what the client does not take.
         if self.activity.gives_way() && !self.activity.is_taken() {
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         }
         self.activity.set_socket(None);
     }
 }
 
-impl Stream for Tcp {
+impl Stream for Noted {
     async fn arrival(&mut self) -> io::Result<()> {
-        self.stream.readable().await
+        either!(&self.socket, stream => stream.readable().await)
     }
 
     fn say_goodbye(&mut self) {} // the end of the socket says it
 }
 
-impl AsyncRead for Tcp {
+impl AsyncRead for Noted {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
         self.activity.read(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Tcp {
+impl AsyncWrite for Noted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.note(written)
     }
 
@@ -85,19 +145,19 @@ impl AsyncWrite for Tcp {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -19,7 +19,7 @@ use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
-use crate::stream::{Stream, Tcp};
+use crate::stream::{Noted, Stream};
 
 /// Makes TLS out of connections.
 pub struct Tls {
@@ -86,7 +86,7 @@ impl Tls {
     }
 
     /// Shakes hands with a client. Takes as long as the client does.
-    pub fn accept(&self, stream: Tcp) -> Accept<Tcp> {
+    pub fn accept(&self, stream: Noted) -> Accept<Noted> {
         self.acceptor.accept(stream)
     }
 }
@@ -106,7 +106,7 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Cause> {
 }
 
 /// Boxed: it takes a kilobyte and is handed on whenever the connection is parked.
-impl Stream for Box<TlsStream<Tcp>> {
+impl Stream for Box<TlsStream<Noted>> {
     /// That the socket can be read says little: what came may be a part of a record, or none for us.
     async fn arrival(&mut self) -> io::Result<()> {
         self.fill_buf().await.map(|_| ())

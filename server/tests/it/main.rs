@@ -31,3 +31,4 @@ mod shutdown;
 mod smoke;
 mod start;
 mod tls;
+mod unix_sockets;

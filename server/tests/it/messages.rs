@@ -3,6 +3,7 @@
 //! kept. What clients are told is in `openapi.json`.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use atelier_base::testing::messages::{Messages, unlisted};
@@ -63,6 +64,11 @@ fn command_line(messages: &mut Messages) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     messages.name(&taken, "TAKEN:PORT");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("taken.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    messages.name(directory.path().display(), "/DIRECTORY");
+    messages.name("x".repeat(107), "LONG");
     let url = "postgresql://reader:secret@127.0.0.1:1/shop";
     for arguments in [
         &["--no-such-flag"][..],
@@ -83,6 +89,12 @@ fn command_line(messages: &mut Messages) {
         &["--listen", &taken],
         &["--admin-listen", &taken],
         &["--listen", "192.0.2.1:80"],
+        &["--listen", "/run/api.sock"],
+        &["--listen", "unix:api.sock"],
+        &["--listen", &format!("unix:/{}", "x".repeat(107))],
+        &["--listen", "unix:/nowhere/api.sock"],
+        &["--listen", "unix:/etc/passwd"],
+        &["--admin-listen", &format!("unix:{}", socket.display())],
         &["--max-connections", "1000000"],
         &["--tls-cert", "server.crt"],
         &["--tls-key", "server.key"],

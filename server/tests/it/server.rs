@@ -1,7 +1,7 @@
 //! The real program, started for a test and stopped with it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -19,12 +19,15 @@ use crate::client::get;
 /// Far beyond what anything here takes on a busy machine: whoever is still there hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// What a Unix socket has for an address.
+pub(crate) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// `atelier-server`, running on ports of its own. Dropped, it is killed.
 pub(crate) struct Server {
     child: Child,
-    /// The API.
+    /// The API; [`NOWHERE`] if it is at a Unix socket.
     pub(crate) public: SocketAddr,
-    /// The admin port.
+    /// The admin port; the same.
     pub(crate) admin: SocketAddr,
     log: Arc<Mutex<String>>,
 }
@@ -40,6 +43,7 @@ pub(crate) fn command(database_url: &str, arguments: &[&str]) -> Command {
             || text == "CLICOLOR_FORCE"
             || text.starts_with("PG")
             || text.starts_with("ATELIER_")
+            || text.starts_with("LISTEN_")
         {
             command.env_remove(&name);
         }
@@ -103,7 +107,8 @@ impl Server {
         Server::spawn(command)
     }
 
-    fn spawn(mut command: Command) -> Server {
+    /// The same with a command that is not the usual one.
+    pub(crate) fn spawn(mut command: Command) -> Server {
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let lines = follow(&mut child, Arc::clone(&log));
@@ -117,7 +122,10 @@ impl Server {
                 break line;
             }
         };
-        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        let address = |name: &str| {
+            let address = listening[name].as_str().unwrap();
+            if address.starts_with("unix:") { NOWHERE } else { address.parse().unwrap() }
+        };
         Server { public: address("address"), admin: address("admin"), child, log }
     }
 

@@ -1,0 +1,258 @@
+//! Where clients come in: a TCP port or a Unix socket.
+
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::{net, os};
+
+use atelier_base::error::{Error, Result};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::stream::Plain;
+
+/// Connections that the kernel holds for us while we accept others.
+const BACKLOG: i32 = 4096;
+
+/// Linux has room for one more, which is the zero behind it.
+const MAX_PATH_BYTES: usize = 107;
+
+/// Everybody may connect, as to a port and as with nginx: who is to be kept out is so by the rights of the directory. A
+/// proxy is another user as a rule, and the umask of a service lets nobody in.
+const SOCKET_MODE: u32 = 0o666;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An address of this machine and a port.
+    Tcp(SocketAddr),
+    /// The file of a Unix socket, its whole path.
+    Unix(PathBuf),
+}
+
+/// As nginx and gunicorn write it: `127.0.0.1:3000`, `[::1]:3000` or `unix:/run/atelier-server/api.sock`.
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Address, String> {
+        match text.strip_prefix("unix:") {
+            None => text.parse().map(Address::Tcp).map_err(|error| {
+                format!("{error}: write 127.0.0.1:3000, [::1]:3000 or unix:/run/atelier-server/api.sock")
+            }),
+            Some(path) if !path.starts_with('/') => {
+                Err("a Unix socket takes its whole path: write unix:/run/atelier-server/api.sock".to_owned())
+            }
+            Some(path) if path.len() > MAX_PATH_BYTES => Err(format!(
+                "the path of a Unix socket has at most {MAX_PATH_BYTES} bytes, and this one {}",
+                path.len()
+            )),
+            Some(path) => Ok(Address::Unix(path.into())),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A socket that listens.
+pub struct Listener {
+    kind: Kind,
+    /// Of a Unix socket that we have made.
+    file: Option<SocketFile>,
+}
+
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Opens a port; `flag` is the one that names it.
+    pub fn open(address: &Address, flag: &str) -> Result<Listener> {
+        let opened = match address {
+            Address::Tcp(address) => open_tcp(*address),
+            Address::Unix(path) => open_unix(path),
+        };
+        opened.map_err(|error| {
+            let hint = match address {
+                Address::Tcp(_) => tcp_hint(error.kind()),
+                Address::Unix(_) => unix_hint(error.kind()),
+            };
+            Error::usage(format!("cannot listen on {flag} {address}")).cause(error).hint(hint)
+        })
+    }
+
+    /// Where it really listens: port 0 asks for any.
+    pub fn address(&self) -> String {
+        let address = match &self.kind {
+            Kind::Tcp(listener) => listener.local_addr().map(|address| address.to_string()),
+            Kind::Unix(listener) => listener.local_addr().map(|address| match address.as_pathname() {
+                Some(path) => Address::Unix(path.into()).to_string(),
+                None => format!("{address:?}"),
+            }),
+        };
+        address.unwrap_or_else(|error| error.to_string())
+    }
+
+    /// Waits for a connection.
+    pub async fn accept(&self) -> io::Result<Incoming> {
+        match &self.kind {
+            Kind::Tcp(listener) => listener.accept().await?.0.into_std().map(Incoming::Tcp),
+            Kind::Unix(listener) => listener.accept().await?.0.into_std().map(Incoming::Unix),
+        }
+    }
+
+    /// Ends it, and gives the connections that the kernel has accepted already, one after the other.
+    pub fn close(mut self) -> io::Result<impl Iterator<Item = Incoming>> {
+        self.file = None; // nobody finds it any more
+        let mut accept: Box<dyn FnMut() -> io::Result<Incoming>> = match self.kind {
+            Kind::Tcp(listener) => {
+                let listener = listener.into_std()?;
+                Box::new(move || listener.accept().map(|(stream, _)| Incoming::Tcp(stream)))
+            }
+            Kind::Unix(listener) => {
+                let listener = listener.into_std()?;
+                Box::new(move || listener.accept().map(|(stream, _)| Incoming::Unix(stream)))
+            }
+        };
+        Ok(std::iter::from_fn(move || accept().ok()))
+    }
+}
+
+/// A connection that was accepted, on its way to the thread that serves it.
+pub enum Incoming {
+    /// From this machine or another.
+    Tcp(net::TcpStream),
+    /// From this machine.
+    Unix(os::unix::net::UnixStream),
+}
+
+impl Incoming {
+    /// Makes it one of the thread's runtime.
+    pub fn open(self) -> io::Result<Plain> {
+        match self {
+            Incoming::Tcp(stream) => {
+                // Answers are written whole: there is nothing to wait for.
+                let _ = stream.set_nodelay(true);
+                stream.set_nonblocking(true)?;
+                TcpStream::from_std(stream).map(Plain::Tcp)
+            }
+            Incoming::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                UnixStream::from_std(stream).map(Plain::Unix)
+            }
+        }
+    }
+}
+
+fn open_tcp(address: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?; // a restart does not wait for connections of the process before
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(Listener { kind: Kind::Tcp(TcpListener::from_std(socket.into())?), file: None })
+}
+
+fn open_unix(path: &Path) -> io::Result<Listener> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_left_over(path)? => {
+            fs::remove_file(path)?;
+            socket.bind(&address)?;
+        }
+        bound => bound?,
+    }
+    let file = SocketFile::at(path)?;
+    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+    socket.listen(BACKLOG)?;
+    Ok(Listener { kind: Kind::Unix(UnixListener::from_std(socket.into())?), file: Some(file) })
+}
+
+/// Whether the socket there is of a process that has died: nobody listens.
+fn is_left_over(path: &Path) -> io::Result<bool> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?; // a busy listener may keep us waiting
+    let connected = probe.connect(&SockAddr::unix(path)?);
+    Ok(connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused))
+}
+
+/// The file of a Unix socket of ours, removed with it.
+struct SocketFile {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<SocketFile> {
+        Ok(SocketFile { path: path.to_owned(), id: id(path)? })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another process may have put its own there meanwhile.
+        if id(&self.path).is_ok_and(|id| id == self.id) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Device and inode.
+fn id(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn tcp_hint(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::AddrInUse => "another program listens there: stop it, or choose another port",
+        ErrorKind::PermissionDenied => "ports below 1024 take rights: choose one above",
+        ErrorKind::AddrNotAvailable => "this machine has no such address: 0.0.0.0 stands for all it has",
+        _ => "choose another address",
+    }
+}
+
+fn unix_hint(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::AddrInUse => "another program listens there: stop it, or choose another path",
+        ErrorKind::NotFound | ErrorKind::NotADirectory => "make its directory first",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "choose a directory that this user may write to; systemd makes one with RuntimeDirectory="
+        }
+        _ => "choose another path",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_and_shown_as_it_is_written() {
+        let longest = format!("unix:/{}", "x".repeat(MAX_PATH_BYTES - 1));
+        for text in ["127.0.0.1:3000", "[::1]:0", "unix:/run/api.sock", &longest] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        let too_long = format!("{longest}x");
+        for text in
+            ["", "3000", "localhost:3000", "/run/api.sock", "unix:api.sock", "unix:", "unix:@api", &too_long]
+        {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+}
