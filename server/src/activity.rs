@@ -60,8 +60,8 @@ pub struct Activity {
     received: Cell<usize>,
     /// Bytes that the kernel has taken and the client has not, at the most.
     untaken: Cell<usize>,
-    /// It gives way: it holds nothing any more, and what the client has not taken is thrown away.
-    gives_way: Cell<bool>,
+    /// It gives way, with so many bytes: what the client has not taken is thrown away.
+    gives_way: Cell<Option<usize>>,
 }
 
 /// What was seen at a look.
@@ -319,22 +319,28 @@ impl Activity {
         self.held()
     }
 
-    /// It holds nothing any more: it is about to be closed, and what the client has not taken thrown away.
+    /// It is about to be closed, and what the client has not taken thrown away.
     pub fn give_way(&self) {
-        let held = self.held();
-        self.gives_way.set(true);
-        self.connections.release(held);
+        if self.gives_way.get().is_none() {
+            self.gives_way.set(Some(self.held()));
+            self.connections.begin_closing(self.held());
+        }
     }
 
     /// Whether it was told to give way.
     pub fn gives_way(&self) -> bool {
-        self.gives_way.get()
+        self.gives_way.get().is_some()
+    }
+
+    /// Whether it reads no more for the moment, since others are to be closed before.
+    pub fn waits_for_others(&self) -> bool {
+        self.connections.is_closing_many()
     }
 
     fn change(&self, count: &Cell<usize>, bytes: usize) {
         let before = self.held();
         count.set(bytes);
-        if self.gives_way.get() {
+        if self.gives_way() {
             return;
         }
         let now = self.held();
@@ -348,8 +354,9 @@ impl Activity {
 
 impl Drop for Activity {
     fn drop(&mut self) {
-        if !self.gives_way.get() {
-            self.connections.release(self.held());
+        match self.gives_way.get() {
+            None => self.connections.release(self.held()),
+            Some(held) => self.connections.end_closing(held),
         }
     }
 }

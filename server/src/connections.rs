@@ -27,6 +27,8 @@ pub struct Connections {
     opened: Cell<u64>,
     /// What they hold together, in bytes. An upper bound: what clients have taken shows when somebody asks the kernel.
     held: Cell<usize>,
+    /// What those hold that give way and are not closed yet.
+    closing: Cell<usize>,
     limit: usize,
     /// When so much is held, it is looked which of it is true, and who gives way.
     relieve_at: Cell<usize>,
@@ -53,6 +55,7 @@ impl Connections {
             open: RefCell::default(),
             opened: Cell::default(),
             held: Cell::default(),
+            closing: Cell::default(),
             limit,
             relieve_at: Cell::new(limit),
             limits,
@@ -85,6 +88,22 @@ impl Connections {
     /// So many bytes less.
     pub(crate) fn release(&self, bytes: usize) {
         self.held.set(self.held.get() - bytes);
+    }
+
+    /// So many bytes are held by one that gives way, until it is closed.
+    pub(crate) fn begin_closing(&self, bytes: usize) {
+        self.release(bytes);
+        self.closing.set(self.closing.get() + bytes);
+    }
+
+    /// It is closed.
+    pub(crate) fn end_closing(&self, bytes: usize) {
+        self.closing.set(self.closing.get() - bytes);
+    }
+
+    /// Whether so much is held by connections that are about to be closed that others read no more before they are.
+    pub fn is_closing_many(&self) -> bool {
+        self.closing.get() > self.limit / 8
     }
 
     /// Has up to `count` connections give way to others. Says how many do.

@@ -78,6 +78,10 @@ impl<S: Stream> AsyncRead for Socket<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_pause(cx));
+        if self.activity.waits_for_others() {
+            cx.waker().wake_by_ref(); // behind them
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if self.unread.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
