@@ -9,6 +9,7 @@
 //! `route`, `parameters`, `path`, `host`, `json`, `problem`, `encoding`, `etag` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
 //! queue is unbounded.
 
+pub mod activation;
 pub mod admin;
 pub mod cache;
 pub mod config;
@@ -35,6 +36,7 @@ pub mod path;
 mod pooler;
 pub mod problem;
 pub mod queries;
+pub mod reload;
 pub mod respond;
 pub mod route;
 pub mod session;
