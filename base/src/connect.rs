@@ -9,7 +9,7 @@ mod refused;
 use std::env;
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::conninfo::{Parameters, Variables};
 use crate::error::{Error, Result};
-use crate::{passfile, tls};
+use crate::passfile::{Found, Login, PasswordFile};
+use crate::tls;
 pub use attempt::Opened;
 use attempt::Wanted;
 use hosts::Host;
@@ -76,6 +77,8 @@ pub struct Target {
     /// Nothing if the connection string does not say: then it depends on what is sent.
     silence: Option<Duration>,
     bulk: bool,
+    /// The file, if there is a service.
+    service: Option<PathBuf>,
     tls_options: Arc<tls::Options>,
     tls: Tls,
 }
@@ -83,8 +86,8 @@ pub struct Target {
 #[derive(Clone)]
 enum Password {
     Given(String),
-    /// In the password file, if it is there.
-    File(PathBuf),
+    /// In the password file.
+    File(Arc<PasswordFile>),
     None,
 }
 
@@ -113,11 +116,15 @@ impl Target {
         };
         let tcp = || hosts.iter().filter(|host| !host.is_socket());
         let tls_options = tls::Options::read(&parameters, tcp().all(|host| host.is_named))?;
-        let tls = tls_options.connector(tcp().next().is_none())?;
+        let tls_options = if tcp().next().is_none() { tls_options.disable() } else { tls_options };
+        let tls = tls_options.connector()?;
         let passfile = parameters.get("passfile").map(PathBuf::from);
         let password = match parameters.get("password") {
             Some(password) => Password::Given(password.to_owned()),
-            None => passfile.or_else(|| parameters.at_home(".pgpass")).map_or(Password::None, Password::File),
+            None => match passfile.or_else(|| parameters.at_home(".pgpass")) {
+                Some(path) => Password::File(Arc::new(PasswordFile::at(path))),
+                None => Password::None,
+            },
         };
         let mut config = Config::new();
         let database = parameters.get("dbname").unwrap_or(&user).to_owned();
@@ -151,6 +158,7 @@ impl Target {
                 false,
             )?,
             bulk: false,
+            service: parameters.service_file(),
             tls_options: Arc::new(tls_options),
             hosts,
             user,
@@ -262,20 +270,29 @@ impl Target {
     }
 
     /// The password for a host, from the file as it is now.
-    fn password(&self, host: &Host) -> Result<Option<Vec<u8>>> {
-        match &self.password {
-            Password::None => Ok(None),
-            Password::Given(password) => Ok(Some(password.clone().into_bytes())),
-            Password::File(path) => passfile::find(
-                path,
-                passfile::Login {
+    fn password(&self, host: &Host) -> Result<Found> {
+        let password = match &self.password {
+            Password::None => None,
+            Password::Given(password) => Some(password.clone().into_bytes()),
+            Password::File(file) => {
+                return file.find(Login {
                     host: &host.name,
                     port: host.port,
                     database: &self.database,
                     user: &self.user,
-                },
-            ),
-        }
+                });
+            }
+        };
+        Ok(Found { password, trouble: None })
+    }
+
+    /// The files that it was made of, the password file among them, which is read again for each connection.
+    pub fn files(&self) -> Vec<&Path> {
+        let password = match &self.password {
+            Password::File(file) => Some(file.path()),
+            Password::Given(_) | Password::None => None,
+        };
+        self.service.as_deref().into_iter().chain(password).chain(self.tls_options.files()).collect()
     }
 
     /// What the start-up packet has as `options`; the marker comes back where nothing between changes them.

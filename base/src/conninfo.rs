@@ -188,6 +188,14 @@ impl Parameters {
         self.given.get(name).map(|(value, _)| value.as_str())
     }
 
+    /// The service file that parameters came from.
+    pub(crate) fn service_file(&self) -> Option<PathBuf> {
+        self.given.values().find_map(|(_, place)| match place {
+            Place::Service(path) => Some(path.clone()),
+            Place::Text | Place::Variable(_) => None,
+        })
+    }
+
     /// One of the words that a parameter may be, or what else was meant by leaving it out.
     pub(crate) fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)], default: T) -> Result<T> {
         let Some(value) = self.get(name) else { return Ok(default) };

@@ -4,7 +4,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::connect::SOCKETS;
 use crate::error::{Error, Result};
@@ -19,8 +20,47 @@ pub(crate) struct Login<'a> {
     pub(crate) user: &'a str,
 }
 
-/// The password on the first line that fits; nothing if none does.
-pub(crate) fn find(path: &Path, login: Login<'_>) -> Result<Option<Vec<u8>>> {
+/// Where passwords are.
+pub(crate) struct PasswordFile {
+    path: PathBuf,
+    /// What it held when it could last be used.
+    last: Mutex<Option<Vec<u8>>>,
+}
+
+/// What a password file says.
+pub(crate) struct Found {
+    /// On the first line that fits; nothing if none does.
+    pub(crate) password: Option<Vec<u8>>,
+    /// Why the file cannot be used any more: the password is from what it held before.
+    pub(crate) trouble: Option<Error>,
+}
+
+impl PasswordFile {
+    pub(crate) fn at(path: PathBuf) -> PasswordFile {
+        PasswordFile { path, last: Mutex::default() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks into the file as it is now. A file that could be used before and cannot any more ends nothing.
+    pub(crate) fn find(&self, login: Login<'_>) -> Result<Found> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let trouble = match read(&self.path) {
+            Ok(text) => {
+                *last = Some(text);
+                None
+            }
+            Err(error) if last.is_none() => return Err(error),
+            Err(error) => Some(error),
+        };
+        let lines = last.as_deref().unwrap_or_default().split(|&byte| byte == b'\n');
+        Ok(Found { password: lines.into_iter().find_map(|line| password(line, login)), trouble })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
     let unusable = |cause: Box<dyn std::error::Error + Send + Sync>, hint: String| {
         Err(Error::usage(format!("cannot use the password file {}", path.display())).cause(cause).hint(hint))
     };
@@ -33,7 +73,7 @@ pub(crate) fn find(path: &Path, login: Login<'_>) -> Result<Option<Vec<u8>>> {
     if mode & 0o007 != 0 {
         return unusable("everybody may read it".into(), format!("chmod 600 {}", path.display()));
     }
-    Ok(text.split(|&byte| byte == b'\n').find_map(|line| password(line, login)))
+    Ok(text)
 }
 
 /// The password on `line`, if it is one for `login`.
@@ -105,6 +145,36 @@ mod tests {
         ] {
             assert_eq!(found(line, login).as_deref(), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_lost_counts_as_it_last_was() {
+        let login = Login { host: "a", port: 5432, database: "shop", user: "ann" };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwords");
+        let file = PasswordFile::at(path.clone());
+        assert!(file.find(login).is_err(), "it was never there");
+        let write = |text: &str, mode| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let found = || {
+            let found = file.find(login).unwrap();
+            let password = found.password.map(|password| String::from_utf8(password).unwrap());
+            (password.unwrap_or_default(), found.trouble.map(|error| error.in_a_line()).unwrap_or_default())
+        };
+        write("*:*:*:*:first", 0o600);
+        assert_eq!(found(), ("first".into(), "".into()));
+        write("*:*:*:*:second", 0o600);
+        assert_eq!(found(), ("second".into(), "".into()));
+        write("*:*:*:*:third", 0o604);
+        let (password, trouble) = found();
+        assert_eq!(password, "second");
+        assert!(trouble.contains("everybody may read it"), "{trouble}");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(found().0, "second");
+        write("*:*:*:*:third", 0o600);
+        assert_eq!(found(), ("third".into(), "".into()));
     }
 
     #[test]

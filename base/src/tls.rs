@@ -132,8 +132,33 @@ impl Options {
         }
     }
 
+    /// For hosts that are Unix sockets alone: no file is read for them.
+    pub(crate) fn disable(self) -> Options {
+        Options { mode: Mode::Disable, ..self }
+    }
+
+    /// Whether certificates are verified. In libpq, what there is to verify against is used whatever the mode.
+    fn verifies(&self) -> bool {
+        match self.mode {
+            Mode::Disable => false,
+            Mode::VerifyCa | Mode::VerifyFull => true,
+            Mode::Allow | Mode::Prefer | Mode::Require => self.root_certificate.is_some(),
+        }
+    }
+
+    fn client(&self) -> Option<&(PathBuf, PathBuf)> {
+        self.client.as_ref().filter(|_| self.mode != Mode::Disable)
+    }
+
+    /// What [`Options::connector`] reads.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let roots = [&self.root_certificate, &self.revoked].into_iter().flatten();
+        let client = self.client().into_iter().flat_map(|(certificate, key)| [certificate, key]);
+        roots.filter(|_| self.verifies()).chain(client).map(PathBuf::as_path)
+    }
+
     /// Makes TLS connections as the options say. Where none will be made, no file is read.
-    pub(crate) fn connector(&self, sockets_alone: bool) -> Result<MakeRustlsConnect> {
+    pub(crate) fn connector(&self) -> Result<MakeRustlsConnect> {
         let provider = Arc::new(ring::default_provider());
         let setup = |cause: Box<dyn std::error::Error + Send + Sync>| {
             Error::usage("TLS cannot be set up")
@@ -143,15 +168,11 @@ impl Options {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(self.versions)
             .map_err(|error| setup(error.into()))?;
-        let unused = sockets_alone || self.mode == Mode::Disable;
-        // libpq: what there is to verify against, is used whatever the mode.
-        let verifies = !unused
-            && (self.root_certificate.is_some() || matches!(self.mode, Mode::VerifyCa | Mode::VerifyFull));
-        let roots = if verifies { Some(self.roots()?) } else { None };
+        let roots = if self.verifies() { Some(self.roots()?) } else { None };
         let verifier = Verifier::new(roots, self.mode == Mode::VerifyFull, provider)
             .map_err(|error| setup(error.into()))?;
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match self.client.as_ref().filter(|_| !unused) {
+        let mut config = match self.client() {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates(certificate, "client certificate", "sslcert")?;

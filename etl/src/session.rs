@@ -81,7 +81,7 @@ impl Session {
 
     /// A session that is ours alone: through a pooler a lock, or a setting, would be somebody else's too.
     async fn begin(target: &Target, name: &str) -> Result<Session, Refused> {
-        let Opened { client, connection, is_direct } = target.open(name).await?;
+        let Opened { client, connection, is_direct, .. } = target.open(name).await?;
         if !is_direct {
             return Err(target.pooled());
         }

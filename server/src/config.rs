@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
 use atelier_base::typed::number;
@@ -14,7 +15,7 @@ use http::HeaderValue;
 use crate::admin;
 use crate::listener::Address;
 use crate::path::is_unreserved;
-use crate::queries;
+use crate::reload::Sources;
 use crate::route::Site;
 use crate::tls::Tls;
 
@@ -48,10 +49,10 @@ pub struct Typed {
     /// Address of /livez, /readyz and /metrics, not for the public: a port or a Unix socket too
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", env = "ATELIER_ADMIN_LISTEN")]
     pub admin_listen: Address,
-    /// Certificate chain, a PEM file: the API is served with TLS, and with TLS alone. Read at the start
+    /// Certificate chain, a PEM file: the API is served with TLS, and with TLS alone. SIGHUP reads it again
     #[arg(long, value_name = "FILE", env = "ATELIER_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
-    /// Private key of --tls-cert, a PEM file
+    /// Private key of --tls-cert, a PEM file; read again with it
     #[arg(long, value_name = "FILE", env = "ATELIER_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
     /// libpq connection string: postgresql://user@host/database or "host=a,b dbname=database load_balance_hosts=random"
@@ -132,9 +133,10 @@ pub enum LogFormat {
 pub struct Config {
     pub listen: Address,
     pub admin_listen: Address,
-    /// Nothing for plain HTTP.
-    pub tls: Option<Tls>,
-    pub database: Target,
+    /// Nothing for plain HTTP. Like `database`, replaced by what `sources` say on SIGHUP.
+    pub tls: Option<ArcSwap<Tls>>,
+    pub database: ArcSwap<Target>,
+    pub sources: Sources,
     pub threads: usize,
     /// For each thread.
     pub db_connections: usize,
@@ -169,12 +171,18 @@ impl Config {
         };
         let max_connections =
             max_connections(typed.max_connections, threads * (db_connections + FILES_A_THREAD))?;
+        let sources = Sources {
+            tls_cert: typed.tls_cert,
+            tls_key: typed.tls_key,
+            database_url: typed.database_url,
+            request_timeout: typed.request_timeout,
+        };
         Ok(Config {
             listen: typed.listen,
             admin_listen: typed.admin_listen,
-            tls: Tls::resolve(typed.tls_cert, typed.tls_key)?,
-            database: Target::resolve(typed.database_url.as_deref())?
-                .with(&queries::settings(typed.request_timeout)),
+            tls: sources.tls()?.map(ArcSwap::from_pointee),
+            database: ArcSwap::from_pointee(sources.database()?),
+            sources,
             threads,
             db_connections,
             cache_bytes: typed.cache_bytes.as_u64(),

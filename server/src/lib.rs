@@ -9,6 +9,7 @@
 //! `route`, `parameters`, `path`, `host`, `json`, `problem`, `encoding`, `etag`, `kind`, `client` and `load` never see tokio; all SQL is in `queries`: a test holds both. No
 //! queue is unbounded.
 
+pub mod activation;
 pub mod activity;
 pub mod admin;
 pub mod cache;
@@ -42,6 +43,7 @@ pub mod path;
 mod pooler;
 pub mod problem;
 pub mod queries;
+pub mod reload;
 pub mod respond;
 pub mod route;
 pub mod session;

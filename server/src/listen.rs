@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
+use crate::activation::Sockets;
 use crate::config::Config;
 use crate::connection::PARKED_BYTES;
 use crate::listener::{Incoming, Listener};
@@ -25,7 +26,7 @@ use crate::shared::{Phase, Shared};
 use crate::stream::Noted;
 use crate::watch::Watch;
 use crate::worker::Worker;
-use crate::{admin, connection, manager};
+use crate::{admin, connection, manager, reload};
 
 /// After SIGTERM a connection stays open for its next request, which is answered with `Connection: close`: if it was
 /// closed at once, a request that is on its way would be lost. It stays this long, or half the grace time.
@@ -45,22 +46,25 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs the server until SIGTERM or Ctrl-C.
 pub fn run(config: Config) -> Result<()> {
+    let sockets = Sockets::take()?;
     let runtime = runtime().map_err(|error| cannot_start(error, "cannot start"))?;
-    let served = LocalSet::new().block_on(&runtime, serve(config));
+    let served = LocalSet::new().block_on(&runtime, serve(config, sockets));
     // A look-up of the database's name may still hang on a thread of its own: it is not waited for.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(config: Config) -> Result<()> {
-    // Ports first: one that is taken is known before anything else is done.
-    let public = Listener::open(&config.listen, "--listen")?;
-    let admin = Listener::open(&config.admin_listen, "--admin-listen")?;
+async fn serve(config: Config, sockets: Sockets) -> Result<()> {
     let mut signals = Signals::catch().map_err(|error| cannot_start(error, "cannot catch signals"))?;
+    let hangup = signal(SignalKind::hangup()).map_err(|error| cannot_start(error, "cannot catch signals"))?;
+    // Then ports: one that is taken is known before anything else is done.
+    let public = Listener::open(sockets.api, &config.listen, "--listen")?;
+    let admin = Listener::open(sockets.admin, &config.admin_listen, "--admin-listen")?;
     let (address, admin_address) = (public.address(), admin.address());
     let shared = Shared::new(config);
     let workers = Workers::start(shared)?;
     spawn_local(admin::serve(shared, admin));
+    spawn_local(reload::on_hangup(shared, hangup));
 
     // A database that is there is looked at before the first request. One that is not is waited for, and requests that
     // come meanwhile are told so.
@@ -195,7 +199,9 @@ async fn work(shared: &'static Shared, number: usize, mut errands: UnboundedRece
                 match &worker.shared.config.tls {
                     None => connection::serve(worker, stream, activity).await,
                     // Boxed: a plain connection does not keep the room for it.
-                    Some(tls) => Box::pin(connection::serve_tls(worker, tls, stream, activity)).await,
+                    Some(tls) => {
+                        Box::pin(connection::serve_tls(worker, &tls.load_full(), stream, activity)).await
+                    }
                 }
                 drop((place, permit));
             }

@@ -1,22 +1,23 @@
-//! Where clients come in: a TCP port or a Unix socket.
+//! Where clients come in: a TCP port or a Unix socket, which the server opens or systemd hands over (`activation`).
 
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{net, os};
 
 use atelier_base::error::{Error, Result};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::stream::Plain;
 
 /// Connections that the kernel holds for us while we accept others.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Linux has room for one more, which is the zero behind it.
 const MAX_PATH_BYTES: usize = 107;
@@ -65,10 +66,29 @@ impl fmt::Display for Address {
 }
 
 /// A socket that listens.
+pub enum Socket {
+    /// At a port.
+    Tcp(net::TcpListener),
+    /// At a file.
+    Unix(os::unix::net::UnixListener),
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(listener) => listener.as_fd(),
+            Socket::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// The same, to accept connections at.
 pub struct Listener {
     kind: Kind,
     /// Of a Unix socket that we have made.
     file: Option<SocketFile>,
+    /// systemd holds it too, and hands it over to the next process.
+    is_shared: bool,
 }
 
 enum Kind {
@@ -77,19 +97,48 @@ enum Kind {
 }
 
 impl Listener {
-    /// Opens a port; `flag` is the one that names it.
-    pub fn open(address: &Address, flag: &str) -> Result<Listener> {
-        let opened = match address {
-            Address::Tcp(address) => open_tcp(*address),
-            Address::Unix(path) => open_unix(path),
+    /// Takes the socket that was handed over, else opens one at `address`; `flag` is the one that names it.
+    pub fn open(handed_over: Option<Socket>, address: &Address, flag: &str) -> Result<Listener> {
+        let cannot = |error: io::Error, hint| {
+            Error::usage(format!("cannot listen on {flag} {address}")).cause(error).hint(hint)
+        };
+        let opened = match (handed_over, address) {
+            (Some(socket), _) => {
+                let listener = Listener::new(socket, None, true)
+                    .map_err(|error| cannot(error, "see what its .socket unit says of it"))?;
+                tracing::info!(
+                    address = listener.address(),
+                    "systemd hands over a socket in place of {flag}"
+                );
+                return Ok(listener);
+            }
+            (None, Address::Tcp(address)) => {
+                open_tcp(*address).and_then(|socket| Listener::new(Socket::Tcp(socket), None, false))
+            }
+            (None, Address::Unix(path)) => open_unix(path)
+                .and_then(|(socket, file)| Listener::new(Socket::Unix(socket), Some(file), false)),
         };
         opened.map_err(|error| {
             let hint = match address {
                 Address::Tcp(_) => tcp_hint(error.kind()),
                 Address::Unix(_) => unix_hint(error.kind()),
             };
-            Error::usage(format!("cannot listen on {flag} {address}")).cause(error).hint(hint)
+            cannot(error, hint)
         })
+    }
+
+    fn new(socket: Socket, file: Option<SocketFile>, is_shared: bool) -> io::Result<Listener> {
+        let kind = match socket {
+            Socket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Kind::Tcp(TcpListener::from_std(listener)?)
+            }
+            Socket::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Kind::Unix(UnixListener::from_std(listener)?)
+            }
+        };
+        Ok(Listener { kind, file, is_shared })
     }
 
     /// Where it really listens: port 0 asks for any.
@@ -112,7 +161,8 @@ impl Listener {
         }
     }
 
-    /// Ends it, and gives the connections that the kernel has accepted already, one after the other.
+    /// Ends it, and gives the connections that the kernel has accepted already, one after the other: they would be lost
+    /// with it. Those of a socket that systemd holds wait in it for the next process.
     pub fn close(mut self) -> io::Result<impl Iterator<Item = Incoming>> {
         self.file = None; // nobody finds it any more
         let mut accept: Box<dyn FnMut() -> io::Result<Incoming>> = match self.kind {
@@ -125,7 +175,7 @@ impl Listener {
                 Box::new(move || listener.accept().map(|(stream, _)| Incoming::Unix(stream)))
             }
         };
-        Ok(std::iter::from_fn(move || accept().ok()))
+        Ok(std::iter::from_fn(move || if self.is_shared { None } else { accept().ok() }))
     }
 }
 
@@ -155,19 +205,17 @@ impl Incoming {
     }
 }
 
-fn open_tcp(address: SocketAddr) -> io::Result<Listener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn open_tcp(address: SocketAddr) -> io::Result<net::TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?; // a restart does not wait for connections of the process before
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(Listener { kind: Kind::Tcp(TcpListener::from_std(socket.into())?), file: None })
+    Ok(socket.into())
 }
 
-fn open_unix(path: &Path) -> io::Result<Listener> {
+fn open_unix(path: &Path) -> io::Result<(os::unix::net::UnixListener, SocketFile)> {
     let address = SockAddr::unix(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     match socket.bind(&address) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_left_over(path)? => {
             fs::remove_file(path)?;
@@ -178,7 +226,7 @@ fn open_unix(path: &Path) -> io::Result<Listener> {
     let file = SocketFile::at(path)?;
     fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
     socket.listen(BACKLOG)?;
-    Ok(Listener { kind: Kind::Unix(UnixListener::from_std(socket.into())?), file: Some(file) })
+    Ok((socket.into(), file))
 }
 
 /// Whether the socket there is of a process that has died: nobody listens.
@@ -186,7 +234,7 @@ fn is_left_over(path: &Path) -> io::Result<bool> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
     }
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let probe = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     probe.set_nonblocking(true)?; // a busy listener may keep us waiting
     let connected = probe.connect(&SockAddr::unix(path)?);
     Ok(connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused))

@@ -38,26 +38,27 @@ pub enum Unopened {
 
 /// Opens a connection and prepares every statement on it: whatever is missing shows now, not at a request.
 pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), Unopened> {
-    let Opened { client, mut connection, is_direct } = connect(&config.database).await?;
+    let database = &*config.database.load_full();
+    let Opened { client, mut connection, is_direct, .. } = connect(database).await?;
     let prepare = async {
         if !is_direct {
-            pass_pooler(&client, &config.database).await?;
+            pass_pooler(&client, database).await?;
         }
-        Statements::prepare(&client).await.map_err(|error| explain(&error, &config.database))
+        Statements::prepare(&client).await.map_err(|error| explain(&error, database))
     };
     let prepared = timeout(PREPARE_TIMEOUT, async {
         tokio::pin!(prepare);
         tokio::select! {
             prepared = &mut prepare => return prepared,
             // The connection does nothing unless it is polled.
-            ended = &mut connection => ended.map_err(|error| explain(&error, &config.database))?,
+            ended = &mut connection => ended.map_err(|error| explain(&error, database))?,
         }
         prepare.await // fails, since the connection has ended
     });
     match prepared.await {
         Ok(statements) => Ok((client, statements?, connection)),
         Err(_) => {
-            let what = format!("{} takes too long to prepare statements", config.database);
+            let what = format!("{} takes too long to prepare statements", database);
             Err(Unopened::NotYet(
                 Error::database(what).hint("see what else keeps it busy; it is tried again"),
             ))
@@ -66,10 +67,14 @@ pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), U
 }
 
 async fn connect(database: &Target) -> Result<Opened, Unopened> {
-    database.open(SESSION).await.map_err(|refused| match refused.may_come {
+    let opened = database.open(SESSION).await.map_err(|refused| match refused.may_come {
         true => Unopened::NotYet(refused.error),
         false => Unopened::Never(refused.error),
-    })
+    })?;
+    if let Some(trouble) = &opened.trouble {
+        tracing::warn!("using the password that was read before: {}", trouble.in_a_line());
+    }
+    Ok(opened)
 }
 
 /// Refuses a pooler that would lose our statements. In the sessions of any other our settings are lost: statements are

@@ -1,11 +1,11 @@
 //! TLS for clients: the server's certificate and key, and a connection that is encrypted with them.
 //!
-//! The files are read once, at the start. A client that comes back resumes its session by a ticket, which holds all that
+//! The files are read at the start and again on SIGHUP (`reload`). A client that comes back resumes its session by a ticket, which holds all that
 //! is to be known of it: nothing is kept here, and one ticket is good for many connections, as a proxy opens them.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use atelier_base::error::{Error, Result};
@@ -24,14 +24,15 @@ use crate::stream::{Noted, Stream};
 /// Makes TLS out of connections.
 pub struct Tls {
     acceptor: TlsAcceptor,
+    chain: Vec<CertificateDer<'static>>,
 }
 
 impl Tls {
     /// From what `--tls-cert` and `--tls-key` name; nothing if they name nothing.
-    pub fn resolve(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<Tls>> {
+    pub fn resolve(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>> {
         match (certificate, key) {
             (None, None) => Ok(None),
-            (Some(certificate), Some(key)) => Tls::read(&certificate, &key).map(Some),
+            (Some(certificate), Some(key)) => Tls::read(certificate, key).map(Some),
             (Some(_), None) => Err(Error::usage("there is a --tls-cert and no --tls-key")
                 .hint("pass the certificate's private key with --tls-key")),
             (None, Some(_)) => Err(Error::usage("there is a --tls-key and no --tls-cert")
@@ -54,7 +55,7 @@ impl Tls {
         let provider = Arc::new(ring::default_provider());
         let key = key(key_path).map_err(wrong_key)?;
         let key = provider.key_provider.load_private_key(key).map_err(|error| wrong_key(error.into()))?;
-        let pair = CertifiedKey::new(chain, key);
+        let pair = CertifiedKey::new(chain.clone(), key);
         match pair.keys_match() {
             // Of some kinds of keys it cannot be told.
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
@@ -82,7 +83,13 @@ impl Tls {
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Ticketer::new().map_err(setup)?;
-        Ok(Tls { acceptor: Arc::new(config).into() })
+        Ok(Tls { acceptor: Arc::new(config).into(), chain })
+    }
+
+    /// Whether it is of the same certificates, and so of the same key. Otherwise the tickets of one are refused by the
+    /// other, and every client sees the certificate.
+    pub fn is_same(&self, other: &Tls) -> bool {
+        self.chain == other.chain
     }
 
     /// Shakes hands with a client. Takes as long as the client does.

@@ -16,6 +16,7 @@ use super::hosts::Host;
 use super::refused::{Advice, describe, is_final};
 use super::{Connection, Target};
 use crate::error::Error;
+use crate::passfile::Found;
 
 /// A connection that is open. Whoever opened it must poll `connection`.
 pub struct Opened {
@@ -25,6 +26,8 @@ pub struct Opened {
     pub connection: Connection,
     /// Whether the session is ours alone and has the settings that we sent. Through most poolers it has neither.
     pub is_direct: bool,
+    /// Why the password file cannot be used any more: the password was from what it held before.
+    pub trouble: Option<Error>,
 }
 
 /// Which servers will do.
@@ -66,7 +69,7 @@ impl Wanted {
     }
 
     /// Why a server will not do, in libpq's words.
-    fn refuses(self, found: &Found) -> Option<&'static str> {
+    fn refuses(self, found: &Session) -> Option<&'static str> {
         let (read_only, standby) = (found.read_only, found.standby);
         match self {
             Wanted::ReadWrite if read_only => Some("session is read-only"),
@@ -80,7 +83,7 @@ impl Wanted {
 
 /// What a session says of itself.
 #[derive(PartialEq, Eq)]
-struct Found {
+struct Session {
     backend: Option<String>,
     marker: Option<String>,
     standby: bool,
@@ -136,8 +139,8 @@ struct Attempts<'a> {
 
 impl Attempts<'_> {
     async fn run(&self) -> Result<Opened, Vec<Failure>> {
-        let password = match self.target.password(self.host) {
-            Ok(password) => password,
+        let Found { password, mut trouble } = match self.target.password(self.host) {
+            Ok(found) => found,
             Err(error) => {
                 let failure = Failure::new("", Advice::TARGET);
                 return Err(vec![Failure { is_final: true, error: Some(error), ..failure }]);
@@ -148,7 +151,7 @@ impl Attempts<'_> {
         for address in addresses {
             for &mode in self.target.tls_options.attempts(self.host.is_socket()) {
                 match self.once(address, mode, password.as_deref()).await {
-                    Ok(opened) => return Ok(opened),
+                    Ok(opened) => return Ok(Opened { trouble, ..opened }),
                     Err(failure) => failures.push(failure),
                 }
                 if !failures.last().is_some_and(|failure| failure.other_way) {
@@ -158,6 +161,10 @@ impl Attempts<'_> {
             if failures.last().is_some_and(|failure| failure.is_final) {
                 break;
             }
+        }
+        // Whether that is why, only the database knows.
+        if let (Some(failure), Some(trouble)) = (failures.last_mut(), trouble.take()) {
+            failure.why = format!("{}; {}", failure.why, trouble.in_a_line());
         }
         Err(failures)
     }
@@ -208,7 +215,7 @@ impl Attempts<'_> {
             within(target.limit, connect).await?.map_err(refused)?;
         match self.wanted.refuses(&found) {
             Some(why) => Err(Failure::new(why, Advice::TARGET)),
-            None => Ok(Opened { client, connection, is_direct }),
+            None => Ok(Opened { client, connection, is_direct, trouble: None }),
         }
     }
 }
@@ -234,7 +241,7 @@ async fn beside<T>(
 
 /// What the server says, and whether the session is ours: twice, in two transactions, our marker and the same backend.
 /// A pooler that forgets the start-up packet forgets the marker. `simple_query` prepares nothing that would be left.
-async fn look(client: &Client, marker: &str) -> Result<(Found, bool), tokio_postgres::Error> {
+async fn look(client: &Client, marker: &str) -> Result<(Session, bool), tokio_postgres::Error> {
     let query = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('atelier.session', true),
                         pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')";
     let look = async || {
@@ -246,7 +253,7 @@ async fn look(client: &Client, marker: &str) -> Result<(Found, bool), tokio_post
             })
         };
         let (standby, read_only) = (value(2).as_deref() == Some("t"), value(3).as_deref() == Some("on"));
-        Ok::<_, tokio_postgres::Error>(Found { backend: value(0), marker: value(1), standby, read_only })
+        Ok::<_, tokio_postgres::Error>(Session { backend: value(0), marker: value(1), standby, read_only })
     };
     let (first, second) = (look().await?, look().await?);
     let is_ours = first.marker.as_deref() == Some(marker) && first == second;

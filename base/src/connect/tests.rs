@@ -137,7 +137,9 @@ fn an_empty_password_is_none_and_each_host_has_its_own() {
     let path = file.path().to_str().unwrap();
     let passwords = |text: &str, variables: &[(&str, &str)]| {
         let target = read(text, variables).unwrap();
-        let of = |host| target.password(host).unwrap().map(|password| String::from_utf8(password).unwrap());
+        let of = |host| {
+            target.password(host).unwrap().password.map(|password| String::from_utf8(password).unwrap())
+        };
         target.hosts.iter().map(of).map(Option::unwrap_or_default).collect::<Vec<_>>()
     };
     let named = [("PGPASSWORD", ""), ("PGPASSFILE", path)];

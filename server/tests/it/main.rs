@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod activation;
 mod admin;
 mod catalogue;
 mod client;
@@ -24,6 +25,7 @@ mod page;
 mod poolers;
 mod reference;
 mod refusals;
+mod reload;
 mod rights;
 mod served;
 mod server;

@@ -12,6 +12,7 @@ use expect_test::expect_file;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::activation;
 use crate::catalogue::{example, publish};
 use crate::server::{Server, command, refused, refuses};
 
@@ -41,6 +42,9 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("cannot start as many --threads", "limits, which do not hold for root"),
     ("a limit is reached", "database_trouble.rs, where more requests come than may wait"),
     ("cannot encode a body", "a fault of the program"),
+    ("using the password that was read before: {}", "reload.rs"),
+    ("SIGHUP: certificate and key stay as they were: {}", "reload.rs"),
+    ("SIGHUP: the database's connection parameters stay as they were: {}", "reload.rs"),
     ("cannot tell the service manager", "takes a service manager that is gone"),
 ];
 
@@ -108,6 +112,9 @@ fn command_line(messages: &mut Messages) {
         let (code, said) = refused(command);
         let quoted = arguments.iter().map(|argument| if argument.is_empty() { "\"\"" } else { argument });
         messages.add(&format!("atelier-server {}", quoted.collect::<Vec<_>>().join(" ")), code, &said);
+    }
+    for (situation, code, said) in activation::unusable() {
+        messages.add(&format!("LISTEN_FDS=… atelier-server    # {situation}"), code, &said);
     }
     let mut nameless = command("", &[]);
     nameless.env_remove("DATABASE_URL");

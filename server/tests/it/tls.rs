@@ -23,16 +23,16 @@ use crate::client::{Connection, connect};
 use crate::clients::{PARKED, catalogue, connections, converses_well, is_closed, narrow, plain};
 use crate::server::{Server, refuses};
 
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// A server's certificate and key, as files.
-struct Files {
+pub(crate) struct Files {
     directory: TempDir,
     authority: CertificateDer<'static>,
 }
 
 impl Files {
-    fn new() -> Files {
+    pub(crate) fn new() -> Files {
         let certificates = Certificates::new();
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("server.crt"), &certificates.certificate).unwrap();
@@ -41,7 +41,7 @@ impl Files {
         Files { directory, authority }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -51,13 +51,13 @@ impl Files {
     }
 
     /// Starts a server with them.
-    fn server(&self, database_url: &str, arguments: &[&str]) -> Server {
+    pub(crate) fn server(&self, database_url: &str, arguments: &[&str]) -> Server {
         let [certificate, key] = ["crt", "key"].map(|kind| flag(kind, &self.path(&format!("server.{kind}"))));
         Server::start(database_url, &[&[&*certificate, &*key], arguments].concat())
     }
 
     /// A client that trusts the authority and speaks these versions, best first.
-    fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+    pub(crate) fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.clone()).unwrap();
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -80,15 +80,19 @@ fn hello(client: &Arc<ClientConfig>, name: &'static str) -> ClientConnection {
 }
 
 /// An open connection on which hands have been shaken.
-fn open(server: &Server, client: &Arc<ClientConfig>) -> TlsStream {
-    let mut stream = TlsStream::new(hello(client, "localhost"), connect(server.public).unwrap());
-    while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).unwrap();
-    }
-    stream
+pub(crate) fn open(server: &Server, client: &Arc<ClientConfig>) -> TlsStream {
+    try_open(server, client).unwrap()
 }
 
-fn converse(server: &Server, client: &Arc<ClientConfig>) -> Connection {
+pub(crate) fn try_open(server: &Server, client: &Arc<ClientConfig>) -> io::Result<TlsStream> {
+    let mut stream = TlsStream::new(hello(client, "localhost"), connect(server.public)?);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
+}
+
+pub(crate) fn converse(server: &Server, client: &Arc<ClientConfig>) -> Connection {
     Connection::over(Box::new(open(server, client)))
 }
 

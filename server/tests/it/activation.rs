@@ -1,0 +1,175 @@
+//! Sockets that are handed over as systemd does it: a shell puts them in their places.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use atelier_base::testing::until;
+use nix::sys::signal::Signal;
+
+use crate::client::{Connection, get};
+use crate::clients::catalogue;
+use crate::server::{NOWHERE, Server, command, refused};
+
+/// They come as standard input and output, and go on as file descriptors 3 and 4.
+const HAND_OVER: &str = r#"exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec "$0" "$@""#;
+
+/// A server that has `sockets`, two at the most, with names as in `LISTEN_FDNAMES`.
+fn activated(database_url: &str, names: &str, sockets: Vec<OwnedFd>) -> Command {
+    let server = command(database_url, &[]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", HAND_OVER]).arg(server.get_program()).args(server.get_args());
+    for (name, value) in server.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names);
+    let mut sockets = sockets.into_iter().map(Stdio::from);
+    let mut next = || sockets.next().unwrap_or_else(Stdio::null);
+    shell.stdin(next()).stdout(next()).stderr(Stdio::piped());
+    shell
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[test]
+fn a_restart_refuses_no_connection() {
+    let database = catalogue(10);
+    let (held, address) = listener();
+    let start = || {
+        let sockets = vec![held.try_clone().unwrap().into()];
+        Server::spawn(activated(&database.url(), "api", sockets))
+    };
+    let (answers, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    // Each on a connection of its own.
+    let ask = || {
+        while !stop.load(Ordering::SeqCst) {
+            let mut connection = Connection::open(address);
+            let answer = connection.request("GET", "/products/1", &["Connection: close"]);
+            assert_eq!(answer.map(|answer| answer.status).map_err(|error| error.to_string()), Ok(200));
+            answers.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let mut server = start();
+    assert_eq!(server.public, address);
+    assert!(server.log().contains("systemd hands over a socket in place of --listen"), "{}", server.log());
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        let further = |more: usize| {
+            let before = answers.load(Ordering::SeqCst);
+            let lost = || clients.iter().any(|client| client.is_finished());
+            until("they are answered", || lost() || answers.load(Ordering::SeqCst) >= before + more);
+        };
+        for _ in 0..3 {
+            further(50);
+            server.signal(Signal::SIGTERM);
+            assert_eq!(server.wait().code(), Some(0));
+            server = start();
+        }
+        further(50);
+        stop.store(true, Ordering::SeqCst);
+        for client in clients {
+            client.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn which_is_which_is_said_by_their_names_or_by_their_order() {
+    let database = catalogue(10);
+    for (names, api_comes_first) in [
+        ("api:admin", true),
+        ("admin:api", false),
+        ("atelier.socket:atelier.socket", true),
+        ("admin:unknown", false),
+        ("", true),
+    ] {
+        let ((first, first_address), (second, second_address)) = (listener(), listener());
+        let server = Server::spawn(activated(&database.url(), names, vec![first.into(), second.into()]));
+        let (api, admin) = match api_comes_first {
+            true => (first_address, second_address),
+            false => (second_address, first_address),
+        };
+        assert_eq!((server.public, server.admin), (api, admin), "{names}");
+        assert_eq!(get(api, "/products/1").status, 200, "{names}");
+        assert_eq!(get(admin, "/livez").text(), "alive\n", "{names}");
+    }
+    // The admin port alone; the API is where --listen says.
+    let (admin, address) = listener();
+    let server = Server::spawn(activated(&database.url(), "admin", vec![admin.into()]));
+    assert_eq!(server.admin, address);
+    assert_eq!(get(server.public, "/products/1").status, 200);
+}
+
+#[test]
+fn the_file_of_a_unix_socket_is_for_those_to_remove_who_have_made_it() {
+    let database = catalogue(10);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    let held = UnixListener::bind(&path).unwrap();
+    let server = Server::spawn(activated(&database.url(), "api", vec![held.into()]));
+    assert_eq!(server.public, NOWHERE);
+    assert!(server.log().contains(&format!("\"address\":\"unix:{}\"", path.display())), "{}", server.log());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(path.exists());
+}
+
+/// What is said of sockets that will not do.
+pub(crate) fn unusable() -> Vec<(&'static str, i32, String)> {
+    let (listener, address) = listener();
+    let connected = TcpStream::connect(address).unwrap();
+    let udp = || OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
+    let null = File::open("/dev/null").unwrap();
+    let url = "postgresql://reader:secret@127.0.0.1:1/shop";
+    let mut missing = activated(url, "", vec![listener.try_clone().unwrap().into()]);
+    missing.env("LISTEN_FDS", "9");
+    let mut number = activated(url, "", vec![]);
+    number.env("LISTEN_FDS", "many");
+    [
+        ("a UDP socket", activated(url, "api", vec![udp()])),
+        ("a file", activated(url, "", vec![null.into()])),
+        ("a connection: Accept=yes", activated(url, "api", vec![connected.into()])),
+        (
+            "two of one name",
+            activated(url, "api:api", vec![listener.try_clone().unwrap().into(), listener.into()]),
+        ),
+        ("fewer than it says", missing),
+        ("no number", number),
+    ]
+    .into_iter()
+    .map(|(situation, command)| {
+        let (code, said) = refused(command);
+        (situation, code, said)
+    })
+    .collect()
+}
+
+#[test]
+fn sockets_that_will_not_do_are_refused() {
+    for (situation, code, said) in unusable() {
+        assert_eq!(code, 2, "{situation}: {said}");
+        assert!(
+            said.contains("LISTEN_FDS") && said.contains("FileDescriptorName=api"),
+            "{situation}: {said}"
+        );
+    }
+}
+
+#[test]
+fn sockets_of_another_process_are_not_taken() {
+    let database = catalogue(10);
+    let mut command = command(&database.url(), &[]);
+    command.envs([("LISTEN_PID", "1"), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "api")]);
+    assert_eq!(get(Server::spawn(command).public, "/products/1").status, 200);
+}
