@@ -3,8 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use http::Response;
+
 use crate::database::Database;
 use crate::labels::Labels;
+use crate::respond::{self, Body};
 use crate::shared::Shared;
 use crate::tally::Tally;
 
@@ -17,6 +20,8 @@ pub struct Worker {
     pub database: Rc<Database>,
     /// Its own counters.
     pub tally: &'static Tally,
+    /// What those are told for whom there is no room.
+    pub full: Response<Body>,
     /// Client connections that are not parked.
     pub awake: Cell<usize>,
     published: RefCell<Published>,
@@ -37,6 +42,7 @@ impl Worker {
             shared,
             database: Database::start(shared),
             tally: shared.metrics.tallies.of(number),
+            full: respond::full(&shared.config),
             awake: Cell::new(0),
             published: RefCell::default(),
         }

@@ -28,7 +28,10 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("the connection pooler before {database} keeps no prepared statements", "poolers.rs"),
     ("a connection was accepted and lost", "a client that is gone within the moment"),
     ("cannot prepare statements in {database}", "a session that ends at just that moment"),
-    ("{} takes too long to prepare statements", "takes a database that comes to a stop at just that moment"),
+    (
+        "{database} takes too long to prepare statements",
+        "takes a database that comes to a stop at just that moment",
+    ),
     (
         "cannot read which products there are",
         "a table that is locked, or a session that ends at just that moment",
@@ -38,7 +41,8 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("cannot catch signals", "limits, which do not hold for root"),
     ("cannot start", "limits, which do not hold for root"),
     ("cannot start as many --threads", "limits, which do not hold for root"),
-    ("a limit is reached", "database_trouble.rs, where more requests come than may wait"),
+    ("a limit is reached", "fairness.rs"),
+    ("the database cannot answer", "fairness.rs"),
     ("cannot encode a body", "a fault of the program"),
     ("cannot tell the service manager", "takes a service manager that is gone"),
 ];
