@@ -136,6 +136,13 @@ need_pgbouncer() {
     if [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now pgbouncer; fi
 }
 
+# Prometheus and promtool. Debian's package starts a service: that is switched off.
+need_prometheus() {
+    if command -v promtool >/dev/null; then return; fi
+    apt_install prometheus
+    if [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now prometheus; fi
+}
+
 # psql alone, for a database that somebody else runs.
 need_psql() { need psql postgresql-client; }
 

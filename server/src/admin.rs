@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
+use crate::exposition::Format;
 use crate::limits::Limit;
 use crate::listen::ACCEPT_PAUSE;
 use crate::listener::{Incoming, Listener};
@@ -73,8 +74,9 @@ fn respond<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>> {
             Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
         "/metrics" => {
-            content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            (StatusCode::OK, shared.metrics.text(&shared.cache))
+            let format = Format::negotiate(request.headers());
+            content_type = format.content_type();
+            (StatusCode::OK, format.write(shared.metrics.text(&shared.cache)))
         }
         _ => (StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n".to_owned()),
     };

@@ -61,7 +61,7 @@ pub struct Typed {
     /// Threads that answer requests [default: the number of cores]
     #[arg(long, value_name = "N", env = "ATELIER_THREADS", value_parser = number(1..=1024_u16))]
     pub threads: Option<u16>,
-    /// Connections to the database, the same number for each thread; one more looks which load is published [default: one for each]
+    /// Connections to the database, the same number for each thread; one more looks which load is published, and up to six more for each thread are open while statements wait for locks [default: one for each]
     #[arg(long, value_name = "N", env = "ATELIER_DB_CONNECTIONS", value_parser = one_or_more)]
     pub db_connections: Option<NonZeroUsize>,
     /// Memory for finished answers, as 256MiB or 1GB; 0 for no cache

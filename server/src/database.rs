@@ -2,35 +2,35 @@
 //!
 //! A request waits in a queue until a connection has room for a job (`jobs`). Jobs are pipelined on their connection.
 //!
-//! What waits is bounded, and so is how long: a request that finds the queue full is refused at once; without a
-//! connection it waits `PATIENCE`, which outlasts a reconnection, and then is refused.
+//! A job that takes long, because it waits for a lock say, blocks its connection (`session`) for its kind: the jobs
+//! behind it that are of another kind are sent on another connection, a spare one if need be (`connections`), and further
+//! requests of its kind wait for its end. So a table that is locked delays only those who read it.
+//!
+//! What waits is bounded, and so is how long: where the queue is full somebody is refused at once; without a
+//! connection a request waits `PATIENCE`, which outlasts a reconnection, and then is refused.
+
+mod connections;
+mod session;
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use atelier_base::connect::describe;
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant as Tick, sleep, timeout};
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::jobs::{Answer, Ask, Queue};
+use crate::client::Client;
+use crate::jobs::{Answer, Ask, Queue, Room};
 use crate::limits::Limit;
 use crate::problem::Unavailable;
-use crate::queries::{self, Failure, Found, Statements};
+use crate::queries::{self, Failure, Found};
 use crate::route::Resource;
-use crate::session::{Unopened, open};
 use crate::shared::Shared;
+use session::{Place, Session};
 
 /// How long requests wait when the last connection is lost.
 const PATIENCE: Duration = Duration::from_millis(250);
-
-/// Between two attempts to connect: from the first, doubled up to the second.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
-const MAX_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// PostgreSQL ends a statement at the request time-out. A connection on which no job has come to an end for this much
 /// longer is dead.
@@ -39,57 +39,6 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// The same trouble is logged once in this time.
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(1);
 
-/// A connection that is open, with its statements prepared.
-struct Session {
-    client: Client,
-    statements: Statements,
-    jobs: Cell<usize>,
-    pulse: Pulse,
-    /// It does not answer any more.
-    dead: Notify,
-}
-
-/// When last a job came to an end on a connection.
-struct Pulse(Cell<Tick>);
-
-impl Pulse {
-    fn new() -> Pulse {
-        Pulse(Cell::new(Tick::now()))
-    }
-
-    /// Waits for the end of a job. Gives it up if none ends for so long, neither this one nor any before it.
-    async fn unless_silent<T>(&self, limit: Duration, job: impl Future<Output = T>) -> Option<T> {
-        let begin = Tick::now();
-        let mut job = pin!(job);
-        loop {
-            let left = limit.saturating_sub(self.0.get().max(begin).elapsed());
-            if left.is_zero() {
-                return None;
-            }
-            if let Ok(ended) = timeout(left, &mut job).await {
-                self.0.set(Tick::now());
-                return Some(ended);
-            }
-        }
-    }
-}
-
-/// A job's place on a connection, free again however the job ends.
-struct Place(Rc<Session>);
-
-impl Place {
-    fn take(session: Rc<Session>) -> Place {
-        session.jobs.set(session.jobs.get() + 1);
-        Place(session)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.jobs.set(self.0.jobs.get() - 1);
-    }
-}
-
 /// One worker's database. Lives on one thread.
 pub struct Database {
     shared: &'static Shared,
@@ -97,6 +46,10 @@ pub struct Database {
     waiting: RefCell<Queue>,
     /// Since when there is no connection.
     lost: Cell<Option<Instant>>,
+    /// When last a connection was found to be blocked.
+    blocked_at: Cell<Option<Instant>>,
+    /// A spare connection is being opened.
+    opening: Cell<bool>,
     logged: Cell<Option<Instant>>,
 }
 
@@ -108,6 +61,8 @@ impl Database {
             sessions: RefCell::default(),
             waiting: RefCell::default(),
             lost: Cell::new(Some(Instant::now())),
+            blocked_at: Cell::default(),
+            opening: Cell::default(),
             logged: Cell::default(),
         });
         for _ in 0..shared.config.db_connections {
@@ -117,138 +72,86 @@ impl Database {
         database
     }
 
+    /// Whether a request of `client` would be refused now for want of room. [`Database::ask`] refuses it too; this costs
+    /// less.
+    pub fn refuses(&self, client: &Client, resource: &Resource) -> bool {
+        let refuses = self.waiting.borrow().refuses(resource, client);
+        if refuses {
+            self.shared.metrics.limits.bite(Limit::WaitingRequests);
+        }
+        refuses
+    }
+
     /// Asks the database for `client`.
     pub async fn ask(
         self: &Rc<Self>,
-        client: &Rc<crate::client::Client>,
+        client: &Rc<Client>,
         resource: Resource,
     ) -> Result<Answer, Unavailable> {
-        let _ = client;
         if self.is_away() {
             return Err(Unavailable::Away);
         }
-        if self.waiting.borrow().is_full() {
-            self.shared.metrics.limits.bite(Limit::WaitingRequests);
-            return Err(Unavailable::Full);
-        }
-        let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + self.shared.config.request_timeout;
-        self.waiting.borrow_mut().push(Ask { resource, answer, deadline, broken: 0 });
+        let (ask, answered) = Ask::new(resource, client, deadline);
+        let refused = self.waiting.borrow_mut().push(ask);
+        self.count_refused(refused, Limit::WaitingRequests);
         self.send_jobs();
         answered.await.unwrap_or(Err(Unavailable::Failed))
     }
 
-    /// Keeps one connection open, for ever.
-    async fn keep_connected(self: Rc<Self>) {
-        let mut pause = RETRY_PAUSE;
-        let mut before = false;
-        loop {
-            match open(&self.shared.config).await {
-                Ok((client, statements, connection)) => {
-                    if before {
-                        self.shared.metrics.reconnects.inc();
-                    }
-                    (pause, before) = (RETRY_PAUSE, true);
-                    let opened = Instant::now();
-                    let session = Rc::new(Session {
-                        client,
-                        statements,
-                        jobs: Cell::new(0),
-                        pulse: Pulse::new(),
-                        dead: Notify::new(),
-                    });
-                    self.sessions.borrow_mut().push(Rc::clone(&session));
-                    if self.lost.take().is_some() {
-                        self.shared.worker_is_connected(true);
-                    }
-                    self.send_jobs();
-                    let mut connection = Box::pin(connection);
-                    let why = tokio::select! {
-                        biased; // it knows better why
-                        ended = connection.as_mut() => {
-                            ended.err().map_or("it was closed".to_owned(), |error| describe(&error))
-                        }
-                        () = session.dead.notified() => "it did not answer any more".to_owned(),
-                    };
-                    self.lose(&session);
-                    self.log(|| tracing::warn!(why, "a connection to the database was lost"));
-                    // Statements in flight fail when the connection is dropped. One that lived is replaced at once.
-                    drop(connection);
-                    if opened.elapsed() < MAX_RETRY_PAUSE {
-                        sleep(RETRY_PAUSE).await;
-                    }
-                }
-                Err(Unopened::NotYet(error) | Unopened::Never(error)) => {
-                    self.log(|| tracing::warn!("{}", error.in_a_line()));
-                    sleep(pause).await;
-                    pause = (pause * 2).min(MAX_RETRY_PAUSE);
-                }
-            }
-        }
-    }
-
-    /// Sends nothing more on a connection.
-    fn lose(self: &Rc<Self>, session: &Session) {
-        let mut sessions = self.sessions.borrow_mut();
-        let before = sessions.len();
-        sessions.retain(|other| !std::ptr::eq(&raw const **other, session));
-        if sessions.is_empty() && before > 0 {
-            self.lost.set(Some(Instant::now()));
-            self.shared.worker_is_connected(false);
-            tokio::task::spawn_local(Rc::clone(self).lose_patience());
-        }
-    }
-
-    /// Has a session that does not answer replaced by another.
-    fn give_up(self: &Rc<Self>, session: &Session) {
-        self.lose(session);
-        session.dead.notify_one();
-    }
-
-    /// Whether nobody waits for a connection any more.
-    fn is_away(&self) -> bool {
-        self.lost.get().is_some_and(|since| since.elapsed() >= PATIENCE)
-    }
-
-    /// Refuses what waits, if there is no connection by then.
-    async fn lose_patience(self: Rc<Self>) {
-        sleep(PATIENCE).await;
-        // Not if there was a connection meanwhile: the loss of that one has its own time.
-        if self.is_away() {
-            self.waiting.borrow_mut().refuse_all(Unavailable::Away);
+    fn count_refused(&self, refused: usize, limit: Limit) {
+        for _ in 0..refused {
+            self.shared.metrics.limits.bite(limit);
         }
     }
 
     /// Sends what waits, as far as there is room on the connections.
     fn send_jobs(self: &Rc<Self>) {
         loop {
-            let least = self.sessions.borrow().iter().min_by_key(|session| session.jobs.get()).cloned();
-            let Some(session) = least.filter(|session| self.waiting.borrow().is_time(session.jobs.get()))
-            else {
-                return;
-            };
-            let room = self.shared.cache.has_room();
-            let job = self.waiting.borrow_mut().next_job(Instant::now(), room);
-            if job.is_empty() {
-                return;
+            let Some((session, room)) = self.free_session() else { return self.open_spare() };
+            let mut waiting = self.waiting.borrow_mut();
+            if !self.shared.cache.has_room() {
+                let refused = waiting.refuse_all(Unavailable::Full);
+                return self.count_refused(refused, Limit::Bodies);
             }
+            let job = waiting.next_job(room, Instant::now());
+            drop(waiting);
+            let Some(first) = job.first() else { return };
+            let place = Place::take(session, first.kind());
             let database = Rc::clone(self);
-            let place = Place::take(session);
             tokio::task::spawn_local(async move {
-                database.run(&place.0, job).await;
+                database.run(&place, job).await;
                 drop(place);
                 database.send_jobs();
             });
         }
     }
 
-    async fn run(self: &Rc<Self>, session: &Session, mut job: Vec<Ask>) {
+    /// The connection that has least to do, of those that are not blocked, and what it has room for.
+    fn free_session(&self) -> Option<(Rc<Session>, Room)> {
+        let sessions = self.sessions.borrow();
+        let free = sessions.iter().filter(|session| session.blocked().is_none());
+        let session = Rc::clone(free.min_by_key(|session| session.jobs())?);
+        // While something is wrong, no kind waits behind another: it would be sent twice.
+        let behind = session.first().filter(|_| self.is_troubled());
+        let room = Room { jobs: session.jobs(), blocked: self.blocked(), behind };
+        Some((session, room))
+    }
+
+    async fn run(self: &Rc<Self>, place: &Place, mut job: Vec<Ask>) {
+        let session = &place.session;
         let metrics = &self.shared.metrics;
         metrics.round_trips.inc();
-        metrics.shared.inc_by(job.iter().filter(|ask| ask.broken == 0).count() as u64);
+        let new = job.iter_mut().filter_map(|ask| (!std::mem::replace(&mut ask.sent, true)).then_some(()));
+        metrics.shared.inc_by(new.count() as u64);
         let begin = Instant::now();
         let limit = self.shared.config.request_timeout + SILENCE;
-        let why = match session.pulse.unless_silent(limit, find(session, &job)).await {
+        let ended = tokio::select! {
+            biased; // what is there need not be sent again
+            ended = session.pulse.unless_silent(limit, find(session, &job), || self.block(session)) => ended,
+            () = place.taken_back() => return self.waiting.borrow_mut().push_again(job),
+        };
+        let why = match ended {
             Some(Ok(found)) => return self.answer(job, &found, begin.elapsed()),
             Some(Err(Failure::NotPublished)) => Unavailable::NotPublished,
             Some(Err(Failure::Database(error))) if may_be_repeated(&error) => {
@@ -272,6 +175,9 @@ impl Database {
                 if error.code() == Some(&SqlState::QUERY_CANCELED) {
                     Unavailable::TimedOut
                 } else {
+                    if let Some(first) = job.first().filter(|_| queries::is_refused(&error)) {
+                        self.shared.suspect(first.kind());
+                    }
                     Unavailable::Failed
                 }
             }
@@ -318,10 +224,10 @@ async fn find(session: &Session, job: &[Ask]) -> Result<Found, Failure> {
     let Some(first) = job.first() else { return Err(Failure::NotPublished) };
     match &first.resource {
         Resource::Page(page) => queries::page(client, statements, *page).await,
-        Resource::Products(ids) => queries::products(client, statements, ids).await,
-        Resource::Document(document, _) => {
+        Resource::Products(ids) => queries::products(client, statements, first.kind(), ids).await,
+        Resource::Document(..) => {
             let ids: Vec<i32> = job.iter().filter_map(|ask| ask.resource.product()).collect();
-            queries::documents(client, statements, *document, &ids).await
+            queries::products(client, statements, first.kind(), &ids).await
         }
     }
 }
@@ -345,24 +251,4 @@ fn may_be_repeated(error: &tokio_postgres::Error) -> bool {
             .contains(code)
                 || ENDED_FOR_OTHERS.contains(code)
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_job_behind_another_has_a_time_of_its_own_and_silence_has_an_end() {
-        let pulse = Pulse::new();
-        let seconds = Duration::from_secs;
-        // Both are sent at the same time; PostgreSQL ends each when it has run for five seconds.
-        let (first, second) = tokio::join!(
-            pulse.unless_silent(seconds(6), sleep(seconds(5))),
-            pulse.unless_silent(seconds(6), sleep(seconds(10))),
-        );
-        assert!(first.is_some() && second.is_some());
-        let begin = Tick::now();
-        assert!(pulse.unless_silent(seconds(6), std::future::pending::<()>()).await.is_none());
-        assert!((seconds(6)..seconds(7)).contains(&begin.elapsed()), "{:?}", begin.elapsed());
-    }
 }

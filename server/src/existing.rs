@@ -20,7 +20,7 @@ pub struct Existing {
 /// Reads the products of the published load, on a connection of its own: where it is blocked it holds up nothing. Says
 /// whether they are known now.
 pub async fn fetch(shared: &'static Shared) -> bool {
-    let why = match open(&shared.config).await {
+    let why = match open(&shared.config.database.load_full()).await {
         Ok((client, statements, connection)) => tokio::select! {
             existing = queries::existing(&client, &statements) => match existing {
                 Ok(existing) => {

@@ -22,6 +22,7 @@ pub mod docs;
 pub mod encoding;
 pub mod etag;
 pub mod existing;
+pub mod exposition;
 pub mod files;
 pub mod host;
 pub mod http2;

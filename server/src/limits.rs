@@ -103,7 +103,8 @@ impl Limits {
     /// A limit was met: somebody was refused, closed or made to wait for its sake.
     pub fn bite(&self, limit: Limit) {
         if let Some(times) = self.met[limit as usize].once_more(self.since.elapsed()) {
-            tracing::warn!(%limit, times, hint = limit.hint(), "a limit is reached");
+            let hint = limit.hint();
+            tracing::warn!(%limit, times, hint, "a limit is reached");
         }
     }
 

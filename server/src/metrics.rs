@@ -1,4 +1,4 @@
-//! What the server counts, in Prometheus's text format. What is counted of every request stands in `tally`.
+//! What the server counts, as OpenMetrics. What is counted of every request stands in `tally`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -34,6 +34,8 @@ pub struct Metrics {
     pub database_errors: Counter,
     /// Connections to the database made again after they were lost.
     pub reconnects: Counter,
+    /// Times that a statement took so long that others were sent around it.
+    pub blocked: Counter,
     cache_bytes: Gauge,
     body_bytes: Gauge,
     load: Family<Labels, Gauge<i64, AtomicI64>>,
@@ -73,6 +75,11 @@ impl Metrics {
             "database_reconnects",
             "Connections to the database made again after they were lost",
             metrics.reconnects.clone(),
+        );
+        registry.register(
+            "database_blocked",
+            "Statements that took long, as those do that wait for a lock: others are sent around them",
+            metrics.blocked.clone(),
         );
         registry.register("load", "The published load that is served", metrics.load.clone());
         metrics.registry = registry;

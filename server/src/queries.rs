@@ -15,13 +15,15 @@ use std::time::Duration;
 use atelier_base::connect::Setting;
 use futures_util::TryStreamExt as _;
 use roaring::RoaringBitmap;
+use tokio::sync::OnceCell;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::existing::Existing;
 use crate::json::{Child, Feature, Photo, Product, Rows, Sku, Style};
+use crate::kind::Kind;
 use crate::load::LoadId;
-use crate::route::{Document, Page};
+use crate::route::Page;
 
 /// What a row is. The numbers stand in the SQL below.
 mod part {
@@ -119,41 +121,50 @@ pub(crate) const BACKEND: &str = "SELECT pg_backend_pid()";
 /// Under which names this very statement is prepared in a session.
 pub(crate) const NAMES_OF_THIS: &str = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'SELECT name FROM pg_prepared_statements WHERE %'";
 
-/// The statements of one connection, prepared.
+/// The statements of one connection. All but the first are prepared when they are first run: preparing takes the same
+/// locks as running does, and so waits for the same, and a table that is missing concerns only those who read it.
 pub struct Statements {
     load: Statement,
-    page: Statement,
-    products: Statement,
-    documents: [Statement; Document::ALL.len()],
+    of: [OnceCell<Statement>; Kind::ALL.len()],
 }
 
 impl Statements {
-    /// Prepares all of them. A table or a right that is missing shows here.
-    pub async fn prepare(client: &Client) -> Result<Statements, tokio_postgres::Error> {
-        let document = |document| match document {
-            Document::Product => union(&[&LOAD, &PRODUCTS, &FEATURES]),
-            Document::Styles => {
-                let parts = [&LOAD, &EXISTING_WITHOUT_STYLES, &STYLES, &PHOTOS, &SKUS];
-                format!("{WITH_STYLES} {}", union(&parts))
+    /// Prepares what every connection needs. A catalogue or a right that is missing shows here.
+    pub async fn begin(client: &Client) -> Result<Statements, tokio_postgres::Error> {
+        let load = client.prepare("SELECT load_id::text FROM atelier.load").await?;
+        Ok(Statements { load, of: Default::default() })
+    }
+
+    /// Prepares all the others too. A table, a column or a right that is missing shows here; what is locked is left out.
+    pub async fn prepare_all(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        for kind in Kind::ALL {
+            match self.of(client, kind).await {
+                Err(error) if !is_refused(&error) && error.code().is_some() => {}
+                prepared => drop(prepared?),
             }
-            Document::Related => union(&[&LOAD, &EXISTING, &RELATED]),
-            Document::Profile => {
-                let parts = [&LOAD, &PRODUCTS, &FEATURES, &STYLES, &PHOTOS, &SKUS, &RELATED];
-                format!("{WITH_STYLES} {}", union(&parts))
-            }
-        };
-        let [product, styles, related, profile] = Document::ALL.map(document);
-        Ok(Statements {
-            load: client.prepare("SELECT load_id::text FROM atelier.load").await?,
-            page: client.prepare(&union(&[&LOAD_AND_TOTAL, &PAGE])).await?,
-            products: client.prepare(&union(&[&LOAD, &PRODUCTS])).await?,
-            documents: [
-                client.prepare(&product).await?,
-                client.prepare(&styles).await?,
-                client.prepare(&related).await?,
-                client.prepare(&profile).await?,
-            ],
-        })
+        }
+        Ok(())
+    }
+
+    async fn of(&self, client: &Client, kind: Kind) -> Result<&Statement, tokio_postgres::Error> {
+        self.of[kind as usize].get_or_try_init(|| async { client.prepare(&sql(kind)).await }).await
+    }
+}
+
+fn sql(kind: Kind) -> String {
+    match kind {
+        Kind::Page => union(&[&LOAD_AND_TOTAL, &PAGE]),
+        Kind::Products => union(&[&LOAD, &PRODUCTS]),
+        Kind::Product => union(&[&LOAD, &PRODUCTS, &FEATURES]),
+        Kind::Styles => {
+            let parts = [&LOAD, &EXISTING_WITHOUT_STYLES, &STYLES, &PHOTOS, &SKUS];
+            format!("{WITH_STYLES} {}", union(&parts))
+        }
+        Kind::Related => union(&[&LOAD, &EXISTING, &RELATED]),
+        Kind::Profile => {
+            let parts = [&LOAD, &PRODUCTS, &FEATURES, &STYLES, &PHOTOS, &SKUS, &RELATED];
+            format!("{WITH_STYLES} {}", union(&parts))
+        }
     }
 }
 
@@ -206,29 +217,45 @@ pub async fn existing(client: &Client, statements: &Statements) -> Result<Existi
 pub async fn page(client: &Client, statements: &Statements, page: Page) -> Result<Found, Failure> {
     let before = page.page.saturating_sub(1).saturating_mul(page.count);
     let through = before.saturating_add(page.count);
-    find(client, &statements.page, &[&before, &through]).await
+    find(client, statements, Kind::Page, &[&before, &through]).await
 }
 
-/// Products by their ids.
-pub async fn products(client: &Client, statements: &Statements, ids: &[i32]) -> Result<Found, Failure> {
-    find(client, &statements.products, &[&ids]).await
-}
-
-/// Whatever `document` takes, of several products.
-pub async fn documents(
+/// Products by their ids, or whatever another kind takes of them.
+pub async fn products(
     client: &Client,
     statements: &Statements,
-    document: Document,
+    kind: Kind,
     ids: &[i32],
 ) -> Result<Found, Failure> {
-    find(client, &statements.documents[document as usize], &[&ids]).await
+    find(client, statements, kind, &[&ids]).await
+}
+
+/// Runs the statement of a kind where it reads nothing: it fails if the database does not run it.
+pub async fn probe(
+    client: &Client,
+    statements: &Statements,
+    kind: Kind,
+) -> Result<(), tokio_postgres::Error> {
+    let statement = statements.of(client, kind).await?;
+    let nothing: &[i32] = &[];
+    let parameters: &[&(dyn ToSql + Sync)] = if kind == Kind::Page { &[&0, &0] } else { &[&nothing] };
+    client.query(statement, parameters).await.map(drop)
+}
+
+/// Whether the database does not run a statement, now or next time. Not so if it was ended, as one that waits for a
+/// lock, or if the database stops, or is full, or the connection was lost.
+pub fn is_refused(error: &tokio_postgres::Error) -> bool {
+    let passes = ["08", "40", "53", "55", "57"];
+    error.code().is_some_and(|code| !passes.iter().any(|class| code.code().starts_with(class)))
 }
 
 async fn find(
     client: &Client,
-    statement: &Statement,
+    statements: &Statements,
+    kind: Kind,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Found, Failure> {
+    let statement = statements.of(client, kind).await?;
     let rows = client.query(statement, parameters).await?;
     let label = rows.iter().find(|row| row.get::<_, i16>(0) == part::LOAD).ok_or(Failure::NotPublished)?;
     Ok(Found { load: load_id(label, 4)?, total: label.get(3), rows })

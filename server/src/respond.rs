@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::cache::{Entry, Guard, Key, Lookup};
 use crate::client::Client;
+use crate::config::Config;
 use crate::encoding::{self, Encoding};
 use crate::host;
 use crate::jobs::Answer;
@@ -58,7 +59,12 @@ pub async fn respond<B>(worker: &Rc<Worker>, client: &Rc<Client>, request: Reque
         Err(problem) => (Name::Refused, Err(problem.into())),
     };
     client.answered(matches!(answer, Err(Refusal::Unavailable(Unavailable::Full))));
-    let mut response = answer.unwrap_or_else(|refusal| for_all(refuse(&refusal.into()), &shared.config));
+    let mut response = match answer {
+        Ok(response) => response,
+        // Ready: where many are refused, that must cost little.
+        Err(Refusal::Unavailable(Unavailable::Full)) => worker.full.clone(),
+        Err(refusal) => for_all(refuse(&refusal.into()), &shared.config),
+    };
     if shared.is_stopping() && request.version() < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -236,6 +242,9 @@ async fn fetch(
         worker.tally.hit();
         return Ok((entry, key.load, Timing::Hit));
     }
+    if worker.database.refuses(client, &key.resource) {
+        return Err(Unavailable::Full);
+    }
     if !shared.cache.has_room() {
         shared.metrics.limits.bite(Limit::Bodies);
         return Err(Unavailable::Full);
@@ -331,6 +340,11 @@ fn options() -> Response<Body> {
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     response
+}
+
+/// What those are told for whom there is no room.
+pub fn full(config: &Config) -> Response<Body> {
+    for_all(refuse(&Unavailable::Full.into()), config)
 }
 
 fn refuse(problem: &Problem) -> Response<Body> {

@@ -10,9 +10,8 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::config::Config;
 use crate::pooler;
-use crate::queries::Statements;
+use crate::queries::{self, Statements};
 
 /// How connections show up in `pg_stat_activity`.
 pub const SESSION: &str = "atelier-server";
@@ -36,15 +35,31 @@ pub enum Unopened {
     Never(Error),
 }
 
+/// Opens a connection.
+pub async fn open(database: &Target) -> Result<(Client, Statements, Connection), Unopened> {
+    open_with(database, Statements::begin).await
+}
+
 /// Opens a connection and prepares every statement on it: whatever is missing shows now, not at a request.
-pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), Unopened> {
-    let database = &*config.database.load_full();
+pub async fn open_whole(database: &Target) -> Result<(Client, Statements, Connection), Unopened> {
+    let all = async |client: &Client| {
+        let statements = Statements::begin(client).await?;
+        statements.prepare_all(client).await?;
+        Ok(statements)
+    };
+    open_with(database, all).await
+}
+
+async fn open_with(
+    database: &Target,
+    statements: impl AsyncFnOnce(&Client) -> Result<Statements, tokio_postgres::Error>,
+) -> Result<(Client, Statements, Connection), Unopened> {
     let Opened { client, mut connection, is_direct, .. } = connect(database).await?;
     let prepare = async {
         if !is_direct {
             pass_pooler(&client, database).await?;
         }
-        Statements::prepare(&client).await.map_err(|error| explain(&error, database))
+        statements(&client).await.map_err(|error| explain(&error, database))
     };
     let prepared = timeout(PREPARE_TIMEOUT, async {
         tokio::pin!(prepare);
@@ -58,7 +73,7 @@ pub async fn open(config: &Config) -> Result<(Client, Statements, Connection), U
     match prepared.await {
         Ok(statements) => Ok((client, statements?, connection)),
         Err(_) => {
-            let what = format!("{} takes too long to prepare statements", database);
+            let what = format!("{database} takes too long to prepare statements");
             Err(Unopened::NotYet(
                 Error::database(what).hint("see what else keeps it busy; it is tried again"),
             ))
@@ -111,8 +126,8 @@ fn explain(error: &tokio_postgres::Error, database: &Target) -> Unopened {
             "there is no catalogue of this version in",
             "load it again with the atelier-etl of this version".into(),
         ),
-        // Without SQLSTATE it is the connection's; 57 and 53 are a database that stops, starts or is full.
-        code if code.is_empty() || code.starts_with("57") || code.starts_with("53") => {
+        // It is the connection's, or of a database that stops, starts or is full, or of a table that is locked.
+        _ if !queries::is_refused(error) => {
             let what = format!("cannot prepare statements in {database}");
             return Unopened::NotYet(Error::database(what).cause(describe(error)).hint(GIVE_IT_TIME));
         }

@@ -1,5 +1,6 @@
 //! What all threads share: settings, cache, counters, and what is known of the database, the load and the server's life.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::docs;
 use crate::existing::Existing;
 use crate::files::{File, Files};
+use crate::kind::{Kind, Kinds};
 use crate::load::LoadId;
 use crate::metrics::Metrics;
 use crate::page;
@@ -56,6 +58,10 @@ pub struct Shared {
     /// Workers that have a connection to the database.
     connected: watch::Sender<usize>,
     database_answers: AtomicBool,
+    /// What the database does not run the statement of, as far as is known.
+    refused: RwLock<Kinds>,
+    /// It has refused to run another one.
+    suspicion: AtomicBool,
 }
 
 /// How long an answer from another load stands for those that are asked for meanwhile: until all have heard of it, or
@@ -89,6 +95,8 @@ impl Shared {
             other: RwLock::default(),
             connected: watch::Sender::new(0),
             database_answers: AtomicBool::new(false),
+            refused: RwLock::default(),
+            suspicion: AtomicBool::new(false),
             config,
         }))
     }
@@ -175,16 +183,44 @@ impl Shared {
         self.database_answers.load(Ordering::Relaxed)
     }
 
+    /// What the database does not run the statement of.
+    pub fn refused(&self) -> Kinds {
+        *self.refused.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The statements of these are not run by the database, all others are.
+    pub fn refuse(&self, kinds: Kinds) {
+        *self.refused.write().unwrap_or_else(PoisonError::into_inner) = kinds;
+    }
+
+    /// The database has refused to run a statement: see at once whether it does so always.
+    pub fn suspect(&self, kind: Kind) {
+        if !self.refused().contains(kind) {
+            self.suspicion.store(true, Ordering::Relaxed);
+            self.look.notify_one();
+        }
+    }
+
+    /// Whether a statement was refused since this was asked last.
+    pub fn take_suspicion(&self) -> bool {
+        self.suspicion.swap(false, Ordering::Relaxed)
+    }
+
     /// Whether requests should be sent here, or why not.
-    pub fn readiness(&self) -> Result<(), &'static str> {
+    pub fn readiness(&self) -> Result<(), Cow<'static, str>> {
+        let refused = self.refused();
         if self.is_stopping() {
-            Err("stopping")
+            Err("stopping".into())
         } else if !self.has_database() {
-            Err("the database does not answer")
+            Err("the database does not answer".into())
         } else if *self.connected.borrow() < self.config.threads {
-            Err("not all threads are connected to the database")
+            Err("not all threads are connected to the database".into())
         } else if self.load().is_none() {
-            Err("no load is published")
+            Err("no load is published".into())
+        } else if refused != Kinds::NONE {
+            let routes = Kind::ALL.into_iter().filter(|kind| refused.contains(*kind));
+            let routes: Vec<&str> = routes.map(|kind| kind.name().as_str()).collect();
+            Err(format!("the database cannot answer {}", routes.join(" ")).into())
         } else {
             Ok(())
         }

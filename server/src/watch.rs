@@ -1,16 +1,23 @@
-//! Asks the database once a second which load is published, on a connection of its own. (`LISTEN` would say it sooner,
-//! but not on a standby.)
+//! Asks the database once a second which load is published, and whether it still runs every statement, on a connection of
+//! its own. (`LISTEN` would say the former sooner, but not on a standby.)
+//!
+//! Nothing there waits for a lock, so that one question does not hold up the next. A table that is locked says nothing of
+//! whether the server is ready: it is the same for all hosts, and other answers are given meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use atelier_base::connect::describe;
 use atelier_base::error::{Error, Result};
+use futures_util::future::join_all;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::existing;
+use crate::kind::{Kind, Kinds};
 use crate::queries::{self, Failure, Statements};
-use crate::session::{Unopened, open};
+use crate::session::{Unopened, open, open_whole};
 use crate::shared::Shared;
 
 /// Between two looks.
@@ -21,6 +28,13 @@ const MIN_PAUSE: Duration = Duration::from_millis(20);
 
 /// A database that does not say which load it has within this time is away.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Statements wait for a lock no longer than this, in milliseconds; all seven together delay the next look by less than
+/// [`MIN_PAUSE`] twice.
+const LOCK_TIMEOUT_MS: &str = "5";
+
+/// Statements that read nothing and do not end within this time have lost that limit, in a connection pooler say.
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Between two attempts to reach a database that is away.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -35,6 +49,8 @@ pub struct Watch {
     session: Option<Session>,
     /// Whether there was a session before.
     started: bool,
+    /// When last every statement was run.
+    probed: Option<Instant>,
     /// Reads which products there are; and how long it waits when that has failed.
     fetching: Option<JoinHandle<()>>,
     fetch_pause: Duration,
@@ -55,7 +71,8 @@ impl Drop for Session {
 impl Watch {
     /// Looks for the first time. Fails if the database is there, but refuses or holds no catalogue.
     pub async fn begin(shared: &'static Shared) -> Result<Watch> {
-        let mut watch = Watch { shared, session: None, started: false, fetching: None, fetch_pause: PAUSE };
+        let mut watch =
+            Watch { shared, session: None, started: false, probed: None, fetching: None, fetch_pause: PAUSE };
         match timeout(PATIENCE, watch.connect()).await {
             Ok(connected) => {
                 if let Some(absent) = connected? {
@@ -91,7 +108,11 @@ impl Watch {
 
     /// Opens a connection. Gives the reason if the database is away.
     async fn connect(&mut self) -> Result<Option<Error>> {
-        match open(&self.shared.config).await {
+        // The first time, whatever is missing stops the start.
+        let database =
+            self.shared.config.database.load().with(&[("lock_timeout", LOCK_TIMEOUT_MS.to_owned())]);
+        let opened = if self.started { open(&database).await } else { open_whole(&database).await };
+        match opened {
             Ok((client, statements, connection)) => {
                 let connection = spawn_local(async move {
                     let _ = connection.await; // the next look finds it closed
@@ -113,10 +134,18 @@ impl Watch {
             Ok(Ok(load)) => {
                 self.shared.publish(load);
                 self.fetch_products();
+                if self.shared.take_suspicion() || self.probed.is_none_or(|last| last.elapsed() >= PAUSE) {
+                    self.probed = Some(Instant::now());
+                    self.probe().await;
+                }
             }
             Ok(Err(Failure::NotPublished)) => self.shared.publish(None),
+            // It is being published, as a rule: what was known is still known, and asked again.
+            Ok(Err(Failure::Database(error))) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                self.shared.look.notify_one();
+            }
             Ok(Err(Failure::Database(error))) => {
-                tracing::warn!(why = atelier_base::connect::describe(&error), "the database does not answer");
+                tracing::warn!(why = describe(&error), "the database does not answer");
                 self.lose();
             }
             Err(_) => {
@@ -124,6 +153,37 @@ impl Watch {
                 self.lose();
             }
         }
+    }
+
+    /// Sees whether the database runs every statement. Of one that was ended it is not known: what was known before holds.
+    async fn probe(&mut self) {
+        let Some(Session { client, statements, .. }) = &self.session else { return };
+        let probes = Kind::ALL.map(|kind| queries::probe(client, statements, kind));
+        let Ok(probes) = timeout(PROBE_PATIENCE, join_all(probes)).await else {
+            // They would be in the way of the next look.
+            self.session = None;
+            return;
+        };
+        let before = self.shared.refused();
+        let mut refused = Kinds::NONE;
+        for (kind, probe) in Kind::ALL.into_iter().zip(probes) {
+            let route = kind.name().as_str();
+            match probe {
+                Ok(()) if before.contains(kind) => tracing::info!(route, "the database answers again"),
+                Ok(()) => {}
+                Err(error) if queries::is_refused(&error) => {
+                    if !before.contains(kind) {
+                        let hint = "restore the table, the column or the right, or load again";
+                        let why = describe(&error);
+                        tracing::error!(route, why, hint, "the database cannot answer");
+                    }
+                    refused = refused.with(kind);
+                }
+                Err(_) if before.contains(kind) => refused = refused.with(kind),
+                Err(_) => {}
+            }
+        }
+        self.shared.refuse(refused);
     }
 
     /// Begins to read which products there are, unless that is known or being read.

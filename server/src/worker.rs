@@ -3,9 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use http::Response;
+
 use crate::connections::Connections;
 use crate::database::Database;
 use crate::labels::Labels;
+use crate::respond::{self, Body};
 use crate::shared::Shared;
 use crate::tally::Tally;
 
@@ -20,7 +23,9 @@ pub struct Worker {
     pub tally: &'static Tally,
     /// Its clients' connections.
     pub connections: Rc<Connections>,
-    /// Those that are not parked.
+    /// What those are told for whom there is no room.
+    pub full: Response<Body>,
+    /// Client connections that are not parked.
     pub awake: Cell<usize>,
     published: RefCell<Published>,
 }
@@ -41,6 +46,7 @@ impl Worker {
             database: Database::start(shared),
             tally: shared.metrics.tallies.of(number),
             connections: Connections::new(shared.config.connection_bytes, &shared.metrics.limits),
+            full: respond::full(&shared.config),
             awake: Cell::new(0),
             published: RefCell::default(),
         }

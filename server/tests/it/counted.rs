@@ -5,7 +5,7 @@ use std::thread;
 
 use atelier_base::testing::until;
 
-use crate::client::{get, request};
+use crate::client::request;
 use crate::encodings::decode;
 use crate::served::{RESOURCES, Served, serve};
 
@@ -40,13 +40,19 @@ fn requests_are_counted_by_route_and_status() {
     assert_eq!(requests("/products/:product_id", 404), 1);
     assert_eq!((requests("refused", 400), requests("refused", 404), requests("refused", 405)), (1, 1, 1));
     assert_eq!(requests("OPTIONS", 204), 1);
-    let metrics = get(served.server.admin, "/metrics");
-    assert_eq!(
-        metrics.header("content-type"),
-        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
-    );
-    assert!(metrics.text().contains(&format!("atelier_load{{load_id=\"{}\"}} 1\n", served.load)));
-    assert!(metrics.text().ends_with("# EOF\n"));
+    for (accept, content_type, last) in [
+        (
+            "application/openmetrics-text",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "# EOF",
+        ),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", "atelier_cache_misses_total "),
+    ] {
+        let metrics = request(served.server.admin, "GET", "/metrics", &[&format!("Accept: {accept}")]);
+        assert_eq!(metrics.header("content-type"), Some(content_type));
+        assert!(metrics.text().contains(&format!("atelier_load{{load_id=\"{}\"}} 1\n", served.load)));
+        assert!(metrics.text().lines().last().unwrap().starts_with(last), "{}", metrics.text());
+    }
 }
 
 #[test]

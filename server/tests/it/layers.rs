@@ -1,7 +1,7 @@
 //! What the modules may not do, held against their source.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The source of a module without its tests.
 fn source(path: &Path) -> String {
@@ -9,12 +9,16 @@ fn source(path: &Path) -> String {
     text.split("#[cfg(test)]").next().unwrap().to_owned()
 }
 
+/// All modules, in folders too.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
 #[test]
 fn pure_modules_never_see_tokio_and_all_sql_is_in_one() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut seen = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let source = source(&path);
         let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();

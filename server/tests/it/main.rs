@@ -13,6 +13,7 @@ mod counted;
 mod database_trouble;
 mod database_url;
 mod encodings;
+mod fairness;
 mod habits;
 mod hammer;
 mod http;

@@ -30,7 +30,10 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("the connection pooler before {database} keeps no prepared statements", "poolers.rs"),
     ("a connection was accepted and lost", "a client that is gone within the moment"),
     ("cannot prepare statements in {database}", "a session that ends at just that moment"),
-    ("{} takes too long to prepare statements", "takes a database that comes to a stop at just that moment"),
+    (
+        "{database} takes too long to prepare statements",
+        "takes a database that comes to a stop at just that moment",
+    ),
     (
         "cannot read which products there are",
         "a table that is locked, or a session that ends at just that moment",
@@ -40,7 +43,8 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("cannot catch signals", "limits, which do not hold for root"),
     ("cannot start", "limits, which do not hold for root"),
     ("cannot start as many --threads", "limits, which do not hold for root"),
-    ("a limit is reached", "database_trouble.rs, where more requests come than may wait"),
+    ("a limit is reached", "fairness.rs"),
+    ("the database cannot answer", "fairness.rs"),
     ("cannot encode a body", "a fault of the program"),
     ("using the password that was read before: {}", "reload.rs"),
     ("SIGHUP: certificate and key stay as they were: {}", "reload.rs"),

@@ -1,0 +1,165 @@
+//! A connection that is open, and the jobs on it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant as Tick, timeout};
+use tokio_postgres::Client;
+
+use crate::kind::Kind;
+use crate::queries::Statements;
+
+/// A job that is the first on its connection for this long blocks it: a lock, a slow disk. The usual one takes some
+/// milliseconds.
+pub(super) const LONG: Duration = Duration::from_millis(50);
+
+/// A connection that is open.
+pub(super) struct Session {
+    pub(super) client: Client,
+    pub(super) statements: Statements,
+    /// Opened because others were blocked, and closed again when none is.
+    pub(super) is_spare: bool,
+    pub(super) pulse: Pulse,
+    /// It does not answer any more.
+    pub(super) dead: Notify,
+    /// In the order of being sent, which is that of their ends.
+    jobs: RefCell<VecDeque<Rc<Job>>>,
+    blocked: Cell<Option<Kind>>,
+}
+
+struct Job {
+    kind: Kind,
+    /// It is not waited for any more: it is sent elsewhere.
+    taken_back: Notify,
+}
+
+impl Session {
+    pub(super) fn new(client: Client, statements: Statements, is_spare: bool) -> Session {
+        Session {
+            client,
+            statements,
+            is_spare,
+            pulse: Pulse::new(),
+            dead: Notify::new(),
+            jobs: RefCell::default(),
+            blocked: Cell::default(),
+        }
+    }
+
+    pub(super) fn jobs(&self) -> usize {
+        self.jobs.borrow().len()
+    }
+
+    /// The kind of the first job.
+    pub(super) fn first(&self) -> Option<Kind> {
+        self.jobs.borrow().front().map(|job| job.kind)
+    }
+
+    /// The kind that it is blocked by. It gets no further job until it has none left.
+    pub(super) fn blocked(&self) -> Option<Kind> {
+        self.blocked.get()
+    }
+
+    /// It is blocked by its first job: those of other kinds behind it are taken back. Whether it was not yet.
+    pub(super) fn block(&self) -> bool {
+        let Some(kind) = self.first().filter(|_| self.blocked().is_none()) else { return false };
+        self.blocked.set(Some(kind));
+        for job in self.jobs.borrow().iter().filter(|job| job.kind != kind) {
+            job.taken_back.notify_one();
+        }
+        true
+    }
+}
+
+/// A job's place on a connection, free again however the job ends.
+pub(super) struct Place {
+    pub(super) session: Rc<Session>,
+    job: Rc<Job>,
+}
+
+impl Place {
+    pub(super) fn take(session: Rc<Session>, kind: Kind) -> Place {
+        let job = Rc::new(Job { kind, taken_back: Notify::new() });
+        session.jobs.borrow_mut().push_back(Rc::clone(&job));
+        Place { session, job }
+    }
+
+    /// Waits until it is to be sent elsewhere.
+    pub(super) async fn taken_back(&self) {
+        self.job.taken_back.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut jobs = self.session.jobs.borrow_mut();
+        jobs.retain(|job| !Rc::ptr_eq(job, &self.job));
+        if jobs.is_empty() {
+            self.session.blocked.set(None);
+        }
+    }
+}
+
+/// When last a job came to an end on a connection.
+pub(super) struct Pulse(Cell<Tick>);
+
+impl Pulse {
+    fn new() -> Pulse {
+        Pulse(Cell::new(Tick::now()))
+    }
+
+    /// Waits for the end of a job. Gives it up if none ends for so long, neither this one nor any before it; says so
+    /// sooner if none ends for [`LONG`].
+    pub(super) async fn unless_silent<T>(
+        &self,
+        limit: Duration,
+        job: impl Future<Output = T>,
+        takes_long: impl Fn(),
+    ) -> Option<T> {
+        let begin = Tick::now();
+        let mut job = pin!(job);
+        loop {
+            let silent = self.0.get().max(begin).elapsed();
+            if silent >= limit {
+                return None;
+            }
+            if silent >= LONG {
+                takes_long();
+            }
+            let next = if silent < LONG { LONG.min(limit) } else { limit };
+            if let Ok(ended) = timeout(next - silent, &mut job).await {
+                self.0.set(Tick::now());
+                return Some(ended);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_behind_another_has_a_time_of_its_own_and_silence_has_an_end() {
+        let pulse = Pulse::new();
+        let seconds = Duration::from_secs;
+        let (begin, long) = (Tick::now(), Cell::new(Duration::ZERO));
+        let takes_long = || long.set(begin.elapsed());
+        // Both are sent at the same time; PostgreSQL ends each when it has run for five seconds.
+        let (first, second) = tokio::join!(
+            pulse.unless_silent(seconds(6), sleep(seconds(5)), || ()),
+            pulse.unless_silent(seconds(6), sleep(seconds(10)), || ()),
+        );
+        assert!(first.is_some() && second.is_some());
+        let silent = Tick::now();
+        assert!(pulse.unless_silent(seconds(6), std::future::pending::<()>(), takes_long).await.is_none());
+        assert!((seconds(6)..seconds(7)).contains(&silent.elapsed()), "{:?}", silent.elapsed());
+        assert!((LONG..2 * LONG).contains(&(long.get() - seconds(10))), "{:?}", long.get());
+    }
+}
