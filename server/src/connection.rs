@@ -109,6 +109,10 @@ pub async fn serve<S: Stream>(worker: Rc<Worker>, stream: S, activity: Rc<Activi
                 Err(_) => return slow(&worker, &socket.activity, UNFINISHED),
             }
         }
+        tokio::select! {
+            () = socket.turn() => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => return socket.stream.say_goodbye(),
+        }
         socket.activity.set_base(AWAKE_BYTES);
         // Boxed: a parked connection does not keep the room for it.
         match Box::pin(converse(&worker, socket)).await {
@@ -137,10 +141,6 @@ async fn wait<S: Stream>(
     patience: Duration,
 ) -> Waited {
     let begin = Instant::now();
-    tokio::select! {
-        () = poll_fn(|cx| socket.poll_pause(cx)) => {}
-        _ = phase.wait_for(|phase| *phase == Phase::Closing) => return Waited::Ended,
-    }
     let Socket { stream, activity, .. } = socket;
     loop {
         let left = patience.saturating_sub(begin.elapsed());

@@ -89,14 +89,21 @@ fn look<B>(request: &Request<B>, site: Site) -> Result<Route, Problem> {
 }
 
 /// RFC 9112, section 3.2: without `Host`, or with two, or with one that is none, nobody knows whom a request is for.
+/// HTTP/2 has `:authority` in its place (RFC 9113, section 8.3.1), and an absolute target names the host once more.
 fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());
-    let is_missing = host.is_none() && request.version() == Version::HTTP_11;
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let is_missing = host.is_none()
+        && match request.version() {
+            Version::HTTP_2 => authority.is_none(),
+            version => version == Version::HTTP_11,
+        };
     if is_missing || another.is_some() {
         return Err(Problem::bad_request("a request has one header Host"));
     }
-    if host.is_some_and(|host| !host::is_valid(host.as_bytes())) {
+    let mut named = host.map(HeaderValue::as_bytes).into_iter().chain(authority);
+    if !named.all(host::is_valid) {
         return Err(Problem::bad_request(
             "the header Host must be a host, or a host and a port: shop.example:3000",
         ));

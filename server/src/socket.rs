@@ -1,5 +1,6 @@
 //! What hyper reads from and writes to: the way to a client, with notes of what happens on it.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 
 use crate::activity::Activity;
@@ -41,8 +43,15 @@ impl<S: Stream> Socket<S> {
         Socket { stream, unread: Bytes::new(), activity, refused: 0, pause: None }
     }
 
-    /// Until its client may be heard again.
-    pub fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until more is read from it: its pause is over, and nobody has to be closed before.
+    pub async fn turn(&mut self) {
+        poll_fn(|cx| self.poll_pause(cx)).await;
+        while self.activity.waits_for_others() {
+            yield_now().await;
+        }
+    }
+
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let refused = self.activity.client.refused();
         if self.refused != refused {
             self.refused = refused;

@@ -282,7 +282,8 @@ fn whatever_is_sent_the_server_goes_on() {
         ("a TLS ClientHello", hello, Some(400)),
         ("HTTP/0.9", b"GET /products\r\n\r\n".to_vec(), Some(400)),
         ("HTTP/1.0", b"GET /products/1 HTTP/1.0\r\n\r\n".to_vec(), Some(200)),
-        ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(), None),
+        ("not quite HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(), Some(400)),
+        ("a part of HTTP/2", b"PRI * HT".to_vec(), Some(400)),
         ("HTTP/3.0", b"GET /products/1 HTTP/3.0\r\n\r\n".to_vec(), Some(400)),
         ("lines without CR", b"GET /products/1 HTTP/1.1\nHost: test\n\n".to_vec(), Some(200)),
         ("empty lines first", b"\r\n\r\nGET /products/1 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), Some(200)),
@@ -373,13 +374,39 @@ fn clients_may_go_away_at_any_moment() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_for_their_turn() {
+fn at_the_limit_of_connections_those_that_are_idle_give_way_the_longest_first() {
+    let database = catalogue(10);
+    let server = Server::start(&database.url(), &["--max-connections", "4", "--threads", "1"]);
+    let mut open: Vec<Connection> = (0..4).map(|_| Connection::open(server.public)).collect();
+    for number in [3, 1, 0, 2] {
+        assert_eq!(open[number].request("GET", "/products/1", &[]).unwrap().status, 200);
+        thread::sleep(PARKED); // idle since then
+    }
+    for number in [3, 1] {
+        let mut other = Connection::open(server.public);
+        assert_eq!(other.request("GET", "/products/2", &[]).unwrap().status, 200);
+        assert!(open[number].is_closed());
+        open[number] = other;
+    }
+    assert!(!is_closed(open[0].socket()) && !is_closed(open[2].socket()));
+    assert_eq!(server.metric(r#"atelier_limits_total{limit="connections"}"#), 2);
+    until("the log says so", || server.log().contains("a limit is reached"));
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_where_all_are_at_work() {
     let database = catalogue(10);
     let server = Server::start(&database.url(), &["--max-connections", "4"]);
-    let mut open: Vec<Connection> = (0..4).map(|_| Connection::open(server.public)).collect();
-    for connection in &mut open {
-        assert_eq!(connection.request("GET", "/products/1", &[]).unwrap().status, 200);
-    }
+    let locker = Session::open(&database);
+    locker.execute("BEGIN; LOCK TABLE atelier.styles IN ACCESS EXCLUSIVE MODE");
+    let mut open: Vec<Connection> = (1..=4)
+        .map(|id| {
+            let mut connection = Connection::open(server.public);
+            connection.send(plain(&format!("/products/{id}/styles")).as_bytes()).unwrap();
+            connection
+        })
+        .collect();
+    until("all are there", || server.metric("atelier_http_requests_in_flight") == 4);
     let mut waiting = Connection::open(server.public);
     waiting.send(plain("/products/2").as_bytes()).unwrap();
     // It has nothing to read: not now, and not after any time.
@@ -390,10 +417,8 @@ fn connections_beyond_the_limit_wait_for_their_turn() {
         Err(ErrorKind::WouldBlock)
     );
     nothing.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    assert_eq!(open[0].request("GET", "/products/3", &[]).unwrap().status, 200);
-    drop(open.remove(1));
+    locker.execute("ROLLBACK");
     assert_eq!(waiting.receive(false).unwrap().json()["id"], 2);
-    // And so on.
-    drop(open);
-    assert_eq!(get(server.public, "/products/4").status, 200);
+    let answered = open.iter_mut().filter_map(|connection| connection.receive(false).ok());
+    assert_eq!(answered.filter(|answer| answer.status == 200).count(), 4, "none was at rest");
 }

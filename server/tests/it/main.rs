@@ -5,6 +5,7 @@
 
 mod activation;
 mod admin;
+mod bounds;
 mod catalogue;
 mod client;
 mod clients;
@@ -17,6 +18,7 @@ mod fairness;
 mod habits;
 mod hammer;
 mod http;
+mod http2;
 mod layers;
 mod manager;
 mod messages;

@@ -115,7 +115,7 @@ fn requests_are_answered_as_without() {
         }
         let stream = open(&server, &client);
         assert_eq!(stream.conn.protocol_version(), Some(version.version));
-        assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]), "the best that both know");
     }
     // The admin port is for this machine alone.
     assert!(server.is_ready());

@@ -1,0 +1,176 @@
+//! HTTP/2: the same answers on one connection, many at a time.
+
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use atelier_base::testing::until;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use hyper::client::conn::http2::{Builder, SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use nix::sys::signal::Signal;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
+use crate::catalogue::Session;
+use crate::client::{Connection, Response, connect, get, request};
+use crate::clients::{PARKED, catalogue, connections};
+use crate::served::{RESOURCES, serve};
+use crate::server::Server;
+
+type Client = SendRequest<Empty<Bytes>>;
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A connection of a client that knows that the server speaks HTTP/2.
+async fn open(address: SocketAddr) -> Client {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (client, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn ask(client: &mut Client, method: &str, uri: &str, headers: &[(&str, &str)]) -> Response {
+    client.ready().await.unwrap();
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = client.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
+    let (head, body) = response.into_parts();
+    let headers = head.headers.iter();
+    Response {
+        status: head.status.as_u16(),
+        headers: headers
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect(),
+        body: body.collect().await.unwrap().to_bytes().into(),
+    }
+}
+
+#[test]
+fn requests_are_answered_as_with_http1() {
+    let served = serve(&[]);
+    let public = served.server.public;
+    runtime().block_on(async {
+        let mut client = open(public).await;
+        let others = ["/products/4", "/products/0", "/nowhere", "/", "/docs", "/openapi.json", "/products/"];
+        for target in RESOURCES.iter().chain(&others) {
+            for method in ["GET", "HEAD", "OPTIONS", "DELETE"] {
+                let mut expected = request(public, method, target, &[]);
+                let mut answer = ask(&mut client, method, &format!("http://test{target}"), &[]).await;
+                for answer in [&mut expected, &mut answer] {
+                    answer.headers.retain(|(name, _)| name != "date" && name != "server-timing");
+                    answer.headers.sort();
+                }
+                assert_eq!(answer, expected, "{method} {target}");
+            }
+        }
+        let tag = get(public, "/products/1").header("etag").unwrap().to_owned();
+        let answer = ask(&mut client, "GET", "http://test/products/1", &[("if-none-match", &tag)]).await;
+        assert_eq!(answer.status, 304);
+        for (uri, status) in [("http://shop.example:80/products/1", 200), ("http://me@test/products/1", 400)]
+        {
+            assert_eq!(ask(&mut client, "GET", uri, &[]).await.status, status, "{uri}");
+        }
+        let long = format!("http://test/products?x={}", "y".repeat(9000));
+        assert_eq!(ask(&mut client, "GET", &long, &[]).await.status, 414);
+        let large = "y".repeat(17_000);
+        assert_eq!(ask(&mut client, "GET", "http://test/products", &[("x-large", &large)]).await.status, 431);
+        // A body that nobody reads is in nobody's way.
+        let answers =
+            (1..=200).map(|id| {
+                let mut client = client.clone();
+                async move {
+                    ask(&mut client, "GET", &format!("http://test/products?page={id}"), &[]).await.status
+                }
+            });
+        assert!(join_all(answers).await.into_iter().all(|status| status == 200));
+    });
+}
+
+#[test]
+fn the_preface_may_come_in_pieces() {
+    let database = catalogue(10);
+    let server = Server::start(&database.url(), &["--client-timeout", "10s"]);
+    let mut stream = connect(server.public).unwrap();
+    for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    stream.write_all(b"\0\0\0\x04\0\0\0\0\0").unwrap(); // SETTINGS
+    let mut frame = [0; 9];
+    stream.read_exact(&mut frame).unwrap();
+    assert_eq!(frame[3], 4, "SETTINGS");
+}
+
+#[test]
+fn connections_end_politely() {
+    let database = catalogue(10);
+    let server = Server::start(&database.url(), &["--idle-timeout", "2s", "--client-timeout", "1s"]);
+    runtime().block_on(async {
+        let mut client = open(server.public).await;
+        assert_eq!(ask(&mut client, "GET", "http://test/products/1", &[]).await.status, 200);
+        tokio::time::sleep(PARKED).await; // longer than a client has that has never asked
+        assert_eq!(ask(&mut client, "GET", "http://test/products/1", &[]).await.status, 200);
+        // Idle ones end, those that have never asked too.
+        let _silent = open(server.public).await;
+        while connections(&server) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(client.ready().await.is_err());
+    });
+    let locker = Session::open(&database);
+    locker.execute("BEGIN; LOCK TABLE atelier.styles IN ACCESS EXCLUSIVE MODE");
+    runtime().block_on(async {
+        let mut client = open(server.public).await;
+        let mut waiting = client.clone();
+        let answer =
+            tokio::spawn(async move { ask(&mut waiting, "GET", "http://test/products/1/styles", &[]).await });
+        assert_eq!(ask(&mut client, "GET", "http://test/products/2", &[]).await.status, 200);
+        while server.metric("atelier_http_requests_in_flight") == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server.signal(Signal::SIGTERM);
+        // It is told that there will be no other requests, and gets its answer.
+        while client.ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        locker.execute("ROLLBACK");
+        assert_eq!(answer.await.unwrap().status, 200);
+    });
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn clients_that_make_no_room_for_their_answers_are_disconnected() {
+    let database = catalogue(1000);
+    let server = Server::start(&database.url(), &["--client-timeout", "1s"]);
+    runtime().block_on(async {
+        let stream = TcpStream::connect(server.public).await.unwrap();
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(10).initial_connection_window_size(65_535);
+        let (mut client, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut answers = Vec::new();
+        for _ in 0..50 {
+            client.ready().await.unwrap();
+            let request =
+                Request::get("http://test/products?count=1000").body(Empty::<Bytes>::new()).unwrap();
+            answers.push(client.send_request(request).await.unwrap());
+        }
+        while connections(&server) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for answer in answers {
+            assert!(answer.into_body().collect().await.is_err());
+        }
+    });
+    assert_eq!(get(server.public, "/products/1").status, 200);
+    until("it is counted", || server.metric(r#"atelier_limits_total{limit="slow_clients"}"#) > 0);
+    let _ = Connection::open(server.public);
+}
