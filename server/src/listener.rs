@@ -168,18 +168,26 @@ impl Listener {
         let mut accept: Box<dyn FnMut() -> io::Result<Incoming>> = match self.kind {
             Kind::Tcp(listener) => {
                 let listener = listener.into_std()?;
-                Box::new(move || listener.accept().map(|(stream, _)| Incoming::Tcp(stream)))
+                Box::new(move || {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    Ok(Incoming::Tcp(stream))
+                })
             }
             Kind::Unix(listener) => {
                 let listener = listener.into_std()?;
-                Box::new(move || listener.accept().map(|(stream, _)| Incoming::Unix(stream)))
+                Box::new(move || {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    Ok(Incoming::Unix(stream))
+                })
             }
         };
         Ok(std::iter::from_fn(move || if self.is_shared { None } else { accept().ok() }))
     }
 }
 
-/// A connection that was accepted, on its way to the thread that serves it.
+/// A connection that was accepted, on its way to the thread that serves it. Reading from it does not block.
 pub enum Incoming {
     /// From this machine or another.
     Tcp(net::TcpStream),
@@ -194,13 +202,9 @@ impl Incoming {
             Incoming::Tcp(stream) => {
                 // Answers are written whole: there is nothing to wait for.
                 let _ = stream.set_nodelay(true);
-                stream.set_nonblocking(true)?;
                 TcpStream::from_std(stream).map(Plain::from)
             }
-            Incoming::Unix(stream) => {
-                stream.set_nonblocking(true)?;
-                UnixStream::from_std(stream).map(Plain::from)
-            }
+            Incoming::Unix(stream) => UnixStream::from_std(stream).map(Plain::from),
         }
     }
 }
