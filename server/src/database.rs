@@ -4,7 +4,7 @@
 //!
 //! A job that takes long, because it waits for a lock say, blocks its connection (`session`) for its kind: the jobs
 //! behind it that are of another kind are sent on another connection, a spare one if need be (`connections`), and further
-//! requests of its kind wait for its end. So a table that is locked delays only those who read it.
+//! requests of its kind wait for its end. As long as they take long, there is one job of the kind at a time. So a table that is locked delays only those who read it.
 //!
 //! What waits is bounded, and so is how long: where the queue is full somebody is refused at once; without a
 //! connection a request waits `PATIENCE`, which outlasts a reconnection, and then is refused.
@@ -13,6 +13,7 @@ mod connections;
 mod session;
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ use bytes::Bytes;
 use tokio_postgres::error::SqlState;
 
 use crate::client::Client;
-use crate::jobs::{Answer, Ask, Queue, Room};
+use crate::jobs::{Answer, Ask, Queue};
+use crate::kind::Kinds;
 use crate::limits::Limit;
 use crate::problem::Unavailable;
 use crate::queries::{self, Failure, Found};
@@ -46,6 +48,8 @@ pub struct Database {
     waiting: RefCell<Queue>,
     /// Since when there is no connection.
     lost: Cell<Option<Instant>>,
+    /// Kinds whose latest job took long.
+    slow: Cell<Kinds>,
     /// When last a connection was found to be blocked.
     blocked_at: Cell<Option<Instant>>,
     /// A spare connection is being opened.
@@ -61,6 +65,7 @@ impl Database {
             sessions: RefCell::default(),
             waiting: RefCell::default(),
             lost: Cell::new(Some(Instant::now())),
+            slow: Cell::default(),
             blocked_at: Cell::default(),
             opening: Cell::default(),
             logged: Cell::default(),
@@ -107,15 +112,11 @@ impl Database {
 
     /// Sends what waits, as far as there is room on the connections.
     fn send_jobs(self: &Rc<Self>) {
-        loop {
-            let Some((session, room)) = self.free_session() else { return self.open_spare() };
-            let mut waiting = self.waiting.borrow_mut();
-            if !self.shared.cache.has_room() {
-                let refused = waiting.refuse_all(Unavailable::Full);
-                return self.count_refused(refused, Limit::Bodies);
-            }
-            let job = waiting.next_job(room, Instant::now());
-            drop(waiting);
+        if !self.shared.cache.has_room() {
+            let refused = self.waiting.borrow_mut().refuse_all(Unavailable::Full);
+            return self.count_refused(refused, Limit::Bodies);
+        }
+        while let Some((session, job)) = self.next_job() {
             let Some(first) = job.first() else { return };
             let place = Place::take(session, first.kind());
             let database = Rc::clone(self);
@@ -125,17 +126,15 @@ impl Database {
                 database.send_jobs();
             });
         }
+        self.open_spare();
     }
 
-    /// The connection that has least to do, of those that are not blocked, and what it has room for.
-    fn free_session(&self) -> Option<(Rc<Session>, Room)> {
-        let sessions = self.sessions.borrow();
-        let free = sessions.iter().filter(|session| session.blocked().is_none());
-        let session = Rc::clone(free.min_by_key(|session| session.jobs())?);
-        // While something is wrong, no kind waits behind another: it would be sent twice.
-        let behind = session.first().filter(|_| self.is_troubled());
-        let room = Room { jobs: session.jobs(), blocked: self.blocked(), behind };
-        Some((session, room))
+    fn next_job(&self) -> Option<(Rc<Session>, Vec<Ask>)> {
+        [false, true].into_iter().find_map(|is_spare| {
+            let (session, room) = self.free_session(is_spare)?;
+            let job = self.waiting.borrow_mut().next_job(room, Instant::now());
+            (!job.is_empty()).then_some((session, job))
+        })
     }
 
     async fn run(self: &Rc<Self>, place: &Place, mut job: Vec<Ask>) {
@@ -146,11 +145,24 @@ impl Database {
         metrics.shared.inc_by(new.count() as u64);
         let begin = Instant::now();
         let limit = self.shared.config.request_timeout + SILENCE;
+        let found = find(session, &job);
+        let mut ended = pin!(session.pulse.unless_silent(limit, found, || self.block(session)));
         let ended = tokio::select! {
             biased; // what is there need not be sent again
-            ended = session.pulse.unless_silent(limit, find(session, &job), || self.block(session)) => ended,
-            () = place.taken_back() => return self.waiting.borrow_mut().push_again(job),
+            ended = &mut ended => ended,
+            () = place.taken_back() => {
+                self.waiting.borrow_mut().push_again(job);
+                self.send_jobs();
+                // Until it is over, the connection is not free.
+                if ended.await.is_none() {
+                    self.give_up(session);
+                }
+                return;
+            }
         };
+        if session.is_free() {
+            self.slow.set(self.slow.get().without(place.kind()));
+        }
         let why = match ended {
             Some(Ok(found)) => return self.answer(job, &found, begin.elapsed()),
             Some(Err(Failure::NotPublished)) => Unavailable::NotPublished,
@@ -219,15 +231,18 @@ impl Database {
 }
 
 /// Sends a job's statement.
-async fn find(session: &Session, job: &[Ask]) -> Result<Found, Failure> {
+fn find<'s>(session: &'s Session, job: &[Ask]) -> impl Future<Output = Result<Found, Failure>> + use<'s> {
     let Session { client, statements, .. } = session;
-    let Some(first) = job.first() else { return Err(Failure::NotPublished) };
-    match &first.resource {
-        Resource::Page(page) => queries::page(client, statements, *page).await,
-        Resource::Products(ids) => queries::products(client, statements, first.kind(), ids).await,
-        Resource::Document(..) => {
-            let ids: Vec<i32> = job.iter().filter_map(|ask| ask.resource.product()).collect();
-            queries::products(client, statements, first.kind(), &ids).await
+    let first = job.first().map(|first| (first.kind(), first.resource.clone()));
+    let documents: Vec<i32> = job.iter().filter_map(|ask| ask.resource.product()).collect();
+    async move {
+        match first {
+            Some((_, Resource::Page(page))) => queries::page(client, statements, page).await,
+            Some((kind, Resource::Products(ids))) => queries::products(client, statements, kind, &ids).await,
+            Some((kind, Resource::Document(..))) => {
+                queries::products(client, statements, kind, &documents).await
+            }
+            None => Err(Failure::NotPublished),
         }
     }
 }

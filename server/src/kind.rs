@@ -72,6 +72,26 @@ impl Kinds {
     pub fn with(self, kind: Kind) -> Kinds {
         Kinds(self.0 | 1 << kind as u8)
     }
+
+    /// These without one.
+    pub fn without(self, kind: Kind) -> Kinds {
+        Kinds(self.0 & !(1 << kind as u8))
+    }
+
+    /// These and those.
+    pub fn or(self, others: Kinds) -> Kinds {
+        Kinds(self.0 | others.0)
+    }
+
+    /// Those of these that are among those too.
+    pub fn and(self, others: Kinds) -> Kinds {
+        Kinds(self.0 & others.0)
+    }
+
+    /// All others.
+    pub fn others(self) -> Kinds {
+        Kinds(!self.0)
+    }
 }
 
 impl FromIterator<Kind> for Kinds {

@@ -132,6 +132,7 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
+    use crate::limits::Limit;
     use crate::route::Name;
 
     #[test]
@@ -144,6 +145,7 @@ mod tests {
         }
         let _begun = metrics.tallies.of(1).begin();
         metrics.tallies.of(0).hit();
+        metrics.limits.bite(Limit::Bodies);
         let _open = Counted::new(&metrics.connections);
         drop(Counted::new(&metrics.connections));
         metrics.serve(LoadId::parse("01a203b5-40f4-70cd-9b33-f881d2ef1c77").unwrap());
@@ -152,6 +154,8 @@ mod tests {
         for line in [
             r#"atelier_http_requests_total{route="/products/:product_id/styles",status="200"} 2"#,
             r#"atelier_http_request_duration_seconds_bucket{le="0.0005",route="/products/:product_id/styles"} 2"#,
+            r#"atelier_http_request_duration_seconds_bucket{le="+Inf",route="/products/:product_id/styles"} 2"#,
+            r#"atelier_limits_total{limit="bodies"} 1"#,
             r#"atelier_http_request_duration_seconds_sum{route="/products/:product_id/styles"} 0.0006"#,
             "atelier_http_requests_in_flight 1",
             "atelier_cache_hits_total 1",

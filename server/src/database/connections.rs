@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 
 use super::session::Session;
 use super::{Database, PATIENCE};
+use crate::jobs::Room;
 use crate::kind::{Kind, Kinds};
 use crate::problem::Unavailable;
 use crate::queries::Statements;
@@ -128,29 +129,54 @@ impl Database {
 
     /// The first job of a connection takes long: those of other kinds go around it.
     pub(super) fn block(self: &Rc<Self>, session: &Session) {
-        if session.block() {
+        if let Some(kind) = session.block() {
             self.blocked_at.set(Some(Instant::now()));
+            self.slow.set(self.slow.get().with(kind));
             self.shared.metrics.blocked.inc();
-            let route = session.blocked().map_or("", |kind| kind.name().as_str());
+            let route = kind.name().as_str();
             self.log(|| tracing::info!(route, "a statement takes long: others are sent around it"));
             self.send_jobs();
         }
     }
 
-    /// The kinds that connections are blocked by.
-    pub(super) fn blocked(&self) -> Kinds {
-        self.sessions.borrow().iter().filter_map(|session| session.blocked()).collect()
-    }
-
     /// Whether a connection is blocked, or was a while ago.
     pub(super) fn is_troubled(&self) -> bool {
-        self.blocked_at.get().is_some_and(|last| last.elapsed() < CALM || self.blocked() != Kinds::NONE)
+        let is_blocked = || self.sessions.borrow().iter().any(|session| !session.is_free());
+        self.blocked_at.get().is_some_and(|last| last.elapsed() < CALM || is_blocked())
     }
 
-    /// Opens a spare connection in the background, if all there are are blocked and others wait.
+    /// The connection for the next job, of those that are always there or of the spare ones: that which has least to do,
+    /// and what it has room for. The spare ones are for the kinds that took long the last time, and for the others if
+    /// there is nothing else.
+    pub(super) fn free_session(&self, is_spare: bool) -> Option<(Rc<Session>, Room)> {
+        let sessions = self.sessions.borrow();
+        let free = || sessions.iter().filter(|session| session.is_free());
+        let session = free().filter(|session| session.is_spare == is_spare).min_by_key(|s| s.jobs())?;
+        let slow = self.slow.get();
+        let elsewhere = match is_spare {
+            false if free().any(|other| other.is_spare && other.jobs() == 0) => slow,
+            true if free().any(|other| !other.is_spare) => slow.others(),
+            _ => Kinds::NONE,
+        };
+        // While something is wrong, no kind waits behind another: it would be sent twice.
+        let behind = session.first().filter(|_| self.is_troubled());
+        let blocked = elsewhere.or(self.blocked());
+        Some((Rc::clone(session), Room { jobs: session.jobs(), blocked, behind }))
+    }
+
+    /// Kinds that took long the last time and are being asked for: one job of each at a time shows whether they still do.
+    fn blocked(&self) -> Kinds {
+        let slow = self.slow.get();
+        let under_way = || self.sessions.borrow().iter().map(|s| s.kinds()).fold(Kinds::NONE, Kinds::or);
+        if slow == Kinds::NONE { slow } else { slow.and(under_way()) }
+    }
+
+    /// Opens a spare connection in the background, if no connection is free and somebody waits who is not blocked.
     pub(super) fn open_spare(self: &Rc<Self>) {
         let spares = self.sessions.borrow().iter().filter(|session| session.is_spare).count();
+        let is_free = self.sessions.borrow().iter().any(|session| session.is_free());
         let is_needed = !self.sessions.borrow().is_empty()
+            && !is_free
             && spares < Kind::ALL.len()
             && self.waiting.borrow().has_other_than(self.blocked());
         if !is_needed || self.opening.replace(true) {

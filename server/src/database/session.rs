@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant as Tick, timeout};
 use tokio_postgres::Client;
 
-use crate::kind::Kind;
+use crate::kind::{Kind, Kinds};
 use crate::queries::Statements;
 
 /// A job that is the first on its connection for this long blocks it: a lock, a slow disk. The usual one takes some
@@ -28,12 +28,14 @@ pub(super) struct Session {
     pub(super) dead: Notify,
     /// In the order of being sent, which is that of their ends.
     jobs: RefCell<VecDeque<Rc<Job>>>,
-    blocked: Cell<Option<Kind>>,
+    /// Its first job has taken long, and it gets none until it has none left.
+    stuck: Cell<bool>,
 }
 
 struct Job {
     kind: Kind,
-    /// It is not waited for any more: it is sent elsewhere.
+    /// Nobody waits for it any more: what it was for is sent elsewhere. PostgreSQL runs it nevertheless.
+    is_stale: Cell<bool>,
     taken_back: Notify,
 }
 
@@ -46,7 +48,7 @@ impl Session {
             pulse: Pulse::new(),
             dead: Notify::new(),
             jobs: RefCell::default(),
-            blocked: Cell::default(),
+            stuck: Cell::default(),
         }
     }
 
@@ -59,19 +61,26 @@ impl Session {
         self.jobs.borrow().front().map(|job| job.kind)
     }
 
-    /// The kind that it is blocked by. It gets no further job until it has none left.
-    pub(super) fn blocked(&self) -> Option<Kind> {
-        self.blocked.get()
+    /// Whether it may be sent a further job.
+    pub(super) fn is_free(&self) -> bool {
+        !self.stuck.get()
     }
 
-    /// It is blocked by its first job: those of other kinds behind it are taken back. Whether it was not yet.
-    pub(super) fn block(&self) -> bool {
-        let Some(kind) = self.first().filter(|_| self.blocked().is_none()) else { return false };
-        self.blocked.set(Some(kind));
+    /// The kinds of its jobs that somebody waits for.
+    pub(super) fn kinds(&self) -> Kinds {
+        self.jobs.borrow().iter().filter(|job| !job.is_stale.get()).map(|job| job.kind).collect()
+    }
+
+    /// Its first job takes long: it gets no further one until it has none left, and those of other kinds behind it are
+    /// taken back. Gives the kind, if that is news.
+    pub(super) fn block(&self) -> Option<Kind> {
+        let kind = self.first().filter(|_| self.is_free())?;
+        self.stuck.set(true);
         for job in self.jobs.borrow().iter().filter(|job| job.kind != kind) {
+            job.is_stale.set(true);
             job.taken_back.notify_one();
         }
-        true
+        Some(kind)
     }
 }
 
@@ -83,9 +92,13 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn take(session: Rc<Session>, kind: Kind) -> Place {
-        let job = Rc::new(Job { kind, taken_back: Notify::new() });
+        let job = Rc::new(Job { kind, is_stale: Cell::default(), taken_back: Notify::new() });
         session.jobs.borrow_mut().push_back(Rc::clone(&job));
         Place { session, job }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.job.kind
     }
 
     /// Waits until it is to be sent elsewhere.
@@ -99,7 +112,7 @@ impl Drop for Place {
         let mut jobs = self.session.jobs.borrow_mut();
         jobs.retain(|job| !Rc::ptr_eq(job, &self.job));
         if jobs.is_empty() {
-            self.session.blocked.set(None);
+            self.session.stuck.set(false);
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Queue {
 pub struct Room {
     /// Jobs that it has.
     pub jobs: usize,
-    /// Kinds that another connection is blocked by.
+    /// Kinds that it is not for now.
     pub blocked: Kinds,
     /// Behind the jobs that it has, this kind alone, if that matters.
     pub behind: Option<Kind>,

@@ -47,7 +47,7 @@ impl Tally {
 }
 
 /// Stops the clients however the test goes on.
-struct Stop<'a>(&'a AtomicBool);
+pub(crate) struct Stop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
