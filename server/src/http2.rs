@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Response};
 use hyper::Request;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
@@ -53,7 +55,11 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
             activity.begin_answer(false);
             let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
             async move {
-                let response = respond(&worker, &activity.client, request).await;
+                let is_head = request.method() == Method::HEAD;
+                let mut response = respond(&worker, &activity.client, request).await;
+                if is_head {
+                    leave_body_out(&mut response);
+                }
                 let sending = activity.begin_sending();
                 activity.end_answer();
                 Ok::<_, Infallible>(response.map(|body| OnItsWay { body, _sending: sending }))
@@ -94,6 +100,14 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
             connection.as_mut().graceful_shutdown();
             ending = true;
         }
+    }
+}
+
+/// The answer to HEAD. With HTTP/1.1 hyper sees to it.
+fn leave_body_out(response: &mut Response<Body>) {
+    let length = std::mem::take(response.body_mut()).size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
 }
 

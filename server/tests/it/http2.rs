@@ -126,7 +126,8 @@ fn connections_end_politely() {
     });
     let locker = Session::open(&database);
     locker.execute("BEGIN; LOCK TABLE atelier.styles IN ACCESS EXCLUSIVE MODE");
-    runtime().block_on(async {
+    let runtime = runtime();
+    let (answer, mut client) = runtime.block_on(async {
         let mut client = open(server.public).await;
         let mut waiting = client.clone();
         let answer =
@@ -135,21 +136,24 @@ fn connections_end_politely() {
         while server.metric("atelier_http_requests_in_flight") == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        server.signal(Signal::SIGTERM);
-        // It is told that there will be no other requests, and gets its answer.
+        (answer, client)
+    });
+    server.signal(Signal::SIGTERM);
+    // It is told that there will be no other requests, and gets its answer.
+    runtime.block_on(async {
         while client.ready().await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        locker.execute("ROLLBACK");
-        assert_eq!(answer.await.unwrap().status, 200);
     });
+    locker.execute("ROLLBACK");
+    assert_eq!(runtime.block_on(answer).unwrap().status, 200);
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
 fn clients_that_make_no_room_for_their_answers_are_disconnected() {
     let database = catalogue(1000);
-    let server = Server::start(&database.url(), &["--client-timeout", "1s"]);
+    let server = Server::start_with(&database.url(), &[("ATELIER_CLIENT_TIMEOUT", "1s"), ("RUST_LOG", "debug")]);
     runtime().block_on(async {
         let stream = TcpStream::connect(server.public).await.unwrap();
         let mut builder = Builder::new(TokioExecutor::new());
