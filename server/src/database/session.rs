@@ -17,6 +17,9 @@ use crate::queries::Statements;
 /// milliseconds.
 pub(super) const LONG: Duration = Duration::from_millis(50);
 
+/// The runtime has another turn in this time: with much else to do, it may be what is late, and the answer be there.
+const TURN: Duration = Duration::from_millis(1);
+
 /// A connection that is open.
 pub(super) struct Session {
     pub(super) client: Client,
@@ -135,16 +138,24 @@ impl Pulse {
     ) -> Option<T> {
         let begin = Tick::now();
         let mut job = pin!(job);
+        let mut is_late = false;
         loop {
             let silent = self.0.get().max(begin).elapsed();
             if silent >= limit {
                 return None;
             }
-            if silent >= LONG {
+            let left = limit - silent;
+            let pause = if silent < LONG {
+                is_late = false;
+                left.min(LONG - silent)
+            } else if is_late {
                 takes_long();
-            }
-            let next = if silent < LONG { LONG.min(limit) } else { limit };
-            if let Ok(ended) = timeout(next - silent, &mut job).await {
+                left
+            } else {
+                is_late = true;
+                left.min(TURN)
+            };
+            if let Ok(ended) = timeout(pause, &mut job).await {
                 self.0.set(Tick::now());
                 return Some(ended);
             }
