@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response};
 use hyper::Request;
@@ -62,7 +62,7 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
                 }
                 let sending = activity.begin_sending();
                 activity.end_answer();
-                Ok::<_, Infallible>(response.map(|body| OnItsWay { body, _sending: sending }))
+                Ok::<_, Infallible>(response.map(|body| OnItsWay { body, sending: Some(sending) }))
             }
         })
     };
@@ -121,21 +121,32 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for Local {
     }
 }
 
-/// A body that says when it has gone.
+/// A body that is noted until the client has made room for all of it: h2 keeps it that long.
 struct OnItsWay {
     body: Body,
-    _sending: Sending,
+    sending: Option<Sending>,
+}
+
+/// What it consists of.
+struct Piece {
+    bytes: Bytes,
+    _sending: Option<Sending>,
 }
 
 impl HttpBody for OnItsWay {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        // There is one.
+        let sending = self.sending.take();
+        Poll::Ready(
+            frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Piece { bytes, _sending: sending }))),
+        )
     }
 
     fn is_end_stream(&self) -> bool {
@@ -144,5 +155,19 @@ impl HttpBody for OnItsWay {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
     }
 }

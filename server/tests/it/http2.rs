@@ -139,21 +139,22 @@ fn connections_end_politely() {
         (answer, client)
     });
     server.signal(Signal::SIGTERM);
-    // It is told that there will be no other requests, and gets its answer.
+    until("it stops", || server.log().contains("stopping"));
+    // It gets its answer, and then the connection ends.
+    locker.execute("ROLLBACK");
+    assert_eq!(runtime.block_on(answer).unwrap().status, 200);
     runtime.block_on(async {
         while client.ready().await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    locker.execute("ROLLBACK");
-    assert_eq!(runtime.block_on(answer).unwrap().status, 200);
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
 fn clients_that_make_no_room_for_their_answers_are_disconnected() {
     let database = catalogue(1000);
-    let server = Server::start_with(&database.url(), &[("ATELIER_CLIENT_TIMEOUT", "1s"), ("RUST_LOG", "debug")]);
+    let server = Server::start(&database.url(), &["--client-timeout", "1s"]);
     runtime().block_on(async {
         let stream = TcpStream::connect(server.public).await.unwrap();
         let mut builder = Builder::new(TokioExecutor::new());

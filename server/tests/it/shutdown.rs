@@ -120,8 +120,7 @@ fn who_does_not_take_an_answer_is_cut_off_at_the_end_of_the_grace_time() {
     // The first answers are in the kernel's hands, and then it has no room for more.
     let mut before = 0;
     until("it takes nothing", || {
-        let answers =
-            server.metric("atelier_cache_hits_total") + server.metric("atelier_cache_misses_total");
+        let answers = server.metric("atelier_cache_hits_total") + server.metric("atelier_cache_misses_total");
         thread::sleep(Duration::from_millis(100));
         std::mem::replace(&mut before, answers) == answers && answers > 0
     });
