@@ -47,6 +47,35 @@ impl From<Unavailable> for Problem {
     }
 }
 
+/// Why a request is not answered.
+pub enum Refusal {
+    /// For its own sake.
+    Problem(Problem),
+    /// There is no answer now.
+    Unavailable(Unavailable),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Refusal {
+        Refusal::Problem(problem)
+    }
+}
+
+impl From<Unavailable> for Refusal {
+    fn from(unavailable: Unavailable) -> Refusal {
+        Refusal::Unavailable(unavailable)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::Problem(problem) => problem,
+            Refusal::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
 /// The members of RFC 9457, section 3.1, in its order. `about:blank` says that `title` is the status's own.
 #[derive(Serialize)]
 struct Members<'a> {

@@ -19,7 +19,7 @@ use crate::jobs::Answer;
 use crate::labels::{Labels, SERVER_TIMING, for_all};
 use crate::limits::Limit;
 use crate::load::LoadId;
-use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS, Unavailable};
+use crate::problem::{ALLOWED, Problem, RETRY_AFTER_SECONDS, Refusal, Unavailable};
 use crate::route::{MAX_TARGET_BYTES, Name, Page, Resource, Route, Site, route};
 use crate::shared::Shared;
 use crate::worker::Worker;
@@ -109,35 +109,6 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
         ));
     }
     Ok(())
-}
-
-/// Why a request is not answered.
-enum Refusal {
-    /// For its own sake.
-    Problem(Problem),
-    /// There is no answer now.
-    Unavailable(Unavailable),
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Refusal {
-        Refusal::Problem(problem)
-    }
-}
-
-impl From<Unavailable> for Refusal {
-    fn from(unavailable: Unavailable) -> Refusal {
-        Refusal::Unavailable(unavailable)
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Problem {
-        match refusal {
-            Refusal::Problem(problem) => problem,
-            Refusal::Unavailable(unavailable) => unavailable.into(),
-        }
-    }
 }
 
 async fn answer<B>(
