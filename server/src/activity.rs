@@ -22,6 +22,12 @@ const MIN_TAKEN_BYTES: u64 = 16 * 1024;
 /// ones, or it was a large one.
 const USUAL_REQUEST_BYTES: usize = 8 * 1024;
 
+/// What a connection of HTTP/2 takes, with all its tables and buffers.
+const HTTP2_BYTES: usize = 48 * 1024;
+
+/// What each of its requests takes, until its answer is taken: the body is counted where it is.
+const STREAM_BYTES: usize = 4 * 1024;
+
 /// Why a connection is closed whose client sends too little.
 pub const UNFINISHED: &str = "its request did not come to an end";
 
@@ -151,6 +157,15 @@ impl Activity {
     pub fn multiplex(&self) {
         self.multiplexed.set(true);
         self.unparsed.set(false);
+        self.count_streams();
+    }
+
+    /// What a connection of HTTP/2 takes with the requests of the moment.
+    fn count_streams(&self) {
+        if self.multiplexed.get() {
+            let streams = self.answering.get() + self.sending.get();
+            self.set_base(HTTP2_BYTES + streams * STREAM_BYTES);
+        }
     }
 
     /// Bytes have come that HTTP is made of.
@@ -175,6 +190,7 @@ impl Activity {
             self.had_body.set(true);
         }
         self.answering.set(self.answering.get() + 1);
+        self.count_streams();
         self.unparsed.set(false);
         self.receiving.set(None);
         if self.received.get() > 0 {
@@ -186,12 +202,14 @@ impl Activity {
     /// Its answer is there.
     pub fn end_answer(&self) {
         self.answering.set(self.answering.get() - 1);
+        self.count_streams();
         self.unwritten.set(true);
     }
 
     /// An answer waits until the client makes room for it, as long as what this returns lives.
     pub fn begin_sending(self: &Rc<Self>) -> Sending {
         self.sending.set(self.sending.get() + 1);
+        self.count_streams();
         Sending(Rc::clone(self))
     }
 
@@ -367,6 +385,7 @@ pub struct Sending(Rc<Activity>);
 impl Drop for Sending {
     fn drop(&mut self) {
         self.0.sending.set(self.0.sending.get() - 1);
+        self.0.count_streams();
     }
 }
 

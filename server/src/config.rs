@@ -31,8 +31,8 @@ const DEFAULT_CONNECTIONS: u64 = 16_384;
 /// Memory that client connections may hold on the average, the kernel's too: one that is idle holds a quarter of it.
 const BYTES_A_CONNECTION: usize = 8 * 1024;
 
-/// However few they may be.
-const MIN_CONNECTION_BYTES: usize = 16 << 20;
+/// However few they are, for each thread: room for some large answers.
+const MIN_CONNECTION_BYTES: usize = 4 << 20;
 
 /// Connections to the database for each thread. Jobs are pipelined on it, so PostgreSQL is never idle between two of
 /// them; with a second connection jobs are half as large and cost PostgreSQL a fifth more a request (measured with 64
@@ -67,7 +67,7 @@ pub struct Typed {
     /// Memory for finished answers, as 256MiB or 1GB; 0 for no cache
     #[arg(long, value_name = "BYTES", default_value = "256MiB", env = "ATELIER_CACHE_BYTES", value_parser = bytes)]
     pub cache_bytes: ByteSize,
-    /// Client connections at a time; further ones wait [default: 16384, or what the limit on open files allows]
+    /// Client connections at a time; for further ones idle ones are closed [default: 16384, or what the limit on open files allows]
     #[arg(long, value_name = "N", env = "ATELIER_MAX_CONNECTIONS", value_parser = number(1..=1_000_000_u64))]
     pub max_connections: Option<u64>,
     /// A request without an answer after this long gets a 503
@@ -187,7 +187,7 @@ impl Config {
             db_connections,
             cache_bytes: typed.cache_bytes.as_u64(),
             max_connections,
-            connection_bytes: (max_connections * BYTES_A_CONNECTION).max(MIN_CONNECTION_BYTES) / threads,
+            connection_bytes: (max_connections * BYTES_A_CONNECTION / threads).max(MIN_CONNECTION_BYTES),
             request_timeout: typed.request_timeout,
             client_timeout: typed.client_timeout,
             idle_timeout: typed.idle_timeout,

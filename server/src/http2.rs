@@ -30,9 +30,6 @@ use crate::worker::Worker;
 /// Requests of one client at a time.
 const MAX_STREAMS: u32 = 100;
 
-/// What one connection takes with all its tables and buffers, measured.
-const CONNECTION_BYTES: usize = 48 * 1024;
-
 /// What is kept of an answer that the client does not take yet, besides the body, which is counted where it is.
 const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -47,7 +44,6 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
     let config = &worker.shared.config;
     let activity = Rc::clone(&socket.activity);
     activity.multiplex();
-    activity.set_base(CONNECTION_BYTES);
     let service = {
         let activity = Rc::clone(&activity);
         let worker = Rc::clone(worker);
