@@ -146,7 +146,7 @@ impl Database {
         let begin = Instant::now();
         let limit = self.shared.config.request_timeout + SILENCE;
         let found = find(session, &job);
-        let mut ended = pin!(session.pulse.unless_silent(limit, found, || self.block(session)));
+        let mut ended = pin!(session.pulse.unless_silent(limit, found));
         let ended = tokio::select! {
             biased; // what is there need not be sent again
             ended = &mut ended => ended,

@@ -1,5 +1,6 @@
 //! A worker's connections: those it always has, which come back by themselves, and spare ones while others are blocked.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -69,6 +70,7 @@ impl Database {
             ended = connection.as_mut() => {
                 ended.err().map_or("it was closed".to_owned(), |error| describe(&error))
             }
+            never = self.go_around(&session) => match never {},
             () = session.dead.notified() => "it did not answer any more".to_owned(),
             () = self.while_needed(&session) => {
                 self.lose(&session);
@@ -127,9 +129,11 @@ impl Database {
         }
     }
 
-    /// The first job of a connection takes long: those of other kinds go around it.
-    pub(super) fn block(self: &Rc<Self>, session: &Session) {
-        if let Some(kind) = session.block() {
+    /// Whenever the first job of a connection takes long, those of other kinds go around it.
+    async fn go_around(self: &Rc<Self>, session: &Session) -> Infallible {
+        loop {
+            session.takes_long().await;
+            let Some(kind) = session.block() else { continue };
             self.blocked_at.set(Some(Instant::now()));
             self.slow.set(self.slow.get().with(kind));
             self.shared.metrics.blocked.inc();

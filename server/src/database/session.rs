@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant as Tick, timeout};
+use tokio::time::{Instant as Tick, sleep, timeout};
 use tokio_postgres::Client;
 
 use crate::kind::{Kind, Kinds};
@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub(super) pulse: Pulse,
     /// It does not answer any more.
     pub(super) dead: Notify,
+    /// A job was sent.
+    begun: Notify,
     /// In the order of being sent, which is that of their ends.
     jobs: RefCell<VecDeque<Rc<Job>>>,
     /// Its first job has taken long, and it gets none until it has none left.
@@ -37,6 +39,7 @@ pub(super) struct Session {
 
 struct Job {
     kind: Kind,
+    begin: Tick,
     /// Nobody waits for it any more: what it was for is sent elsewhere. PostgreSQL runs it nevertheless.
     is_stale: Cell<bool>,
     taken_back: Notify,
@@ -50,6 +53,7 @@ impl Session {
             is_spare,
             pulse: Pulse::new(),
             dead: Notify::new(),
+            begun: Notify::new(),
             jobs: RefCell::default(),
             stuck: Cell::default(),
         }
@@ -62,6 +66,30 @@ impl Session {
     /// The kind of the first job.
     pub(super) fn first(&self) -> Option<Kind> {
         self.jobs.borrow().front().map(|job| job.kind)
+    }
+
+    /// Waits until a job has been the first for [`LONG`]. One timer sees to all: with one for each, the runtime would be
+    /// woken by as many.
+    pub(super) async fn takes_long(&self) {
+        loop {
+            self.begun.notified().await;
+            while let Some(left) = self.left() {
+                sleep(left).await;
+                if self.left() == Some(Duration::ZERO) {
+                    sleep(TURN).await;
+                    if self.left() == Some(Duration::ZERO) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How much is left of [`LONG`] for the first job, if there is one.
+    fn left(&self) -> Option<Duration> {
+        let jobs = self.jobs.borrow();
+        let begin = jobs.front().filter(|_| self.is_free())?.begin.max(self.pulse.0.get());
+        Some(LONG.saturating_sub(begin.elapsed()))
     }
 
     /// Whether it may be sent a further job.
@@ -95,8 +123,10 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn take(session: Rc<Session>, kind: Kind) -> Place {
-        let job = Rc::new(Job { kind, is_stale: Cell::default(), taken_back: Notify::new() });
+        let job =
+            Rc::new(Job { kind, begin: Tick::now(), is_stale: Cell::default(), taken_back: Notify::new() });
         session.jobs.borrow_mut().push_back(Rc::clone(&job));
+        session.begun.notify_one();
         Place { session, job }
     }
 
@@ -128,34 +158,16 @@ impl Pulse {
         Pulse(Cell::new(Tick::now()))
     }
 
-    /// Waits for the end of a job. Gives it up if none ends for so long, neither this one nor any before it; says so
-    /// sooner if none ends for [`LONG`].
-    pub(super) async fn unless_silent<T>(
-        &self,
-        limit: Duration,
-        job: impl Future<Output = T>,
-        takes_long: impl Fn(),
-    ) -> Option<T> {
+    /// Waits for the end of a job. Gives it up if none ends for so long, neither this one nor any before it.
+    pub(super) async fn unless_silent<T>(&self, limit: Duration, job: impl Future<Output = T>) -> Option<T> {
         let begin = Tick::now();
         let mut job = pin!(job);
-        let mut is_late = false;
         loop {
-            let silent = self.0.get().max(begin).elapsed();
-            if silent >= limit {
+            let left = limit.saturating_sub(self.0.get().max(begin).elapsed());
+            if left.is_zero() {
                 return None;
             }
-            let left = limit - silent;
-            let pause = if silent < LONG {
-                is_late = false;
-                left.min(LONG - silent)
-            } else if is_late {
-                takes_long();
-                left
-            } else {
-                is_late = true;
-                left.min(TURN)
-            };
-            if let Ok(ended) = timeout(pause, &mut job).await {
+            if let Ok(ended) = timeout(left, &mut job).await {
                 self.0.set(Tick::now());
                 return Some(ended);
             }
@@ -165,25 +177,20 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::sleep;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_job_behind_another_has_a_time_of_its_own_and_silence_has_an_end() {
         let pulse = Pulse::new();
         let seconds = Duration::from_secs;
-        let (begin, long) = (Tick::now(), Cell::new(Duration::ZERO));
-        let takes_long = || long.set(begin.elapsed());
         // Both are sent at the same time; PostgreSQL ends each when it has run for five seconds.
         let (first, second) = tokio::join!(
-            pulse.unless_silent(seconds(6), sleep(seconds(5)), || ()),
-            pulse.unless_silent(seconds(6), sleep(seconds(10)), || ()),
+            pulse.unless_silent(seconds(6), sleep(seconds(5))),
+            pulse.unless_silent(seconds(6), sleep(seconds(10))),
         );
         assert!(first.is_some() && second.is_some());
-        let silent = Tick::now();
-        assert!(pulse.unless_silent(seconds(6), std::future::pending::<()>(), takes_long).await.is_none());
-        assert!((seconds(6)..seconds(7)).contains(&silent.elapsed()), "{:?}", silent.elapsed());
-        assert!((LONG..2 * LONG).contains(&(long.get() - seconds(10))), "{:?}", long.get());
+        let begin = Tick::now();
+        assert!(pulse.unless_silent(seconds(6), std::future::pending::<()>()).await.is_none());
+        assert!((seconds(6)..seconds(7)).contains(&begin.elapsed()), "{:?}", begin.elapsed());
     }
 }
