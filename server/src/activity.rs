@@ -272,7 +272,7 @@ impl Activity {
     }
 
     /// What it is doing, and for how long. As of the last look, unless it is parked.
-    pub fn standing(&self, now: Instant) -> (State, Duration) {
+    pub fn state_since(&self, now: Instant) -> (State, Duration) {
         match (self.parked.get(), self.receiving.get()) {
             (Some(_), Some(since)) => (State::Receiving, now.saturating_duration_since(since)),
             (Some(since), None) => (State::Idle, now.saturating_duration_since(since)),

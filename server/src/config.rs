@@ -13,6 +13,7 @@ use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 
 use crate::admin;
+use crate::kind::Kind;
 use crate::listener::Address;
 use crate::path::is_unreserved;
 use crate::reload::Sources;
@@ -22,8 +23,8 @@ use crate::tls::Tls;
 /// Files that the server needs besides its clients' connections: listeners, logs, connections to the admin port.
 const OTHER_FILES: usize = 64 + admin::MAX_CONNECTIONS;
 
-/// Files that a thread needs besides its connections to the database.
-const FILES_A_THREAD: usize = 8;
+/// Files that a thread needs besides its usual connections to the database: while statements wait, there are others.
+const FILES_A_THREAD: usize = 8 + Kind::ALL.len();
 
 /// Connections at most, unless the user says or the process may not open as many files.
 const DEFAULT_CONNECTIONS: u64 = 16_384;

@@ -163,7 +163,7 @@ fn in_order(
     let candidates = open.values().filter(|open| !open.activity.gives_way());
     let mut candidates: Vec<_> = candidates
         .filter_map(|open| {
-            let (state, since) = open.activity.standing(now);
+            let (state, since) = open.activity.state_since(now);
             may(&open.activity, state).then_some((state, Reverse(since), open))
         })
         .collect();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_idle_one_of_longest_standing_gives_way_and_none_that_is_at_work() {
+    fn the_one_idle_longest_gives_way_and_none_that_is_at_work() {
         let (connections, limits) = connections(usize::MAX);
         let places: Vec<Place> = (0..4).map(|_| connections.open(KIB)).collect();
         for number in [2, 0, 3] {

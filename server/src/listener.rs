@@ -214,7 +214,11 @@ impl Incoming {
                 let _ = stream.set_nodelay(true);
                 TcpStream::from_std(stream).map(Plain::Tcp)
             }
-            Incoming::Unix(stream) => UnixStream::from_std(stream).map(Plain::Unix),
+            Incoming::Unix(stream) => {
+                // These inherit nothing.
+                let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+                UnixStream::from_std(stream).map(Plain::Unix)
+            }
         }
     }
 }
