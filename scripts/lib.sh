@@ -61,7 +61,7 @@ need() {
     command -v "$command" >/dev/null || apt_install "$@"
 }
 
-# What building takes: cargo, which we leave to its user, and a C compiler, for linking and for C in crates.
+# What building takes: cargo, which we leave to its user, and a C compiler and make, for linking and for C in crates.
 need_tools() {
     if ! command -v cargo >/dev/null && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
         PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
@@ -69,6 +69,7 @@ need_tools() {
     command -v cargo >/dev/null ||
         die "cargo not found, neither in PATH nor in ~/.cargo/bin" "install Rust (https://rustup.rs), then run this again"
     need cc gcc libc6-dev
+    need make make
 }
 
 # Where cargo puts the programs, from the root of the checkout.
