@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use atelier_base::testing::until;
@@ -20,6 +21,7 @@ use crate::client::{Connection, Response, connect, get, request};
 use crate::clients::{PARKED, catalogue, connections};
 use crate::served::{RESOURCES, serve};
 use crate::server::Server;
+use crate::tls::Files;
 
 type Client = SendRequest<Empty<Bytes>>;
 
@@ -92,6 +94,25 @@ fn requests_are_answered_as_with_http1() {
             });
         assert!(join_all(answers).await.into_iter().all(|status| status == 200));
     });
+}
+
+#[test]
+fn with_tls_it_is_what_both_speak_best() {
+    let database = catalogue(10);
+    let files = Files::new();
+    let server = files.server(&database.url(), &[]);
+    let url = format!("https://localhost:{}/products/1", server.public.port());
+    for (speaks, spoken) in [("--http2", "2"), ("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")] {
+        let curl = Command::new("curl")
+            .args([speaks, "-sS", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", "--cacert"])
+            .arg(files.path("authority.crt"))
+            .arg(&url)
+            .output()
+            .unwrap();
+        let said =
+            String::from_utf8_lossy(&curl.stdout).into_owned() + &String::from_utf8_lossy(&curl.stderr);
+        assert_eq!(said, format!("{spoken} 200"), "{speaks}");
+    }
 }
 
 #[test]

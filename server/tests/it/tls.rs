@@ -37,6 +37,7 @@ impl Files {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("server.crt"), &certificates.certificate).unwrap();
         fs::write(directory.path().join("server.key"), &certificates.key).unwrap();
+        fs::write(directory.path().join("authority.crt"), &certificates.authority).unwrap();
         let authority = CertificateDer::from_pem_slice(certificates.authority.as_bytes()).unwrap();
         Files { directory, authority }
     }
