@@ -72,6 +72,8 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
     let mut phase = worker.shared.phase();
     let (mut idle, mut ending) = (Duration::ZERO, false);
     loop {
+        // Who is idle is looked at less often.
+        let nap = if idle > Duration::ZERO { GOODBYE } else { LOOK };
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
@@ -81,9 +83,9 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
                 return;
             }
             _ = phase.wait_for(|phase| *phase != Phase::Serving), if !ending => ending = true,
-            () = sleep(LOOK) => match activity.look(LOOK, config.client_timeout) {
+            () = sleep(nap) => match activity.look(nap, config.client_timeout) {
                 Verdict::Busy => idle = Duration::ZERO,
-                Verdict::Idle => idle += LOOK,
+                Verdict::Idle => idle += nap,
                 Verdict::TooSlow(why) => return slow(worker, &activity, why),
             }
         }
