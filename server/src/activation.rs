@@ -34,10 +34,14 @@ impl Sockets {
             return Ok(sockets);
         }
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-        let mut names = names.split(':');
+        let names: Vec<&str> = names.split(':').collect();
+        let name = |index: usize| names.get(index).copied().unwrap_or_default();
+        // Those with names of ours first: they leave the others what they are not.
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by_key(|index| !["api", "admin"].contains(&name(*index)));
         let mut handed_over = ListenFd::from_env();
-        for index in 0..count {
-            let name = names.next().unwrap_or_default();
+        for index in order {
+            let name = name(index);
             let place = match name {
                 "api" => &mut sockets.api,
                 "admin" => &mut sockets.admin,

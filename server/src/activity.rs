@@ -8,6 +8,9 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use http::{HeaderName, HeaderValue, Request};
+use hyper::body::Body;
+
 use crate::client::Client;
 use crate::connections::Connections;
 use crate::kernel;
@@ -18,14 +21,22 @@ pub const LOOK: Duration = Duration::from_millis(250);
 /// A client that takes an answer takes at least this much of it in a `--client-timeout`.
 const MIN_TAKEN_BYTES: u64 = 16 * 1024;
 
-/// More than a request has as a rule. What was read beyond it when a request begins to be answered belongs to the next
-/// ones, or it was a large one.
+/// More than a request has as a rule. Only of what is read beyond it is it looked how much was of the request.
 const USUAL_REQUEST_BYTES: usize = 8 * 1024;
+
+/// What of a request may be in none of its parts.
+const SPACES_BYTES: usize = 1024;
+
+/// What is kept at the most of what an HTTP/2 client sends: parts of frames.
+const MAX_FRAMES_BYTES: usize = 32 * 1024;
+
+/// What the kernel has of an answer in any case, however much all connections hold.
+const ENOUGH_TO_TAKE: usize = 16 * 1024;
 
 /// What a connection of HTTP/2 takes, with all its tables and buffers: 9 kB were measured, with TLS.
 const HTTP2_BYTES: usize = 16 * 1024;
 
-/// What each of its requests takes, until its answer is taken: the body is counted where it is.
+/// What each of its requests takes, until its answer is taken, besides the body.
 const STREAM_BYTES: usize = 4 * 1024;
 
 /// Why a connection is closed whose client sends too little.
@@ -38,8 +49,10 @@ pub struct Activity {
     connections: Rc<Connections>,
     /// Requests being answered: none or one, with HTTP/2 several.
     answering: Cell<usize>,
-    /// Answers of HTTP/2 that wait for the client to make room.
+    /// Answers of HTTP/2 that wait for the client to make room, and their bytes.
     sending: Cell<usize>,
+    sending_bytes: Cell<usize>,
+    opened: Instant,
     /// Bytes were read that no request has been made of yet.
     unparsed: Cell<bool>,
     /// Bytes are to be written that the socket does not take.
@@ -75,7 +88,7 @@ pub struct Activity {
 struct Look {
     state: State,
     requests: u64,
-    /// Bytes written, and taken by the client, before this state or before its latest piece of `--client-timeout`.
+    /// Bytes written, and taken by the client, when it began, or when the client last took something.
     written: u64,
     taken: u64,
     /// How long it is in this state.
@@ -116,6 +129,8 @@ impl Activity {
             connections: Rc::clone(connections),
             answering: Cell::default(),
             sending: Cell::default(),
+            sending_bytes: Cell::default(),
+            opened: Instant::now(),
             unparsed: Cell::default(),
             unwritten: Cell::default(),
             had_body: Cell::default(),
@@ -145,7 +160,9 @@ impl Activity {
 
     /// Bytes have come on the socket.
     pub fn read(&self, bytes: usize) {
-        self.change(&self.received, self.received.get() + bytes);
+        let received = self.received.get() + bytes;
+        let kept = if self.multiplexed.get() { received.min(MAX_FRAMES_BYTES) } else { received };
+        self.change(&self.received, kept);
     }
 
     /// What has come is of use, and kept nowhere: a handshake is over.
@@ -164,7 +181,7 @@ impl Activity {
     fn count_streams(&self) {
         if self.multiplexed.get() {
             let streams = self.answering.get() + self.sending.get();
-            self.set_base(HTTP2_BYTES + streams * STREAM_BYTES);
+            self.set_base(HTTP2_BYTES + streams * STREAM_BYTES + self.sending_bytes.get());
         }
     }
 
@@ -184,9 +201,10 @@ impl Activity {
         self.unwritten.set(unwritten);
     }
 
-    /// A request has come.
-    pub fn begin_answer(&self, has_body: bool) {
-        if has_body {
+    /// A request has come. It is being answered until what this returns is dropped, as it is too where the client takes it
+    /// back.
+    pub fn begin_answer<B: Body>(self: &Rc<Self>, request: &Request<B>) -> Answering {
+        if !self.multiplexed.get() && !request.body().is_end_stream() {
             self.had_body.set(true);
         }
         self.answering.set(self.answering.get() + 1);
@@ -194,23 +212,38 @@ impl Activity {
         self.unparsed.set(false);
         self.receiving.set(None);
         if self.received.get() > 0 {
-            self.change(&self.received, self.received.get().saturating_sub(USUAL_REQUEST_BYTES));
+            self.change(&self.received, self.read_beyond(request));
         }
         self.requests.set(self.requests.get() + 1);
+        Answering(Rc::clone(self))
     }
 
-    /// Its answer is there.
-    pub fn end_answer(&self) {
+    /// Bytes that were read and are of no request yet, now that there is this one.
+    fn read_beyond<B>(&self, request: &Request<B>) -> usize {
+        let received = self.received.get();
+        if received <= USUAL_REQUEST_BYTES || self.multiplexed.get() {
+            return 0;
+        }
+        let line = request.method().as_str().len() + request.uri().to_string().len();
+        let header =
+            |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
+        let beyond = received.saturating_sub(line + request.headers().iter().map(header).sum::<usize>());
+        // The version, ends of lines, and spaces, of which some write more than others.
+        if beyond < SPACES_BYTES { 0 } else { beyond }
+    }
+
+    fn end_answer(&self) {
         self.answering.set(self.answering.get() - 1);
         self.count_streams();
         self.unwritten.set(true);
     }
 
-    /// An answer waits until the client makes room for it, as long as what this returns lives.
-    pub fn begin_sending(self: &Rc<Self>) -> Sending {
+    /// An answer of so many bytes waits until the client makes room for it, as long as what this returns lives.
+    pub fn begin_sending(self: &Rc<Self>, bytes: usize) -> Sending {
         self.sending.set(self.sending.get() + 1);
+        self.sending_bytes.set(self.sending_bytes.get() + bytes);
         self.count_streams();
-        Sending(Rc::clone(self))
+        Sending { activity: Rc::clone(self), bytes }
     }
 
     /// Whether all requests so far are answered, and there was one.
@@ -271,13 +304,16 @@ impl Activity {
         }
     }
 
-    /// What it is doing, and for how long. As of the last look, unless it is parked.
+    /// What it is doing, and for how long. As of the last look, unless it is parked or has never asked.
     pub fn state_since(&self, now: Instant) -> (State, Duration) {
-        match (self.parked.get(), self.receiving.get()) {
-            (Some(_), Some(since)) => (State::Receiving, now.saturating_duration_since(since)),
-            (Some(since), None) => (State::Idle, now.saturating_duration_since(since)),
-            (None, _) => (self.state(), self.last.get().since),
-        }
+        let state = self.state();
+        let since = match (self.parked.get(), self.receiving.get()) {
+            (Some(_), Some(receiving)) => receiving,
+            (Some(parked), None) => parked,
+            (None, _) if !self.has_asked() && state == State::Idle => self.opened,
+            (None, _) => return (state, self.last.get().since),
+        };
+        (state, now.saturating_duration_since(since))
     }
 
     /// Whether there was a request.
@@ -295,35 +331,36 @@ impl Activity {
         let taken = self.taken();
         let state = self.state();
         let mut look = self.last.get();
-        let goes_on =
-            look.state == state && (state == State::Sending || look.requests == self.requests.get());
-        if goes_on {
+        let as_before = look.state == state
+            && match state {
+                // What was written before is taken, or much of it. With HTTP/2 there may be more that has no room.
+                State::Sending => {
+                    let waits = taken < look.written || self.sending.get() > 0;
+                    waits && taken - look.taken < MIN_TAKEN_BYTES
+                }
+                _ => look.requests == self.requests.get(),
+            };
+        if as_before {
             look.since += ago;
         } else {
             let written = self.written.get();
             look = Look { state, requests: self.requests.get(), written, taken, since: Duration::ZERO };
         }
+        self.last.set(look);
         let late = look.since >= patience;
-        let verdict = match state {
+        match state {
             State::Idle if look.since >= LOOK => Verdict::Idle,
             State::Receiving if late || self.received_for() >= patience => Verdict::TooSlow(UNFINISHED),
             State::Receiving if look.since >= LOOK && self.is_unfinished() => Verdict::Idle,
-            // What was written before has to be taken, or much of it.
-            State::Sending
-                if late
-                    && (taken < look.written || self.sending.get() > 0)
-                    && taken - look.taken < MIN_TAKEN_BYTES =>
-            {
-                Verdict::TooSlow("it does not take its answer")
-            }
+            State::Sending if late => Verdict::TooSlow("it does not take its answer"),
             // The answer itself is in time: `respond` sees to that.
             _ => Verdict::Busy,
-        };
-        if late {
-            look = Look { written: self.written.get(), taken, since: Duration::ZERO, ..look };
         }
-        self.last.set(look);
-        verdict
+    }
+
+    /// Whether there was a request with a body.
+    pub fn had_body(&self) -> bool {
+        self.had_body.get()
     }
 
     /// Bytes that it holds.
@@ -351,8 +388,19 @@ impl Activity {
     }
 
     /// Whether it reads no more for the moment, since others are to be closed before.
-    pub fn waits_for_others(&self) -> bool {
+    pub fn waits_to_read(&self) -> bool {
         self.connections.is_closing_many()
+    }
+
+    /// Whether it writes no more for the moment: all together hold too much, and its client has enough to take.
+    pub fn waits_to_write(&self) -> bool {
+        self.connections.is_full()
+            && self.untaken.get() > ENOUGH_TO_TAKE
+            && !self.is_taken_but(ENOUGH_TO_TAKE)
+    }
+
+    fn is_taken_but(&self, bytes: usize) -> bool {
+        self.written.get() - self.taken() <= bytes as u64
     }
 
     fn change(&self, count: &Cell<usize>, bytes: usize) {
@@ -379,117 +427,30 @@ impl Drop for Activity {
     }
 }
 
+/// A request that is being answered.
+pub struct Answering(Rc<Activity>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.end_answer();
+    }
+}
+
 /// An answer of HTTP/2 that is on its way.
-pub struct Sending(Rc<Activity>);
+pub struct Sending {
+    activity: Rc<Activity>,
+    bytes: usize,
+}
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.0.sending.set(self.0.sending.get() - 1);
-        self.0.count_streams();
+        let Activity { sending, sending_bytes, .. } = &*self.activity;
+        sending.set(sending.get() - 1);
+        sending_bytes.set(sending_bytes.get() - self.bytes);
+        self.activity.count_streams();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::Limits;
-
-    const PATIENCE: Duration = Duration::from_secs(10);
-
-    fn activity() -> Rc<Activity> {
-        let limits = Box::leak(Box::new(Limits::default()));
-        let connections = Connections::new(usize::MAX, limits);
-        Rc::clone(&connections.open(0).activity)
-    }
-
-    /// Looks until the verdict is not `Busy`, or two minutes have passed on the connection's clock.
-    fn verdict(activity: &Activity) -> (Verdict, Duration) {
-        let mut passed = Duration::ZERO;
-        while passed < Duration::from_secs(120) {
-            passed += LOOK;
-            let verdict = activity.look(LOOK, PATIENCE);
-            if verdict != Verdict::Busy {
-                return (verdict, passed);
-            }
-        }
-        (Verdict::Busy, passed)
-    }
-
-    fn assert_too_slow(activity: &Activity) {
-        let (slow, after) = verdict(activity);
-        assert!(matches!(slow, Verdict::TooSlow(_)), "{slow:?}");
-        assert!(after < 2 * PATIENCE, "{after:?}");
-    }
-
-    #[test]
-    fn clients_that_do_not_keep_up_are_found_and_others_left_alone() {
-        let activity = activity();
-        assert_eq!(verdict(&activity).0, Verdict::Idle);
-
-        // Parked with what there is of a request, and too slow in the end.
-        activity.arrived();
-        assert_eq!(verdict(&activity).0, Verdict::Idle);
-        assert!(activity.is_unfinished());
-        // Only hyper knows what is left of a body.
-        activity.begin_answer(true);
-        activity.end_answer();
-        activity.set_unwritten(false);
-        assert_too_slow(&activity);
-
-        // However long an answer takes: that is not the client's fault.
-        activity.begin_answer(false);
-        assert_eq!(verdict(&activity).0, Verdict::Busy);
-
-        // It takes its answer in small pieces, but it takes it.
-        activity.end_answer();
-        for _ in 0..20 {
-            activity.wrote(MIN_TAKEN_BYTES as usize);
-            activity.untaken.set(1);
-            for _ in 0..40 {
-                assert_eq!(activity.look(LOOK, PATIENCE), Verdict::Busy);
-            }
-        }
-        assert_too_slow(&activity);
-    }
-
-    #[test]
-    fn far_away_clients_that_always_have_some_of_an_answer_to_take_are_not_slow() {
-        let activity = activity();
-        for _ in 0..100 {
-            activity.begin_answer(false);
-            activity.end_answer();
-            activity.wrote(300);
-            activity.set_unwritten(false);
-            activity.untaken.set(300); // all but the last is taken
-            assert_eq!(activity.look(LOOK, PATIENCE), Verdict::Busy);
-        }
-    }
-
-    #[test]
-    fn answers_of_http2_that_the_client_makes_no_room_for_are_slow_whatever_else_it_asks() {
-        let activity = activity();
-        activity.multiplex();
-        activity.begin_answer(false);
-        let _sending = activity.begin_sending();
-        activity.end_answer();
-        let mut verdicts = (0..60).map(|_| {
-            activity.begin_answer(false);
-            activity.end_answer();
-            activity.set_unwritten(false);
-            activity.look(LOOK, PATIENCE)
-        });
-        assert!(verdicts.any(|verdict| matches!(verdict, Verdict::TooSlow(_))));
-    }
-
-    #[test]
-    fn a_connection_between_two_requests_is_not_parked_at_once() {
-        let activity = activity();
-        for _ in 0..10 {
-            activity.begin_answer(false);
-            activity.end_answer();
-            activity.set_unwritten(false);
-            assert_eq!(activity.look(LOOK, PATIENCE), Verdict::Busy);
-        }
-        assert_eq!(activity.look(LOOK, PATIENCE), Verdict::Idle);
-    }
-}
+#[path = "activity/tests.rs"]
+mod tests;

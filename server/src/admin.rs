@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
+use crate::config::ADMIN_CONNECTIONS;
 use crate::exposition::Format;
 use crate::limits::Limit;
 use crate::listen::ACCEPT_PAUSE;
@@ -26,9 +27,6 @@ const ALLOWED: &str = "GET, HEAD";
 /// Of each connection. hyper takes no less.
 const BUFFER_BYTES: usize = 8 * 1024;
 
-/// Connections at a time. Of more, the one that has been open longest gives way: who asks here asks and goes.
-pub const MAX_CONNECTIONS: usize = 64;
-
 /// Serves as long as the process lives, also while it stops: that is when somebody wants to know.
 pub async fn serve(shared: &'static Shared, listener: Listener) {
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
@@ -36,7 +34,7 @@ pub async fn serve(shared: &'static Shared, listener: Listener) {
         match listener.accept().await.and_then(Incoming::open) {
             Ok(stream) => {
                 open.retain(|task| !task.is_finished());
-                if open.len() >= MAX_CONNECTIONS
+                if open.len() >= ADMIN_CONNECTIONS
                     && let Some(longest) = open.pop_front()
                 {
                     longest.abort();

@@ -12,7 +12,6 @@ use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 
-use crate::admin;
 use crate::kind::Kind;
 use crate::listener::Address;
 use crate::path::is_unreserved;
@@ -21,7 +20,11 @@ use crate::route::Site;
 use crate::tls::Tls;
 
 /// Files that the server needs besides its clients' connections: listeners, logs, connections to the admin port.
-const OTHER_FILES: usize = 64 + admin::MAX_CONNECTIONS;
+const OTHER_FILES: usize = 64 + ADMIN_CONNECTIONS;
+
+/// Connections to the admin port at a time. Of more, the one that has been open longest gives way: who asks there asks and
+/// goes.
+pub const ADMIN_CONNECTIONS: usize = 64;
 
 /// Files that a thread needs besides its usual connections to the database: while statements wait, there are others.
 const FILES_A_THREAD: usize = 8 + Kind::ALL.len();
@@ -32,8 +35,9 @@ const DEFAULT_CONNECTIONS: u64 = 16_384;
 /// Memory that client connections may hold on the average, the kernel's too: one that is idle holds a quarter of it.
 const BYTES_A_CONNECTION: usize = 8 * 1024;
 
-/// However few they are, for each thread: room for some large answers.
-const MIN_CONNECTION_BYTES: usize = 4 << 20;
+/// However few they are, in all and for each thread: room for large answers.
+const MIN_CONNECTION_BYTES: usize = 64 << 20;
+const MIN_CONNECTION_BYTES_A_THREAD: usize = 4 << 20;
 
 /// Connections to the database for each thread. Jobs are pipelined on it, so PostgreSQL is never idle between two of
 /// them; with a second connection jobs are half as large and cost PostgreSQL a fifth more a request (measured with 64
@@ -188,7 +192,8 @@ impl Config {
             db_connections,
             cache_bytes: typed.cache_bytes.as_u64(),
             max_connections,
-            connection_bytes: (max_connections * BYTES_A_CONNECTION / threads).max(MIN_CONNECTION_BYTES),
+            connection_bytes: ((max_connections * BYTES_A_CONNECTION).max(MIN_CONNECTION_BYTES) / threads)
+                .max(MIN_CONNECTION_BYTES_A_THREAD),
             request_timeout: typed.request_timeout,
             client_timeout: typed.client_timeout,
             idle_timeout: typed.idle_timeout,

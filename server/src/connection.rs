@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::Request;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -30,7 +30,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::activity::{Activity, LOOK, UNFINISHED, Verdict};
 use crate::http2;
-use crate::limits::Limit;
 use crate::respond::{MAX_HEADER_BYTES, respond};
 use crate::route::MAX_TARGET_BYTES;
 use crate::shared::Phase;
@@ -71,7 +70,7 @@ pub async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: Noted, activity: R
             serve(worker, Box::new(stream), activity).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a connection ended before it was encrypted"),
-        Err(_) => slow(&worker, &activity, "its handshake did not come to an end"),
+        Err(_) => worker.close_slow(&activity, "its handshake did not come to an end"),
     }
 }
 
@@ -106,7 +105,7 @@ pub async fn serve<S: Stream>(worker: Rc<Worker>, stream: S, activity: Rc<Activi
                 Ok(Ok(true)) => return Box::pin(http2::serve(&worker, socket)).await,
                 Ok(Ok(false)) => is_first = false,
                 Ok(Err(_)) => return,
-                Err(_) => return slow(&worker, &socket.activity, UNFINISHED),
+                Err(_) => return worker.close_slow(&socket.activity, UNFINISHED),
             }
         }
         tokio::select! {
@@ -154,20 +153,13 @@ async fn wait<S: Stream>(
             _ = phase.wait_for(|phase| *phase == Phase::Closing) => return Waited::Ended,
         }
         if let Verdict::TooSlow(why) = activity.look(nap, worker.shared.config.client_timeout) {
-            slow(worker, activity, why);
+            worker.close_slow(activity, why);
             return Waited::Gone;
         }
         if begin.elapsed() >= patience {
             return Waited::Ended;
         }
     }
-}
-
-/// A client does not keep up. What it has not taken is thrown away.
-pub fn slow(worker: &Worker, activity: &Activity, why: &'static str) {
-    activity.give_way();
-    worker.shared.metrics.limits.bite(Limit::SlowClients);
-    tracing::debug!(why, "a connection is closed");
 }
 
 /// Answers requests until there are no more for a while, then gives the socket back; nothing if it is closed.
@@ -177,12 +169,11 @@ async fn converse<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) -> Option<S
         let activity = Rc::clone(&activity);
         let worker = Rc::clone(worker);
         service_fn(move |request: Request<Incoming>| {
-            activity.begin_answer(!request.body().is_end_stream());
+            let answering = activity.begin_answer(&request);
             let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
             async move {
-                let response = respond(&worker, &activity.client, request).await;
-                activity.end_answer();
-                Ok::<_, Infallible>(response)
+                let _answering = answering;
+                Ok::<_, Infallible>(respond(&worker, &activity.client, request).await)
             }
         })
     };
@@ -214,7 +205,7 @@ async fn converse<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) -> Option<S
         match verdict {
             Verdict::Busy => {}
             Verdict::TooSlow(why) => {
-                slow(worker, &activity, why);
+                worker.close_slow(&activity, why);
                 return None;
             }
             Verdict::Idle => {

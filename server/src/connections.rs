@@ -21,6 +21,9 @@ const WORTH_BYTES: usize = 8 * 1024;
 /// A request that waits for its answer holds this much without any fault of its client's.
 const ANSWERING_BYTES: usize = 64 * 1024;
 
+/// A client that takes nothing of its answer for so long gives way before others.
+const STALLED: Duration = Duration::from_secs(2);
+
 /// The connections of one worker.
 pub struct Connections {
     open: RefCell<BTreeMap<u64, Open>>,
@@ -88,6 +91,20 @@ impl Connections {
     /// So many bytes less.
     pub(crate) fn release(&self, bytes: usize) {
         self.held.set(self.held.get() - bytes);
+        if self.relieve_at.get() > self.limit {
+            let lower = self.limit.max(self.held.get() + self.room());
+            self.relieve_at.set(lower.min(self.relieve_at.get()));
+        }
+    }
+
+    /// What is made free when there is too much.
+    fn room(&self) -> usize {
+        self.limit / 8
+    }
+
+    /// Whether they hold as much as they may.
+    pub fn is_full(&self) -> bool {
+        self.held.get() > self.limit
     }
 
     /// So many bytes are held by one that gives way, until it is closed.
@@ -103,7 +120,7 @@ impl Connections {
 
     /// Whether so much is held by connections that are about to be closed that others read no more before they are.
     pub fn is_closing_many(&self) -> bool {
-        self.closing.get() > self.limit / 8
+        self.closing.get() > self.room()
     }
 
     /// Has up to `count` connections give way to others. Says how many do.
@@ -121,28 +138,33 @@ impl Connections {
         candidates.len()
     }
 
-    /// Finds out what is really held. If it is too much, connections give way until there is some room again.
+    /// Finds out what is really held. If it is too much, connections give way until there is some room again. Whose answers
+    /// are being taken is spared, unless it is much too much.
     fn relieve(&self) {
         self.relieve_at.set(usize::MAX); // what is held changes meanwhile
         let open = self.open.borrow();
         for open in open.values() {
             open.activity.held_now();
         }
-        let room = self.limit / 8;
-        if self.held.get() > self.limit {
+        if self.is_full() {
             let candidates = in_order(&open, |activity, state| {
                 activity.held() >= if state == State::Answering { ANSWERING_BYTES } else { WORTH_BYTES }
             });
-            for (state, _, open) in candidates {
-                if self.held.get() <= self.limit - room {
+            for (state, Reverse(since), open) in candidates {
+                let takes = state == State::Sending && since < STALLED;
+                let enough = if takes { self.limit + self.limit / 2 } else { self.limit - self.room() };
+                if self.held.get() <= enough {
                     break;
                 }
-                let limit =
-                    if state == State::Sending { Limit::UntakenAnswers } else { Limit::UnfinishedRequests };
+                let limit = match state {
+                    State::Receiving => Limit::UnfinishedRequests,
+                    State::Sending => Limit::UntakenAnswers,
+                    State::Idle | State::Answering => Limit::ConnectionBytes,
+                };
                 self.close(open, limit);
             }
         }
-        self.relieve_at.set(self.limit.max(self.held.get() + room));
+        self.relieve_at.set(self.limit.max(self.held.get() + self.room()));
     }
 
     fn close(&self, open: &Open, limit: Limit) {
@@ -187,6 +209,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     const KIB: usize = 1024;
@@ -208,7 +232,7 @@ mod tests {
             places[number].activity.park(Some(0));
             std::thread::sleep(Duration::from_millis(2)); // for the clock to go on
         }
-        places[1].activity.begin_answer(false);
+        let _answering = places[1].activity.begin_answer(&Request::new(String::new()));
         for (number, expected) in [vec![2], vec![0, 2], vec![0, 2, 3], vec![0, 2, 3]].iter().enumerate() {
             assert_eq!(connections.give_way(1), usize::from(number < 3));
             assert_eq!(give_way(&places), *expected);

@@ -19,7 +19,6 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::activity::{LOOK, Sending, Verdict};
-use crate::connection::slow;
 use crate::respond::{Body, MAX_HEADER_BYTES, respond};
 use crate::route::MAX_TARGET_BYTES;
 use crate::shared::Phase;
@@ -36,6 +35,9 @@ const SEND_BUFFER_BYTES: usize = 16 * 1024;
 /// Of what a client may send that has nobody who reads it: bodies of requests.
 const WINDOW_BYTES: u32 = 16 * 1024;
 
+/// Between two looks at a connection without requests.
+const LOOK_AT_IDLE: Duration = Duration::from_secs(1);
+
 /// How long a client without requests has to hear that there will be no others.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -48,7 +50,7 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
         let activity = Rc::clone(&activity);
         let worker = Rc::clone(worker);
         service_fn(move |request: Request<Incoming>| {
-            activity.begin_answer(false);
+            let answering = activity.begin_answer(&request);
             let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
             async move {
                 let is_head = request.method() == Method::HEAD;
@@ -56,8 +58,9 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
                 if is_head {
                     leave_body_out(&mut response);
                 }
-                let sending = activity.begin_sending();
-                activity.end_answer();
+                let bytes = response.body().size_hint().lower();
+                let sending = activity.begin_sending(usize::try_from(bytes).unwrap_or(usize::MAX));
+                drop(answering);
                 Ok::<_, Infallible>(response.map(|body| OnItsWay { body, sending: Some(sending) }))
             }
         })
@@ -73,7 +76,7 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
     let (mut idle, mut ending) = (Duration::ZERO, false);
     loop {
         // Who is idle is looked at less often.
-        let nap = if idle > Duration::ZERO { GOODBYE } else { LOOK };
+        let nap = if idle > Duration::ZERO && !ending { LOOK_AT_IDLE } else { LOOK };
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
@@ -82,21 +85,21 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
                 }
                 return;
             }
-            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !ending => ending = true,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !ending => idle = config.idle_timeout,
             () = sleep(nap) => match activity.look(nap, config.client_timeout) {
                 Verdict::Busy => idle = Duration::ZERO,
                 Verdict::Idle => idle += nap,
-                Verdict::TooSlow(why) => return slow(worker, &activity, why),
+                Verdict::TooSlow(why) => return worker.close_slow(&activity, why),
             }
         }
         let patience = if activity.has_asked() { config.idle_timeout } else { config.client_timeout };
         if ending && idle >= GOODBYE {
             return;
         }
-        if ending || idle >= patience {
+        if !ending && idle >= patience {
             // Requests in flight are answered, and the client is told that there will be no others.
             connection.as_mut().graceful_shutdown();
-            ending = true;
+            (idle, ending) = (Duration::ZERO, true);
         }
     }
 }

@@ -22,9 +22,11 @@ pub enum Limit {
     Connections,
     /// Connections to the admin port.
     AdminConnections,
+    /// Bytes that client connections hold, the idle ones too: one was closed.
+    ConnectionBytes,
     /// Bytes of requests that have not come to an end: a connection was closed.
     UnfinishedRequests,
-    /// Bytes of answers that clients have not taken: a connection was closed, or waits.
+    /// Bytes of answers that clients have not taken: a connection was closed.
     UntakenAnswers,
     /// The time that a client has to send a request, or to take an answer: its connection was closed.
     SlowClients,
@@ -32,11 +34,12 @@ pub enum Limit {
 
 impl Limit {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Limit; 7] = [
+    pub const ALL: [Limit; 8] = [
         Limit::WaitingRequests,
         Limit::Bodies,
         Limit::Connections,
         Limit::AdminConnections,
+        Limit::ConnectionBytes,
         Limit::UnfinishedRequests,
         Limit::UntakenAnswers,
         Limit::SlowClients,
@@ -49,6 +52,7 @@ impl Limit {
             Limit::Bodies => "bodies",
             Limit::Connections => "connections",
             Limit::AdminConnections => "admin_connections",
+            Limit::ConnectionBytes => "connection_bytes",
             Limit::UnfinishedRequests => "unfinished_requests",
             Limit::UntakenAnswers => "untaken_answers",
             Limit::SlowClients => "slow_clients",
@@ -64,6 +68,7 @@ impl Limit {
             }
             Limit::Connections => "pass more --max-connections, or serve from more hosts",
             Limit::AdminConnections => "see who asks the admin port: it is for probes and Prometheus",
+            Limit::ConnectionBytes => "pass more --max-connections, or put nginx in front",
             Limit::UnfinishedRequests => "clients send requests and do not finish them: see who they are",
             Limit::UntakenAnswers => "clients ask for more than they take: put nginx in front",
             Limit::SlowClients => "clients are slow, or pretend to be: see --client-timeout",

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::activation::Sockets;
 use crate::config::Config;
 use crate::connection::PARKED_BYTES;
+use crate::limits::{Limit, Limits};
 use crate::listener::{Incoming, Listener};
 use crate::metrics::Counted;
 use crate::shared::{Phase, Shared};
@@ -148,18 +149,23 @@ impl Workers {
 
     /// The right to one more connection to the worker whose turn it is. Where there are as many as there may be, idle
     /// ones give way: its own before others'.
-    async fn permit(&self, turn: usize) -> OwnedSemaphorePermit {
+    async fn permit(&self, turn: usize, limits: &Limits) -> OwnedSemaphorePermit {
         loop {
             if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
                 return permit;
             }
+            let mut give_way = false;
             for number in (0..self.queues.len()).map(|next| (turn + next) % self.queues.len()) {
                 let (answer, answered) = oneshot::channel();
                 let count = (self.max_connections / GIVING_WAY).max(1);
                 let _ = self.queues[number].send(Errand::GiveWay(count, answer));
-                if answered.await.is_ok_and(|giving_way| giving_way > 0) {
+                give_way = answered.await.unwrap_or(0) > 0;
+                if give_way {
                     break;
                 }
+            }
+            if !give_way {
+                limits.bite(Limit::Connections);
             }
             // Soon, where one gives way. Else, once a request is answered, or begins to take too long.
             let acquired = timeout(GIVE_WAY_PAUSE, Arc::clone(&self.permits).acquire_owned()).await;
@@ -226,9 +232,13 @@ async fn accept(shared: &'static Shared, listener: Listener, workers: Rc<Workers
         match accepted {
             Ok(stream) => {
                 // Behind the connection: as long as nobody waits, nobody has to give way.
+                let stopped = async {
+                    let _ = stopping.wait_for(|phase| *phase != Phase::Serving).await;
+                    sleep(LINGER).await;
+                };
                 tokio::select! {
-                    permit = workers.permit(turn) => hand_over(stream, permit, &mut turn),
-                    _ = stopping.wait_for(|phase| *phase != Phase::Serving) => break,
+                    permit = workers.permit(turn, &shared.metrics.limits) => hand_over(stream, permit, &mut turn),
+                    () = stopped => break,
                 }
             }
             Err(error) => {

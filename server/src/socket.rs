@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 
 use crate::activity::Activity;
@@ -23,6 +22,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// pause would have the server refuse in place of answering.
 const PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long nothing is read while connections that have to give way are being closed.
+const OTHERS_FIRST: Duration = Duration::from_millis(1);
 
 /// The way to a client.
 pub struct Socket<S> {
@@ -46,9 +48,6 @@ impl<S: Stream> Socket<S> {
     /// Waits until more is read from it: its pause is over, and nobody has to be closed before.
     pub async fn turn(&mut self) {
         poll_fn(|cx| self.poll_pause(cx)).await;
-        while self.activity.waits_for_others() {
-            yield_now().await;
-        }
     }
 
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -57,6 +56,9 @@ impl<S: Stream> Socket<S> {
             self.refused = refused;
             self.pause =
                 (refused > 1).then(|| Box::pin(sleep(MAX_PAUSE.min(PAUSE * (1 << (refused - 2).min(8))))));
+        }
+        if self.pause.is_none() && self.activity.waits_to_read() {
+            self.pause = Some(Box::pin(sleep(OTHERS_FIRST)));
         }
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
@@ -87,10 +89,6 @@ impl<S: Stream> AsyncRead for Socket<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_pause(cx));
-        if self.activity.waits_for_others() {
-            cx.waker().wake_by_ref(); // behind them
-            return Poll::Pending;
-        }
         let before = buf.filled().len();
         if self.unread.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;

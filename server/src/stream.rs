@@ -11,6 +11,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Sleep, sleep};
 
 use crate::activity::Activity;
 
@@ -87,13 +88,27 @@ impl AsFd for Plain {
 pub struct Noted {
     socket: Plain,
     activity: Rc<Activity>,
+    pause: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long nothing is written where clients have enough to take.
+const PAUSE: Duration = Duration::from_millis(10);
 
 impl Noted {
     /// Takes notes from now on.
     pub fn new(socket: Plain, activity: &Rc<Activity>) -> Noted {
         activity.set_socket(Some(socket.as_fd().as_raw_fd()));
-        Noted { socket, activity: Rc::clone(activity) }
+        Noted { socket, activity: Rc::clone(activity), pause: None }
+    }
+
+    /// Until more may be written.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.pause.is_some() || self.activity.waits_to_write() {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -136,6 +151,7 @@ impl AsyncRead for Noted {
 
 impl AsyncWrite for Noted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_pause(cx));
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.note(written)
     }
@@ -145,6 +161,7 @@ impl AsyncWrite for Noted {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_pause(cx));
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         self.note(written)
     }

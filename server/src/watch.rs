@@ -100,7 +100,12 @@ impl Watch {
                 }
             } else {
                 sleep(RETRY_PAUSE).await;
-                self.connect().await?;
+                if let Some(absent) = self.connect().await?
+                    && self.shared.has_database()
+                {
+                    tracing::warn!(why = absent.in_a_line(), "the database does not answer");
+                    self.shared.lose_database();
+                }
             }
             self.look().await;
         }

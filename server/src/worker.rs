@@ -5,9 +5,11 @@ use std::rc::Rc;
 
 use http::Response;
 
+use crate::activity::Activity;
 use crate::connections::Connections;
 use crate::database::Database;
 use crate::labels::Labels;
+use crate::limits::Limit;
 use crate::respond::{self, Body};
 use crate::shared::Shared;
 use crate::tally::Tally;
@@ -50,6 +52,16 @@ impl Worker {
             awake: Cell::new(0),
             published: RefCell::default(),
         }
+    }
+
+    /// A client does not keep up: its connection is about to be closed, and what it has not taken thrown away.
+    pub fn close_slow(&self, activity: &Activity, why: &'static str) {
+        activity.give_way();
+        // Who has sent a body may ask no more on its connection, and knows nothing of that.
+        if !activity.had_body() {
+            self.shared.metrics.limits.bite(Limit::SlowClients);
+        }
+        tracing::debug!(why, "a connection is closed");
     }
 
     /// The published load and its headers; nothing if none is published.

@@ -173,6 +173,42 @@ fn connections_end_politely() {
 }
 
 #[test]
+fn requests_that_are_taken_back_leave_nothing_behind() {
+    let database = catalogue(10);
+    let server = Server::start(&database.url(), &["--idle-timeout", "1s", "--max-connections", "1"]);
+    let locker = Session::open(&database);
+    locker.execute("BEGIN; LOCK TABLE atelier.styles IN ACCESS EXCLUSIVE MODE");
+    runtime().block_on(async {
+        let mut client = open(server.public).await;
+        let request = Request::get("http://test/products/1/styles").body(Empty::new()).unwrap();
+        let answer = tokio::time::timeout(Duration::from_millis(200), client.send_request(request)).await;
+        assert!(answer.is_err(), "it waits");
+        // Nobody waits for it any more, and the connection is idle.
+        while client.ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    locker.execute("ROLLBACK");
+    assert_eq!(get(server.public, "/products/1").status, 200);
+}
+
+#[test]
+fn an_idle_client_is_told_that_the_server_stops() {
+    let database = catalogue(10);
+    let server = Server::start(&database.url(), &[]);
+    let mut stream = connect(server.public).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    until("it is served", || connections(&server) == 1);
+    std::thread::sleep(PARKED);
+    server.signal(Signal::SIGTERM);
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).unwrap();
+    let goaway = [7, 0, 0, 0, 0, 0]; // kind, no flags, of the connection
+    assert!(said.windows(goaway.len()).any(|frame| frame == goaway), "{said:?}");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
 fn clients_that_make_no_room_for_their_answers_are_disconnected() {
     let database = catalogue(1000);
     let server = Server::start(&database.url(), &["--client-timeout", "1s"]);
