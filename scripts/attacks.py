@@ -80,7 +80,8 @@ class Server:
 
         def enter():
             self.group.write("cgroup.procs", os.getpid())
-            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+            limit = min(files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
         self.process = subprocess.Popen([program, *addresses, *options], stderr=self.log, preexec_fn=enter)
         while ask(self.admin, "/readyz")[0] != 200:

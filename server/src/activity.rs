@@ -275,6 +275,13 @@ impl Activity {
         }
     }
 
+    /// It is parked, since then.
+    #[cfg(test)]
+    pub(crate) fn park_since(&self, since: Instant) {
+        self.park(Some(0));
+        self.parked.set(Some(since));
+    }
+
     /// How long its unfinished request has been coming.
     pub fn received_for(&self) -> Duration {
         self.receiving.get().map_or(Duration::ZERO, |since| since.elapsed())

@@ -24,6 +24,9 @@ const ANSWERING_BYTES: usize = 64 * 1024;
 /// A client that takes nothing of its answer for so long gives way before others.
 const STALLED: Duration = Duration::from_secs(2);
 
+/// Whoever has been idle for less may be about to ask: its request may be on its way, or here and not read.
+const MIN_IDLE: Duration = Duration::from_secs(1);
+
 /// The connections of one worker.
 pub struct Connections {
     open: RefCell<BTreeMap<u64, Open>>,
@@ -131,6 +134,7 @@ impl Connections {
             State::Receiving => activity.is_unfinished(),
             State::Sending | State::Answering => false,
         });
+        candidates.retain(|(_, Reverse(since), _)| *since >= MIN_IDLE);
         candidates.truncate(count);
         for (_, _, open) in &candidates {
             self.close(open, Limit::Connections);
@@ -151,6 +155,9 @@ impl Connections {
                 activity.held() >= if state == State::Answering { ANSWERING_BYTES } else { WORTH_BYTES }
             });
             for (state, Reverse(since), open) in candidates {
+                if state == State::Idle && since < MIN_IDLE {
+                    continue;
+                }
                 let takes = state == State::Sending && since < STALLED;
                 let enough = if takes { self.limit + self.limit / 2 } else { self.limit - self.room() };
                 if self.held.get() <= enough {
@@ -228,10 +235,10 @@ mod tests {
     fn the_one_idle_longest_gives_way_and_none_that_is_at_work() {
         let (connections, limits) = connections(usize::MAX);
         let places: Vec<Place> = (0..4).map(|_| connections.open(KIB)).collect();
-        for number in [2, 0, 3] {
-            places[number].activity.park(Some(0));
-            std::thread::sleep(Duration::from_millis(2)); // for the clock to go on
+        for (number, ago) in [(2, 3), (0, 2), (3, 1), (1, 3)] {
+            places[number].activity.park_since(Instant::now() - Duration::from_secs(ago));
         }
+        places[1].activity.park(None);
         let _answering = places[1].activity.begin_answer(&Request::new(String::new()));
         for (number, expected) in [vec![2], vec![0, 2], vec![0, 2, 3], vec![0, 2, 3]].iter().enumerate() {
             assert_eq!(connections.give_way(1), usize::from(number < 3));
@@ -246,8 +253,8 @@ mod tests {
         let places: Vec<Place> = (0..10).map(|_| connections.open(2 * KIB)).collect();
         let idle = &places[0].activity;
         idle.set_base(64 * KIB);
-        idle.park(Some(0));
-        places[1].activity.park(Some(0)); // holds too little to be worth it
+        idle.park_since(Instant::now() - MIN_IDLE);
+        places[1].activity.park_since(Instant::now() - MIN_IDLE); // holds too little to be worth it
         for place in &places[2..] {
             place.activity.arrived();
             place.activity.read(20 * KIB);

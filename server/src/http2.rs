@@ -68,7 +68,7 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
     let mut http = http2::Builder::new(Local);
     http.timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size((MAX_TARGET_BYTES + MAX_HEADER_BYTES) as u32 * 2)
+        .max_header_list_size((MAX_TARGET_BYTES + MAX_HEADER_BYTES) as u32)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .initial_stream_window_size(WINDOW_BYTES);
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service));

@@ -102,6 +102,12 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     if is_missing || another.is_some() {
         return Err(Problem::bad_request("a request has one header Host"));
     }
+    let both = host.map(HeaderValue::as_bytes).zip(authority);
+    if request.version() == Version::HTTP_2
+        && both.is_some_and(|(host, authority)| !host.eq_ignore_ascii_case(authority))
+    {
+        return Err(Problem::bad_request("a request has one host, in Host and in :authority the same"));
+    }
     let mut named = host.map(HeaderValue::as_bytes).into_iter().chain(authority);
     if !named.all(host::is_valid) {
         return Err(Problem::bad_request(

@@ -126,13 +126,15 @@ impl Queue {
                 continue;
             }
             waiting += line.len();
-            let may_be_next = room.jobs == 0 || room.behind.is_none_or(|behind| behind == kind);
-            if may_be_next && next.is_none_or(|(_, least)| *served < least) {
+            if next.is_none_or(|(_, least)| *served < least) {
                 next = Some((kind, *served));
             }
         }
         let (kind, _) = next?;
-        (room.jobs == 0 || !kind.shares() || waiting >= WORTH_A_JOB).then_some(kind)
+        // Where its turn cannot come behind others, they end first, and no further one of theirs begins.
+        let may_follow =
+            room.behind.is_none_or(|behind| behind == kind) && (!kind.shares() || waiting >= WORTH_A_JOB);
+        (room.jobs == 0 || may_follow).then_some(kind)
     }
 
     fn cost(&self) -> u64 {

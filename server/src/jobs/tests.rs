@@ -112,6 +112,18 @@ fn a_second_job_on_a_connection_waits_until_it_is_worth_it() {
 }
 
 #[test]
+fn a_kind_that_may_not_wait_behind_another_has_its_turn_when_that_has_ended() {
+    let mut waiting = Waiting::new();
+    (0..3).for_each(|_| waiting.page(&Rc::default(), 1000));
+    assert_eq!(waiting.job(FREE)[0].kind(), Kind::Page);
+    waiting.documents(Document::Product, 1..=1);
+    let behind = Room { behind: Some(Kind::Page), ..BUSY };
+    assert_eq!(waiting.next_kind(behind), None, "no further page before it");
+    assert_eq!(waiting.job(FREE)[0].kind(), Kind::Product);
+    assert_eq!(waiting.next_kind(behind), Some(Kind::Page));
+}
+
+#[test]
 fn kinds_take_turns_by_what_their_answers_cost() {
     let mut waiting = Waiting::new();
     for _ in 0..20 {

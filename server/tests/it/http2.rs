@@ -80,6 +80,10 @@ fn requests_are_answered_as_with_http1() {
         {
             assert_eq!(ask(&mut client, "GET", uri, &[]).await.status, status, "{uri}");
         }
+        for (host, status) in [("test", 200), ("other", 400)] {
+            let answer = ask(&mut client, "GET", "http://test/products/1", &[("host", host)]).await;
+            assert_eq!(answer.status, status, "{host}");
+        }
         let long = format!("http://test/products?x={}", "y".repeat(9000));
         assert_eq!(ask(&mut client, "GET", &long, &[]).await.status, 414);
         let large = "y".repeat(17_000);
