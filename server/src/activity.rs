@@ -235,7 +235,10 @@ impl Activity {
     fn end_answer(&self) {
         self.answering.set(self.answering.get() - 1);
         self.count_streams();
-        self.unwritten.set(true);
+        // With HTTP/2 it may have been taken back, and nothing is written.
+        if !self.multiplexed.get() {
+            self.unwritten.set(true);
+        }
     }
 
     /// An answer of so many bytes waits until the client makes room for it, as long as what this returns lives.
