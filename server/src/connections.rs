@@ -93,7 +93,7 @@ impl Connections {
 
     /// So many bytes less.
     pub(crate) fn release(&self, bytes: usize) {
-        self.held.set(self.held.get() - bytes);
+        self.held.set(self.held.get().saturating_sub(bytes));
         if self.relieve_at.get() > self.limit {
             let lower = self.limit.max(self.held.get() + self.room());
             self.relieve_at.set(lower.min(self.relieve_at.get()));
@@ -118,7 +118,7 @@ impl Connections {
 
     /// It is closed.
     pub(crate) fn end_closing(&self, bytes: usize) {
-        self.closing.set(self.closing.get() - bytes);
+        self.closing.set(self.closing.get().saturating_sub(bytes));
     }
 
     /// Whether so much is held by connections that are about to be closed that others read no more before they are.
