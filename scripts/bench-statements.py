@@ -4,7 +4,7 @@
 usage: bench-statements.py DIRECTORY PRODUCTS [IDS]
 
 Makes DIRECTORY/NAME.sql for products with ids 1 to PRODUCTS, IDS (16) of them in a statement, and prints "NAME
-IDS what it is" line by line. "rows" is the server's own, as it stands in server/src/queries.rs; the first of the list.
+IDS what it is" line by line. "rows" is the server's own, as it stands in server/src/catalogue/queries.rs; the first of the list.
 """
 
 import sys

@@ -18,7 +18,7 @@ say() { printf '    %s\n' "$*" >&2; }
 # die WHAT-AND-WHERE [WHAT-TO-DO]
 die() {
     printf 'error: %s\n' "$1" >&2
-    if [ $# -gt 1 ]; then printf '  to do: %s\n' "$2" >&2; fi
+    if [ $# -gt 1 ]; then printf '  hint: %s\n' "$2" >&2; fi
     exit 1
 }
 

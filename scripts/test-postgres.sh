@@ -83,5 +83,5 @@ use_postgres() {
                 "move the checkout, or those programs, to a directory that every account may enter"
     fi
     say "$("$PG_BIN/postgres" --version), in $PG_BIN"
-    export ATELIER_TEST_POSTGRES=$PG_BIN # base/src/testing/programs.rs
+    export ATELIER_TEST_POSTGRES=$PG_BIN # testing/src/postgres/programs.rs
 }

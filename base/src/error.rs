@@ -3,14 +3,13 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::iter;
 use std::process::ExitCode;
 
-use anstyle::Style;
-
-use crate::terminal::{LABEL, styled};
+use crate::terminal::{ERROR, LABEL, print_to_stderr, styled};
 use crate::visible::visible;
 
-type Cause = Box<dyn StdError + Send + Sync>;
+type Source = Box<dyn StdError + Send + Sync>;
 
 /// Why a program stopped. One variant for each exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +39,13 @@ impl Class {
     }
 }
 
-/// An error as a person needs it: what and where (`what`), why (`cause`), what to do (`hint`).
+/// An error as a person needs it: what and where (`what`), why (`source`), what to do (`hint`).
 #[derive(Debug)]
 pub struct Error {
     class: Class,
     what: String,
     hint: Option<String>,
-    cause: Option<Cause>,
+    source: Option<Source>,
 }
 
 /// The result of everything that can stop a program.
@@ -55,7 +54,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `class`; `what` says what went wrong and where.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Error { class, what: what.into(), hint: None, cause: None }
+        Error { class, what: what.into(), hint: None, source: None }
     }
 
     /// Short for `Error::new(Class::Usage, …)`.
@@ -90,14 +89,22 @@ impl Error {
     }
 
     /// Adds the error that led to this one.
-    pub fn cause(mut self, cause: impl Into<Cause>) -> Self {
-        self.cause = Some(cause.into());
+    pub fn cause(mut self, cause: impl Into<Source>) -> Self {
+        self.source = Some(cause.into());
         self
     }
 
-    /// The whole chain in one line, for a log or a list.
-    pub fn in_a_line(&self) -> String {
-        self.to_string().replace("\n  ", "; ")
+    /// The causes, each in its own words. Many libraries repeat their source in their own message: it is left out then.
+    fn causes(&self) -> impl Iterator<Item = String> {
+        let mut said = self.what.clone();
+        let sources = iter::successors(self.source(), |&error| error.source());
+        sources.map(ToString::to_string).filter(move |text| {
+            let is_new = !said.contains(text.as_str());
+            if is_new {
+                said.clone_from(text);
+            }
+            is_new
+        })
     }
 
     /// Which kind of failure this is.
@@ -112,31 +119,39 @@ impl From<&Error> for ExitCode {
     }
 }
 
-/// The whole chain in one text, one thing a line: what, each cause, what to do; `{:#}` is in colour.
+/// What went wrong; `{:#}` is the whole chain in one line, for a log: what, each cause, the hint.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label = |text| styled(if f.alternate() { LABEL } else { Style::new() }, text);
-        let (because, to_do) = (label("because:"), label("to do:"));
         f.write_str(&visible(&self.what))?;
-        let mut cause: Option<&dyn StdError> = self.cause.as_deref().map(|cause| cause as _);
-        let mut said = self.what.clone();
-        while let Some(error) = cause {
-            // Many libraries repeat their source in their own message.
-            let text = error.to_string();
-            if !said.contains(&text) {
-                write!(f, "\n  {because} {}", visible(&text))?;
-                said = text;
+        if f.alternate() {
+            for cause in self.causes() {
+                write!(f, ": {}", visible(&cause))?;
             }
-            cause = error.source();
-        }
-        if let Some(hint) = &self.hint {
-            write!(f, "\n  {to_do} {}", visible(hint))?;
+            if let Some(hint) = &self.hint {
+                write!(f, "; hint: {}", visible(hint))?;
+            }
         }
         Ok(())
     }
 }
 
-impl StdError for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Prints why `program` stops to standard error, one thing a line.
+pub fn print_error(program: &str, error: &Error) {
+    let mut text = format!("{}: {error}\n", styled(ERROR, program));
+    for cause in error.causes() {
+        text += &format!("  {} {}\n", styled(LABEL, "caused by:"), visible(&cause));
+    }
+    if let Some(hint) = &error.hint {
+        text += &format!("  {} {}\n", styled(LABEL, "hint:"), visible(hint));
+    }
+    print_to_stderr(&text);
+}
 
 #[cfg(test)]
 mod tests {
@@ -146,14 +161,8 @@ mod tests {
     fn a_message_says_what_why_and_what_to_do() {
         let cause = std::io::Error::other("disk on\u{a0}fire");
         let error = Error::input("cannot read data/skus.csv").cause(cause).hint("put it out");
-        assert_eq!(
-            error.to_string(),
-            "cannot read data/skus.csv\n  because: disk on\\u{a0}fire\n  to do: put it out"
-        );
-        assert_eq!(
-            error.in_a_line(),
-            "cannot read data/skus.csv; because: disk on\\u{a0}fire; to do: put it out"
-        );
+        assert_eq!(error.to_string(), "cannot read data/skus.csv");
+        assert_eq!(format!("{error:#}"), "cannot read data/skus.csv: disk on\\u{a0}fire; hint: put it out");
         assert_eq!(error.class().exit_code(), 3);
     }
 }

@@ -1,17 +1,13 @@
-//! What both programs share: how to reach the database, how errors are shown, colours, and how numbers are typed. It
-//! knows nothing of tables, files or HTTP, and names no flag that only one of the programs has.
+//! What the crates share: the six tables, how a database is reached, how errors are shown, colours, and how the command
+//! line is parsed. It knows nothing of CSV or HTTP, and names no flag that only one of the programs has.
 
+pub mod args;
 pub mod connect;
 mod conninfo;
 pub mod error;
 mod passfile;
 pub mod sql;
+pub mod tables;
 pub mod terminal;
 mod tls;
-pub mod typed;
-
-#[cfg(feature = "testing")]
-pub mod certificates;
-#[cfg(feature = "testing")]
-pub mod testing;
 pub mod visible;

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::connect::SOCKETS;
+use crate::conninfo::SOCKET_DIRECTORY;
 use crate::error::{Error, Result};
 
 /// Whom a password is for.
@@ -83,7 +83,7 @@ fn password(line: &[u8], login: Login<'_>) -> Option<Vec<u8>> {
         return None;
     }
     // libpq's own directory goes by this name.
-    let host = if login.host == SOCKETS { "localhost" } else { login.host };
+    let host = if login.host == SOCKET_DIRECTORY { "localhost" } else { login.host };
     let port = login.port.to_string();
     let mut rest = line;
     for value in [host, &port, login.database, login.user] {
@@ -161,7 +161,10 @@ mod tests {
         let found = || {
             let found = file.find(login).unwrap();
             let password = found.password.map(|password| String::from_utf8(password).unwrap());
-            (password.unwrap_or_default(), found.trouble.map(|error| error.in_a_line()).unwrap_or_default())
+            (
+                password.unwrap_or_default(),
+                found.trouble.map(|error| format!("{error:#}")).unwrap_or_default(),
+            )
         };
         write("*:*:*:*:first", 0o600);
         assert_eq!(found(), ("first".into(), "".into()));
@@ -180,7 +183,7 @@ mod tests {
     #[test]
     fn sockets_and_colons_are_written_as_in_libpq() {
         for (line, host, database) in [
-            ("localhost:5432:shop:ann:secret", SOCKETS, "shop"),
+            ("localhost:5432:shop:ann:secret", SOCKET_DIRECTORY, "shop"),
             ("/tmp/pg:5432:shop:ann:secret", "/tmp/pg", "shop"),
             (r"\:\:1:5432:a\:b:ann:secret", "::1", "a:b"),
         ] {

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::sync::LazyLock;
 
-use atelier_etl::check::Checker;
-use atelier_etl::convert::{Converter, Wanted};
-use atelier_etl::generate::{Defects, Options, generate};
-use atelier_etl::header::layout;
-use atelier_etl::parse::Records;
-use atelier_etl::record::Fields;
-use atelier_etl::split::{Chunk, cut};
-use atelier_etl::tables::TableId;
+use atelier_base::tables::TableId;
+use atelier_etl::csv::chunk::{Chunk, cut};
+use atelier_etl::csv::header::layout;
+use atelier_etl::csv::parse::Records;
+use atelier_etl::csv::record::Fields;
+use atelier_etl::rows::convert::{Converter, Wanted};
+use atelier_etl::rows::validate::Checker;
+use atelier_sample::{Defects, Options, generate};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use roaring::RoaringBitmap;
@@ -35,7 +35,7 @@ static CHUNKS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
         let end = rows[..rows.len().min(512 << 10)].rfind('\n').unwrap() + 1;
         (header.to_owned(), rows.as_bytes()[..end].to_vec())
     };
-    atelier_etl::tables::TABLES.iter().map(|table| read(table.name)).collect()
+    atelier_base::tables::TABLES.iter().map(|table| read(table.name)).collect()
 });
 
 fn converter(table: TableId) -> Converter {

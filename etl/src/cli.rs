@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use atelier_base::typed::number;
+use atelier_base::args::number;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::generate::{Defects, MOST_PRODUCTS};
+use atelier_sample::{Defects, MOST_PRODUCTS};
 
 /// More jobs than this only cost memory: there are six tables.
 pub const MAX_JOBS: usize = 64;

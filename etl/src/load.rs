@@ -1,29 +1,34 @@
 //! A load from the first look to publishing. The first failure cancels everything; whatever happens, the published
 //! catalogue is touched by nothing but the one transaction that publishes.
 
+pub mod copy;
+pub mod lanes;
+pub mod parents;
+pub mod pipeline;
+pub mod unchanged;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atelier_base::error::{Error, Result};
-use atelier_base::terminal::print;
 use futures_util::future::join_all;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::lanes::{Lanes, lock};
+use crate::database::metadata::Signature;
+use crate::database::publish::{self, Replaced};
+use crate::database::session::{Canceller, Session};
+use crate::load::lanes::{Lanes, lock};
 use crate::options::{Database, Input};
-use crate::progress::{Board, Display, Phase};
-use crate::publish::{self, Replaced};
-use crate::rejects::{self, RejectFile};
-use crate::report::{Report, Span, Stages, TableReport, warned};
-use crate::scan::{self, Scanned};
-use crate::session::{Canceller, Session};
-use crate::signature::Signature;
-use crate::tables::TABLES;
-use crate::unchanged;
-use crate::verdict::{bottleneck, verdict, warnings};
+use crate::output::acceptance::{bottleneck, verdict, warnings};
+use crate::output::progress::{Board, Display, Phase};
+use crate::output::rejects::{self, RejectFile};
+use crate::output::report::{Report, Span, Stages, TableReport, warned};
+use crate::output::stdout::print;
+use atelier_base::tables::TABLES;
+use parents::Scanned;
 
 /// How often the database is asked how far its indexes are.
 const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -126,7 +131,7 @@ async fn run(
             // What is left behind may have readers still: nothing stands in their way.
             let mut announced = Announced::default();
             if let Err(error) = announced.clear(&control).await {
-                announced.warn(error.in_a_line())?;
+                announced.warn(format!("{error:#}"))?;
             }
             publish::unlock(&control).await;
             return Ok(Prepared::Unchanged(published, announced));
@@ -268,13 +273,13 @@ impl Load<'_> {
 
     /// The first reading, in a thread that may block.
     async fn scan_parents(&self) -> Result<Scanned> {
-        for table in scan::PARENTS {
+        for table in parents::PARENTS {
             self.board.table(table).enter(Phase::Scan);
         }
         let (sources, pool) = (self.input.sources.clone(), Arc::clone(&self.input.pool));
-        match spawn_blocking(move || scan::parents(&sources, &pool)).await {
+        match spawn_blocking(move || parents::parents(&sources, &pool)).await {
             Ok(scanned) => {
-                for table in scan::PARENTS {
+                for table in parents::PARENTS {
                     self.board.table(table).enter(Phase::Waiting);
                 }
                 scanned

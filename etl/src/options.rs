@@ -14,12 +14,12 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
 use crate::cli;
-use crate::limit::Limit;
-use crate::pipeline;
-use crate::progress::Show;
-use crate::rejects;
-use crate::source::Source;
-use crate::tables::TABLES;
+use crate::csv::source::Source;
+use crate::load::pipeline;
+use crate::output::limit::Limit;
+use crate::output::progress::Show;
+use crate::output::rejects;
+use atelier_base::tables::TABLES;
 
 /// The files, and how to read them.
 pub struct Input {
@@ -41,16 +41,16 @@ pub struct Input {
 
 impl Input {
     /// Looks at everything that can be wrong before the first row is read: flags, files, headers, outputs.
-    pub fn resolve(typed: &cli::Input) -> Result<Input> {
+    pub fn resolve(args: &cli::Input) -> Result<Input> {
         for (flag, path) in [
-            ("--data", Some(&typed.data)),
-            ("--rejects", Some(&typed.rejects)),
-            ("--report", typed.report.as_ref()),
+            ("--data", Some(&args.data)),
+            ("--rejects", Some(&args.rejects)),
+            ("--report", args.report.as_ref()),
         ] {
             local(flag, path)?;
         }
-        let jobs = jobs(typed.jobs);
-        let max_rejects = Limit::parse(&typed.max_rejects)?;
+        let jobs = jobs(args.jobs);
+        let max_rejects = Limit::parse(&args.max_rejects)?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(jobs)
             .thread_name(|index| format!("parse-{index}"))
@@ -64,26 +64,26 @@ impl Input {
                     .hint("lower --jobs, or raise the limits (ulimit -u)")
             })?;
         let sources: Vec<Source> =
-            TABLES.iter().map(|table| Source::find(&typed.data, table)).collect::<Result<_>>()?;
+            TABLES.iter().map(|table| Source::find(&args.data, table)).collect::<Result<_>>()?;
         for (table, source) in TABLES.iter().zip(&sources) {
             pipeline::look(table, source)?;
         }
-        let show = match typed.progress {
+        let show = match args.progress {
             cli::ProgressMode::Auto if can_draw() => Show::Bars,
             cli::ProgressMode::Bar => Show::Bars,
             cli::ProgressMode::Auto | cli::ProgressMode::Plain => Show::Lines,
             cli::ProgressMode::None => Show::Nothing,
         };
-        keep_rejects_apart(&typed.rejects, &typed.data)?;
-        let rejects: Vec<PathBuf> = TABLES.iter().map(|table| rejects::path(&typed.rejects, table)).collect();
-        for output in rejects.iter().chain(&typed.report) {
+        keep_rejects_apart(&args.rejects, &args.data)?;
+        let rejects: Vec<PathBuf> = TABLES.iter().map(|table| rejects::path(&args.rejects, table)).collect();
+        for output in rejects.iter().chain(&args.report) {
             keep_apart(output, &sources)?;
         }
-        if let Some(report) = &typed.report {
+        if let Some(report) = &args.report {
             keep_report_apart(report, &rejects)?;
         }
-        let report = typed.report.as_deref().map(Output::create).transpose()?;
-        Ok(Input { sources, jobs, pool, max_rejects, rejects: typed.rejects.clone(), report, show })
+        let report = args.report.as_deref().map(Output::create).transpose()?;
+        Ok(Input { sources, jobs, pool, max_rejects, rejects: args.rejects.clone(), report, show })
     }
 }
 
@@ -102,10 +102,10 @@ fn can_draw() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|terminal| terminal != "dumb")
 }
 
-/// The number of jobs that was typed, or one a core.
-fn jobs(typed: Option<usize>) -> usize {
+/// The number of jobs that was args, or one a core.
+fn jobs(args: Option<usize>) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    typed.unwrap_or(cores.min(cli::MAX_JOBS))
+    args.unwrap_or(cores.min(cli::MAX_JOBS))
 }
 
 /// Refuses an output that is one of the inputs: reject files are named as the tables are.
@@ -207,9 +207,9 @@ pub struct Database {
 
 impl Database {
     /// Reads the connection string.
-    pub fn resolve(typed: &cli::Database) -> Result<Database> {
-        let target = Target::resolve(typed.database_url.as_deref())?;
-        Ok(Database { target, patience: Duration::from_secs(typed.wait) })
+    pub fn resolve(args: &cli::Database) -> Result<Database> {
+        let target = Target::resolve(args.database_url.as_deref())?;
+        Ok(Database { target, patience: Duration::from_secs(args.wait) })
     }
 }
 
@@ -225,10 +225,10 @@ pub struct Verify {
 
 impl Verify {
     /// Looks at everything that can be wrong before the database is asked.
-    pub fn resolve(typed: &cli::Verify) -> Result<Verify> {
-        local("--report", typed.report.as_ref())?;
-        let (jobs, database) = (jobs(typed.jobs), Database::resolve(&typed.database)?);
-        let report = typed.report.as_deref().map(Output::create).transpose()?;
+    pub fn resolve(args: &cli::Verify) -> Result<Verify> {
+        local("--report", args.report.as_ref())?;
+        let (jobs, database) = (jobs(args.jobs), Database::resolve(&args.database)?);
+        let report = args.report.as_deref().map(Output::create).transpose()?;
         Ok(Verify { database, jobs, report })
     }
 }

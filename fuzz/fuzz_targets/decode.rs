@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use atelier_etl::decode::{Content, Decoder, Malformed};
+use atelier_etl::rows::decode::{Content, Decoder, Malformed};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -8,12 +8,15 @@
 #![no_main]
 
 use arbitrary::{Result, Unstructured};
-use atelier_etl::decode::{Content, Decoder};
-use atelier_etl::encode::{HEADER, TRAILER};
-use atelier_etl::record::Delimiter;
-use atelier_etl::tables::{TABLES, Table};
-use atelier_etl::testing::{assert_cutting_changes_nothing, assert_valid_is_read_as_csv_reads_it};
+use atelier_base::tables::{TABLES, Table};
+use atelier_etl::csv::record::Delimiter;
+use atelier_etl::rows::decode::{Content, Decoder};
+use atelier_etl::rows::encode::{HEADER, TRAILER};
 use libfuzzer_sys::fuzz_target;
+use properties::{assert_cutting_changes_nothing, assert_valid_is_read_as_csv_reads_it};
+
+#[path = "../../etl/tests/it/records/properties.rs"]
+mod properties;
 
 fuzz_target!(|input: &[u8]| {
     // What is too short to be an input is none.

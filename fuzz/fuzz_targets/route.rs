@@ -8,16 +8,13 @@ use libfuzzer_sys::fuzz_target;
 
 // By themselves: to build the whole server takes as long as everything else here.
 #[allow(dead_code, reason = "the server uses it")]
-#[path = "../../server/src/parameters.rs"]
-mod parameters;
-#[path = "../../server/src/path.rs"]
-mod path;
-#[allow(dead_code, reason = "the server uses it")]
-#[path = "../../server/src/problem.rs"]
-mod problem;
-#[allow(dead_code, reason = "the server uses it")]
-#[path = "../../server/src/route.rs"]
-mod route;
+#[path = "../../server/src/http"]
+mod http {
+    pub mod parameters;
+    pub mod path;
+    pub mod problem;
+    pub mod route;
+}
 #[path = "../../server/src/testing.rs"]
 mod testing;
 

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         eprintln!("usage: atelier-manual DIRECTORY DATE");
         return ExitCode::from(2);
     };
-    let programs = [atelier_etl::cli::Cli::command(), atelier_server::config::Typed::command()];
+    let programs = [atelier_etl::cli::Cli::command(), atelier_server::config::Args::command()];
     for program in programs {
         if let Err(error) = write(program, Path::new(directory), date) {
             eprintln!("atelier-manual: cannot write to {directory}: {error}");

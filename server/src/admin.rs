@@ -14,12 +14,12 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
 use crate::config::ADMIN_CONNECTIONS;
-use crate::exposition::Format;
-use crate::limits::Limit;
-use crate::listen::ACCEPT_PAUSE;
-use crate::listener::{Incoming, Listener};
+use crate::net::listen::ACCEPT_PAUSE;
+use crate::net::listener::{Incoming, Listener};
+use crate::net::stream::Plain;
 use crate::shared::Shared;
-use crate::stream::Plain;
+use crate::telemetry::exposition::Format;
+use crate::telemetry::limits::Limit;
 
 /// Methods that every path knows, as in `Allow`.
 const ALLOWED: &str = "GET, HEAD";

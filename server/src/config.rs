@@ -1,23 +1,23 @@
-//! The command line as typed, and what it comes to. All of it is known to be right before any port is opened.
+//! The command line as args, and what it comes to. All of it is known to be right before any port is opened.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use atelier_base::args::number;
 use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
-use atelier_base::typed::number;
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 
-use crate::kind::Kind;
-use crate::listener::Address;
-use crate::path::is_unreserved;
+use crate::catalogue::kind::Kind;
+use crate::http::path::is_unreserved;
+use crate::http::route::Site;
+use crate::net::listener::Address;
+use crate::net::tls::Tls;
 use crate::reload::Sources;
-use crate::route::Site;
-use crate::tls::Tls;
 
 /// Files that the server needs besides its clients' connections: listeners, logs, connections to the admin port.
 const OTHER_FILES: usize = 64 + ADMIN_CONNECTIONS;
@@ -47,7 +47,7 @@ const DATABASE_CONNECTIONS_A_THREAD: usize = 1;
 /// Serves the Atelier product catalogue that atelier-etl has published in PostgreSQL: a read-only HTTP API.
 #[derive(Debug, Parser)]
 #[command(name = "atelier-server", version, after_help = AFTER_HELP)]
-pub struct Typed {
+pub struct Args {
     /// Address of the API: a port, as 0.0.0.0:3000, or a Unix socket, as unix:/run/atelier-server/api.sock
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:3000", env = "ATELIER_LISTEN")]
     pub listen: Address,
@@ -134,7 +134,7 @@ pub enum LogFormat {
 }
 
 /// What the command line comes to.
-#[expect(missing_docs, reason = "as in `Typed`")]
+#[expect(missing_docs, reason = "as in `Args`")]
 pub struct Config {
     pub listen: Address,
     pub admin_listen: Address,
@@ -160,11 +160,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Resolves what was typed.
-    pub fn resolve(typed: Typed) -> Result<Config> {
+    /// Resolves what was args.
+    pub fn resolve(args: Args) -> Result<Config> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = typed.threads.map_or(cores, usize::from);
-        let db_connections = match typed.db_connections.map(NonZeroUsize::get) {
+        let threads = args.threads.map_or(cores, usize::from);
+        let db_connections = match args.db_connections.map(NonZeroUsize::get) {
             None => DATABASE_CONNECTIONS_A_THREAD,
             Some(connections) if connections < threads => {
                 return Err(Error::usage(format!(
@@ -175,33 +175,33 @@ impl Config {
             Some(connections) => connections / threads,
         };
         let max_connections =
-            max_connections(typed.max_connections, threads * (db_connections + FILES_A_THREAD))?;
+            max_connections(args.max_connections, threads * (db_connections + FILES_A_THREAD))?;
         let sources = Sources {
-            tls_cert: typed.tls_cert,
-            tls_key: typed.tls_key,
-            database_url: typed.database_url,
-            request_timeout: typed.request_timeout,
+            tls_cert: args.tls_cert,
+            tls_key: args.tls_key,
+            database_url: args.database_url,
+            request_timeout: args.request_timeout,
         };
         Ok(Config {
-            listen: typed.listen,
-            admin_listen: typed.admin_listen,
+            listen: args.listen,
+            admin_listen: args.admin_listen,
             tls: sources.tls()?.map(ArcSwap::from_pointee),
             database: ArcSwap::from_pointee(sources.database()?),
             sources,
             threads,
             db_connections,
-            cache_bytes: typed.cache_bytes.as_u64(),
+            cache_bytes: args.cache_bytes.as_u64(),
             max_connections,
             connection_bytes: ((max_connections * BYTES_A_CONNECTION).max(MIN_CONNECTION_BYTES) / threads)
                 .max(MIN_CONNECTION_BYTES_A_THREAD),
-            request_timeout: typed.request_timeout,
-            client_timeout: typed.client_timeout,
-            idle_timeout: typed.idle_timeout,
-            shutdown_grace: typed.shutdown_grace,
-            cors_origin: for_good(&typed.cors_origin),
-            cache_control: for_good(&typed.cache_control),
-            site: Site { base: typed.base_path.leak(), page: !typed.no_page },
-            compat: typed.compat,
+            request_timeout: args.request_timeout,
+            client_timeout: args.client_timeout,
+            idle_timeout: args.idle_timeout,
+            shutdown_grace: args.shutdown_grace,
+            cors_origin: for_good(&args.cors_origin),
+            cache_control: for_good(&args.cache_control),
+            site: Site { base: args.base_path.leak(), page: !args.no_page },
+            compat: args.compat,
         })
     }
 }
@@ -263,7 +263,7 @@ fn base_path(text: &str) -> Result<String, String> {
 
 /// The same, which all threads may clone without telling one another: its bytes stay as long as the process.
 fn for_good(value: &HeaderValue) -> HeaderValue {
-    // Typed as text, so it is some.
+    // Args as text, so it is some.
     value.to_str().map_or_else(|_| value.clone(), |text| HeaderValue::from_static(text.to_owned().leak()))
 }
 
@@ -273,8 +273,8 @@ mod tests {
 
     fn resolve(arguments: &[&str]) -> Result<Config, String> {
         let url = ["atelier-server", "--database-url", "postgresql://reader@db/shop"];
-        let typed = Typed::try_parse_from(url.iter().chain(arguments)).map_err(|error| error.to_string())?;
-        Config::resolve(typed).map_err(|error| error.to_string())
+        let args = Args::try_parse_from(url.iter().chain(arguments)).map_err(|error| error.to_string())?;
+        Config::resolve(args).map_err(|error| format!("{error:#}"))
     }
 
     #[test]
@@ -319,10 +319,10 @@ mod tests {
             ("--base-path", "/caf\u{e9}"),
             ("--base-path", "/\"><script>"),
         ] {
-            let typed = Typed::try_parse_from(["atelier-server", &format!("{flag}={value}")])
+            let args = Args::try_parse_from(["atelier-server", &format!("{flag}={value}")])
                 .map_err(|error| error.to_string());
             let message =
-                typed.and_then(|typed| Config::resolve(typed).map_err(|error| error.to_string())).err();
+                args.and_then(|args| Config::resolve(args).map_err(|error| format!("{error:#}"))).err();
             let message = message.unwrap_or_else(|| panic!("{flag} {value} is taken"));
             assert!(message.contains(flag), "{flag} {value}: {message}");
         }

@@ -9,8 +9,12 @@
 //! What waits is bounded, and so is how long: where the queue is full somebody is refused at once; without a
 //! connection a request waits `PATIENCE`, which outlasts a reconnection, and then is refused.
 
+pub mod batch;
+pub mod connect;
 mod connections;
+mod pooler;
 mod session;
+pub mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -21,14 +25,14 @@ use atelier_base::connect::describe;
 use bytes::Bytes;
 use tokio_postgres::error::SqlState;
 
-use crate::client::Client;
-use crate::jobs::{Answer, Ask, Queue};
-use crate::kind::Kinds;
-use crate::limits::Limit;
-use crate::problem::Unavailable;
-use crate::queries::{self, Failure, Found};
-use crate::route::Resource;
+use crate::catalogue::kind::Kinds;
+use crate::catalogue::queries::{self, Failure, Found};
+use crate::database::batch::{Answer, Ask, Queue};
+use crate::http::problem::Unavailable;
+use crate::http::route::Resource;
+use crate::net::client::Client;
 use crate::shared::Shared;
+use crate::telemetry::limits::Limit;
 use session::{Place, Session};
 
 /// How long requests wait when the last connection is lost.

@@ -10,51 +10,16 @@
 //! `route`, `parameters`, `path`, `host`, `json`, `problem`, `encoding`, `etag`, `kind`, `client` and `load` never see
 //! tokio; all SQL is in `queries`: a test holds both. No queue is unbounded.
 
-pub mod activation;
-pub mod activity;
 pub mod admin;
-pub mod cache;
-pub mod client;
+pub mod assets;
+pub mod catalogue;
 pub mod config;
-pub mod connection;
-pub mod connections;
 pub mod database;
-pub mod docs;
-pub mod encoding;
-pub mod etag;
-pub mod existing;
-pub mod exposition;
-pub mod files;
-pub mod host;
-pub mod http2;
-pub mod jobs;
-pub mod json;
-mod kernel;
-pub mod kind;
-pub mod labels;
-pub mod limits;
-pub mod listen;
-pub mod listener;
-pub mod load;
-pub mod log;
-pub mod manager;
-pub mod metrics;
-pub mod page;
-pub mod parameters;
-pub mod path;
-mod pooler;
-pub mod problem;
-pub mod queries;
+pub mod http;
+pub mod net;
 pub mod reload;
-pub mod respond;
-pub mod route;
-pub mod session;
 pub mod shared;
-pub mod socket;
-pub mod stream;
-pub mod tally;
-pub mod tls;
-pub mod watch;
+pub mod telemetry;
 pub mod worker;
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use atelier_base::error::Result;
 use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 
+use crate::catalogue::queries;
 use crate::config::Config;
-use crate::queries;
+use crate::net::tls::Tls;
 use crate::shared::Shared;
-use crate::tls::Tls;
 
 /// Where it is read from.
 pub struct Sources {
@@ -60,7 +60,7 @@ fn reload(config: &Config) {
             }
             Ok(None) => {} // there was one at the start
             Err(error) => {
-                tracing::error!("SIGHUP: certificate and key stay as they were: {}", error.in_a_line());
+                tracing::error!("SIGHUP: certificate and key stay as they were: {error:#}");
             }
         }
     }
@@ -72,10 +72,7 @@ fn reload(config: &Config) {
             config.database.store(target.into());
         }
         Err(error) => {
-            tracing::error!(
-                "SIGHUP: the database's connection parameters stay as they were: {}",
-                error.in_a_line()
-            );
+            tracing::error!("SIGHUP: the database's connection parameters stay as they were: {error:#}");
         }
     }
 }

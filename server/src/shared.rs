@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::cache::Cache;
+use crate::assets::docs;
+use crate::assets::file::{File, Files};
+use crate::assets::page;
+use crate::catalogue::cache::Cache;
+use crate::catalogue::existing::Existing;
+use crate::catalogue::kind::{Kind, Kinds};
+use crate::catalogue::load_id::LoadId;
 use crate::config::Config;
-use crate::docs;
-use crate::existing::Existing;
-use crate::files::{File, Files};
-use crate::kind::{Kind, Kinds};
-use crate::load::LoadId;
-use crate::metrics::Metrics;
-use crate::page;
-use crate::route::Resource;
+use crate::http::route::Resource;
+use crate::telemetry::metrics::Metrics;
 
 /// Where the server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use crate::parameters::{MAX_COUNT, MAX_IDS};
-use crate::route::{Document, Page, Resource, Route, Site, route};
+use crate::http::parameters::{MAX_COUNT, MAX_IDS};
+use crate::http::route::{Document, Page, Resource, Route, Site, route};
 
 /// All there is, at the root.
 pub(crate) const WHOLE: Site = Site { base: "", page: true };

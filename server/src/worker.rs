@@ -5,14 +5,14 @@ use std::rc::Rc;
 
 use http::Response;
 
-use crate::activity::Activity;
-use crate::connections::Connections;
 use crate::database::Database;
-use crate::labels::Labels;
-use crate::limits::Limit;
-use crate::respond::{self, Body};
+use crate::http::headers::Labels;
+use crate::http::respond::{self, Body};
+use crate::net::activity::Activity;
+use crate::net::connections::Connections;
 use crate::shared::Shared;
-use crate::tally::Tally;
+use crate::telemetry::counters::Tally;
+use crate::telemetry::limits::Limit;
 
 /// What one thread has to answer requests with. Nothing of it is written to by another thread: a core that has to
 /// fetch a line of memory from another one for every request loses more by it than by most of the request's work.

@@ -13,8 +13,9 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::hosts::Host;
-use super::refused::{Advice, describe, is_final};
-use super::{Connection, Target};
+use super::refused::{Advice, Refused, describe, is_final};
+use super::session_attrs::{Session, SessionAttrs};
+use super::target::{Connection, Target};
 use crate::error::Error;
 use crate::passfile::Found;
 
@@ -30,70 +31,40 @@ pub struct Opened {
     pub trouble: Option<Error>,
 }
 
-/// Which servers will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Any,
-    ReadWrite,
-    ReadOnly,
-    Primary,
-    Standby,
-    PreferStandby,
-}
-
-impl Wanted {
-    pub(super) const ALL: [(&'static str, Wanted); 6] = [
-        ("any", Wanted::Any),
-        ("read-write", Wanted::ReadWrite),
-        ("read-only", Wanted::ReadOnly),
-        ("primary", Wanted::Primary),
-        ("standby", Wanted::Standby),
-        ("prefer-standby", Wanted::PreferStandby),
-    ];
-
-    /// Whether a session that is read-only by default would be taken for a server that is.
-    pub(super) fn looks_at_the_session(self) -> bool {
-        matches!(self, Wanted::ReadWrite | Wanted::ReadOnly)
-    }
-
-    /// What each round through the hosts asks for.
-    fn rounds(self) -> &'static [Wanted] {
-        match self {
-            Wanted::Any => &[Wanted::Any],
-            Wanted::ReadWrite => &[Wanted::ReadWrite],
-            Wanted::ReadOnly => &[Wanted::ReadOnly],
-            Wanted::Primary => &[Wanted::Primary],
-            Wanted::Standby => &[Wanted::Standby],
-            Wanted::PreferStandby => &[Wanted::Standby, Wanted::Any],
+impl Target {
+    /// Tries once to connect to each host, and shows up in `pg_stat_activity` under `name`, unless the connection
+    /// string has another. Takes at most `connect_timeout` for each address, 10 s where that is not given, and the same
+    /// again where `sslmode` has a second way.
+    pub async fn open(&self, name: &str) -> Result<Opened, Refused> {
+        let failures = match open(&self.clone().with_silence(), name).await {
+            Ok(opened) => return Ok(opened),
+            Err(failures) => failures,
+        };
+        let mut reasons: Vec<String> = Vec::new();
+        for (host, failure) in &failures {
+            let why = match self.hosts.len() {
+                1 => failure.why.clone(),
+                _ => format!("{host}: {}", failure.why),
+            };
+            if !reasons.contains(&why) {
+                reasons.push(why);
+            }
         }
-    }
-
-    /// Why a server will not do, in libpq's words.
-    fn refuses(self, found: &Session) -> Option<&'static str> {
-        let (read_only, standby) = (found.read_only, found.standby);
-        match self {
-            Wanted::ReadWrite if read_only => Some("session is read-only"),
-            Wanted::ReadOnly if !read_only => Some("session is not read-only"),
-            Wanted::Primary if standby => Some("server is in hot standby mode"),
-            Wanted::Standby if !standby => Some("server is not in hot standby mode"),
-            _ => None,
+        let may_come = |failure: &Failure| failure.advice.flag.is_some();
+        let advice = failures.iter().find(|(_, failure)| may_come(failure)).or(failures.last());
+        let advice = advice.map_or(Advice::ABSENT, |(_, failure)| failure.advice);
+        let mut refused = self.refused(&reasons.join("; "), advice);
+        if let Some(error) = failures.into_iter().find_map(|(_, failure)| failure.error) {
+            refused.error = error;
         }
+        Err(refused)
     }
-}
-
-/// What a session says of itself.
-#[derive(PartialEq, Eq)]
-struct Session {
-    backend: Option<String>,
-    marker: Option<String>,
-    standby: bool,
-    read_only: bool,
 }
 
 /// Why a host was not to be had.
-pub(super) struct Failure {
-    pub(super) why: String,
-    pub(super) advice: Advice,
+struct Failure {
+    why: String,
+    advice: Advice,
     /// No other host is asked.
     is_final: bool,
     /// The other way to connect, with TLS or without, may be let in.
@@ -109,13 +80,13 @@ impl Failure {
 }
 
 /// Tries the hosts until one will do. All failures, with the host that each is of, if none does.
-pub(super) async fn open(target: &Target, name: &str) -> Result<Opened, Vec<(Host, Failure)>> {
+async fn open(target: &Target, name: &str) -> Result<Opened, Vec<(Host, Failure)>> {
     let mut hosts: Vec<&Host> = target.hosts.iter().collect();
     if target.shuffles {
         hosts.shuffle(&mut rand::rng());
     }
     let mut failures = Vec::new();
-    for &wanted in target.wanted.rounds() {
+    for &wanted in target.session_attrs.rounds() {
         for &host in &hosts {
             let attempts = Attempts { target, host, wanted, name };
             match attempts.run().await {
@@ -133,7 +104,7 @@ pub(super) async fn open(target: &Target, name: &str) -> Result<Opened, Vec<(Hos
 struct Attempts<'a> {
     target: &'a Target,
     host: &'a Host,
-    wanted: Wanted,
+    wanted: SessionAttrs,
     name: &'a str,
 }
 
@@ -164,7 +135,7 @@ impl Attempts<'_> {
         }
         // Whether that is why, only the database knows.
         if let (Some(failure), Some(trouble)) = (failures.last_mut(), trouble.take()) {
-            failure.why = format!("{}; {}", failure.why, trouble.in_a_line());
+            failure.why = format!("{}; {trouble:#}", failure.why);
         }
         Err(failures)
     }

@@ -4,11 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::conninfo::Parameters;
+use crate::conninfo::{Parameters, SOCKET_DIRECTORY};
 use crate::error::Result;
-
-/// libpq's own directory of Unix sockets, as Debian has it.
-pub(crate) const SOCKETS: &str = "/var/run/postgresql";
 
 /// A host to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +57,7 @@ impl Host {
                 name: match (name, address) {
                     (Some(name), _) => name.to_owned(),
                     (None, Some(address)) => address.to_string(),
-                    (None, None) => SOCKETS.to_owned(),
+                    (None, None) => SOCKET_DIRECTORY.to_owned(),
                 },
                 address,
             })

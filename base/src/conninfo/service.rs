@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Parameters, Place, Variables, known, unknown, unreadable};
+use super::parameters::{Parameters, Place, Variables, known, unknown, unreadable};
 use crate::error::{Error, Result};
 
 /// Where the libpq of Debian and of Red Hat look, unless `PGSYSCONFDIR` says.

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fs;
 
+use super::parameters::Support::{No, Only, Yes};
 use super::*;
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Parameters> {
@@ -85,7 +86,7 @@ fn what_goes_before_what() {
 #[test]
 fn nothing_is_passed_over() {
     for (name, variable, support) in &KNOWN {
-        let message = |result: Result<Parameters>| result.map(drop).map_err(|error| error.to_string());
+        let message = |result: Result<Parameters>| result.map(drop).map_err(|error| format!("{error:#}"));
         let given = message(read(&format!("host=a {name}=x"), &[]));
         match support {
             Yes => {}
@@ -109,7 +110,7 @@ fn what_cannot_be_read_says_where_and_shows_no_value() {
         ("", &[("PGSSLMODE", "x")], "no database is named"),
         ("host", &[], "a parameter has no ="),
         ("host=a sslmod=require", &[], "libpq knows no parameter \"sslmod\""),
-        ("host=a password=b c=secret", &[], "libpq knows no parameter\n"),
+        ("host=a password=b c=secret", &[], "libpq knows no parameter;"),
         ("host=a password=b secret d=e", &[], "is a value with spaces in it quoted?"),
         ("host=a password='secret", &[], "a quote has no end"),
         ("mysql://ann:secret@db/shop", &[], "it is no URL of postgresql://"),
@@ -120,7 +121,8 @@ fn what_cannot_be_read_says_where_and_shows_no_value() {
         ("postgresql://[::1/d", &[], "an IPv6 address has no ]"),
         ("service=secret", &[("PGSYSCONFDIR", "/nowhere")], "the connection service is in no service file"),
     ] {
-        let error = read(text, variables).err().unwrap_or_else(|| panic!("{text}")).to_string();
+        let error = read(text, variables).err().unwrap_or_else(|| panic!("{text}"));
+        let error = format!("{error:#}");
         assert!(
             error.contains(expected) && !error.contains("secret") && !error.contains("ret@"),
             "{text}: {error}"

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use atelier_base::connect::{Opened, Refused, Target};
-use atelier_base::testing::Server;
+use atelier_testing::Server;
 
 async fn refused(url: &str) -> Refused {
     Target::parse(url).unwrap().open("base").await.err().unwrap()
@@ -32,8 +32,8 @@ async fn a_database_that_is_not_there_may_come() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let refused = refused(&format!("postgresql://ann@127.0.0.1:{free}/shop")).await;
     assert!(refused.may_come);
-    assert!(refused.error.to_string().ends_with("runs there and the address in --database-url"));
-    let error = refused.waits_with("--patience").to_string();
+    assert!(format!("{:#}", refused.error).ends_with("runs there and the address in --database-url"));
+    let error = format!("{:#}", refused.waits_with("--patience"));
     assert!(error.ends_with("the address in --database-url; --patience waits for it"), "{error}");
 }
 
@@ -43,7 +43,7 @@ async fn a_server_that_says_nothing_may_come() {
     let port = silent.local_addr().unwrap().port();
     let refused = refused(&format!("postgresql://ann@127.0.0.1:{port}/shop?connect_timeout=1")).await;
     assert!(refused.may_come);
-    let error = refused.waits_with("--patience").to_string();
+    let error = format!("{:#}", refused.waits_with("--patience"));
     assert!(error.contains("no answer within 2 s") && error.ends_with("; --patience tries again"), "{error}");
 }
 
@@ -52,14 +52,14 @@ async fn a_wrong_password_is_final() {
     let database = Server::shared().database();
     let refused = refused(&database.url_of("postgres", "wr0ng")).await;
     assert!(!refused.may_come);
-    let error = refused.waits_with("--patience").to_string();
+    let error = format!("{:#}", refused.waits_with("--patience"));
     assert!(error.ends_with("check the password in --database-url (or PGPASSWORD, PGPASSFILE)"), "{error}");
 }
 
 /// Whether the connection that `target` opens is encrypted, or what is said of it instead.
 pub(crate) async fn encrypted(url: &str) -> Result<bool, String> {
-    let target = Target::parse(url).map_err(|error| error.to_string())?;
-    let opened = target.open("base").await.map_err(|refused| refused.error.to_string())?;
+    let target = Target::parse(url).map_err(|error| format!("{error:#}"))?;
+    let opened = target.open("base").await.map_err(|refused| format!("{:#}", refused.error))?;
     let Opened { client, connection, .. } = opened;
     let query = async move {
         let ssl = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
@@ -136,7 +136,7 @@ async fn of_several_hosts_the_one_is_taken_that_is_asked_for() {
         let target = Target::parse(&format!("{list} {rest}")).unwrap().with(&ours);
         let found = match target.open("base").await {
             Err(refused) => {
-                let error = refused.error.to_string();
+                let error = format!("{:#}", refused.error);
                 assert!(error.contains("server is not in hot standby mode"), "{error}");
                 None
             }

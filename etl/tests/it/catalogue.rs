@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use atelier_base::testing::Database;
-use atelier_etl::generate::{Defects, Manifest, Options, generate};
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_sample::{Defects, Manifest, Options, generate};
+use atelier_testing::Database;
 use serde_json::Value;
 use tempfile::TempDir;
 

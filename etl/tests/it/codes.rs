@@ -1,8 +1,8 @@
 //! Every code in every table where it can be: in the reject file, the report and on the terminal.
 
-use atelier_etl::defect::{Code, Fault, Repair};
-use atelier_etl::record::MAX_RECORD_BYTES;
-use atelier_etl::tables::{Kind, TABLES, Table};
+use atelier_base::tables::{Kind, TABLES, Table};
+use atelier_etl::csv::record::MAX_RECORD_BYTES;
+use atelier_etl::rows::defect::{Code, Fault, Repair};
 
 use crate::catalogue::{check, written};
 

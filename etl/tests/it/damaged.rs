@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use atelier_base::testing::Server;
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_testing::Server;
 use serde_json::{Value, json};
 
 use crate::catalogue::{Done, check, files, load, records, written};

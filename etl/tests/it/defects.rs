@@ -1,7 +1,7 @@
 //! `data/example` loaded and checked: what becomes of its defects, against expectations written by hand.
 
-use atelier_base::testing::Server;
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_testing::Server;
 use serde_json::json;
 
 use crate::catalogue::{Done, check, example, files, load, written};

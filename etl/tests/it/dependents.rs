@@ -1,6 +1,6 @@
 //! What others have hung on the published tables: named before it is dropped, or refused where it holds rows.
 
-use atelier_base::testing::{Database, Server};
+use atelier_testing::{Database, Server};
 use serde_json::Value;
 
 use crate::catalogue::{example, load};

@@ -1,8 +1,8 @@
 //! Rows in COPY's binary format: read back by a decoder written from the manual alone, and by PostgreSQL itself.
 
-use atelier_base::testing::Server;
-use atelier_etl::encode::{HEADER, TRAILER, row};
-use atelier_etl::value::Value;
+use atelier_etl::rows::encode::{HEADER, TRAILER, row};
+use atelier_etl::rows::value::Value;
+use atelier_testing::Server;
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use proptest::collection::vec;

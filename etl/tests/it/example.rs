@@ -1,6 +1,6 @@
 //! `data/example` loaded: every row against expectations written by hand.
 
-use atelier_base::testing::{Database, Server};
+use atelier_testing::{Database, Server};
 
 use crate::catalogue::{example, load};
 

@@ -16,8 +16,8 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-use atelier_base::testing::{Database, Rows, Server};
-use atelier_etl::generate::Defects;
+use atelier_sample::Defects;
+use atelier_testing::{Database, Rows, Server};
 use tempfile::TempDir;
 
 use crate::catalogue::{self, example};
@@ -125,7 +125,7 @@ impl Run {
             assert!(self.stderr.contains(text), "{text:?} is not in: {}", self.stderr);
         }
         // Only whoever interrupts needs no advice.
-        assert_eq!(self.stderr.contains("\n  to do: "), code != 130, "{}", self.stderr);
+        assert_eq!(self.stderr.contains("\n  hint: "), code != 130, "{}", self.stderr);
         assert!(!self.stdout.contains("is published"), "{}", self.stdout);
     }
 }

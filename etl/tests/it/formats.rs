@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use atelier_base::testing::Server;
-use atelier_etl::generate::Defects;
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_sample::Defects;
+use atelier_testing::Server;
 use csv::{QuoteStyle, ReaderBuilder, WriterBuilder};
 use flate2::Compression;
 use flate2::write::GzEncoder;

@@ -7,9 +7,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use atelier_base::testing::{Database, Server};
-use atelier_etl::generate::{Defects, Manifest};
-use atelier_etl::tables::{Kind, TABLES, Table};
+use atelier_base::tables::{Kind, TABLES, Table};
+use atelier_sample::{Defects, Manifest};
+use atelier_testing::{Database, Server};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;

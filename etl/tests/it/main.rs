@@ -12,7 +12,6 @@ mod encoding;
 mod example;
 mod failures;
 mod formats;
-mod layers;
 mod loads;
 mod messages;
 mod poolers;

@@ -8,8 +8,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use atelier_base::testing::messages::{Messages, unlisted};
-use atelier_base::testing::{Database, Server};
+use atelier_testing::{Database, Server};
+use atelier_testing::{Messages, unlisted};
 use expect_test::expect_file;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -217,9 +217,9 @@ fn every_message() {
     let text = bench.messages.text();
     expect_file!["messages.txt"].assert_eq(text);
 
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../base/src");
-    let mut missing = [unlisted(&source, text), unlisted(&base, text)].concat();
+    let sources = ["src", "../base/src", "../sample/src"]
+        .map(|source| Path::new(env!("CARGO_MANIFEST_DIR")).join(source));
+    let mut missing = sources.map(|source| unlisted(&source, text)).concat();
     let mut explained: Vec<&str> = NOT_HERE.iter().map(|(message, _)| *message).collect();
     missing.sort();
     explained.sort();

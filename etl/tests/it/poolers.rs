@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use atelier_base::testing::{Database, Pooler, Server};
+use atelier_testing::{Database, Pooler, Server};
 
 use crate::catalogue::example;
 use crate::run::{Etl, etl};

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use atelier_base::testing::{Database, Server};
-use atelier_etl::generate::Defects;
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_sample::Defects;
+use atelier_testing::{Database, Server};
 use tokio_postgres::{Client, NoTls};
 
 use crate::catalogue::{Done, example, generated, load};

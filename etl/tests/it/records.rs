@@ -1,15 +1,12 @@
 //! Properties of splitting, parsing and converting, with the `csv` crate as the reference where the input is valid, and one
 //! chunk as the reference where it is not. No database.
 
-use atelier_etl::digest::ContentDigest;
-use atelier_etl::encode;
-use atelier_etl::pipeline::CHUNK_BYTES;
-use atelier_etl::record::{Delimiter, MAX_RECORD_BYTES, Shape};
-use atelier_etl::tables::{Kind, TABLES, Table};
-use atelier_etl::testing::{
-    self, Seen, assert_complete, assert_cutting_changes_nothing, assert_valid_is_read_as_csv_reads_it,
-};
-use atelier_etl::value::Value;
+use atelier_base::tables::{Kind, TABLES, Table};
+use atelier_etl::csv::record::{Delimiter, MAX_RECORD_BYTES, Shape};
+use atelier_etl::load::pipeline::CHUNK_BYTES;
+use atelier_etl::rows::digest::ContentDigest;
+use atelier_etl::rows::encode;
+use atelier_etl::rows::value::Value;
 use csv::{QuoteStyle, Terminator, WriterBuilder};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -18,6 +15,11 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::catalogue::{check, example, files, written};
+use properties::{
+    Seen, assert_complete, assert_cutting_changes_nothing, assert_valid_is_read_as_csv_reads_it,
+};
+
+mod properties;
 
 fn shape(fields: usize) -> Shape {
     Shape { delimiter: Delimiter::Comma, fields, ids: vec![0] }
@@ -26,12 +28,12 @@ fn shape(fields: usize) -> Shape {
 /// The records of an input that is one chunk.
 fn whole(input: &[u8], fields: usize) -> Vec<Seen> {
     let shape = shape(fields);
-    testing::records(&testing::whole(input, &shape), &shape)
+    properties::records(&properties::whole(input, &shape), &shape)
 }
 
 fn in_chunks(input: &[u8], fills: &[usize], fields: usize) -> Vec<Seen> {
     let shape = shape(fields);
-    testing::records(&testing::chunks(input, fills, &shape), &shape)
+    properties::records(&properties::chunks(input, fills, &shape), &shape)
 }
 
 /// Pieces that CSV is made of, and some that it is not.
@@ -339,7 +341,7 @@ fn where_a_long_record_is_cut_does_not_matter() {
 #[test]
 fn where_many_short_records_are_cut_does_not_matter() {
     let input = "1,\n\n2,\"a\r\nb\"\n".repeat(40_000);
-    let chunks = testing::chunks(input.as_bytes(), &[usize::MAX], &shape(2));
+    let chunks = properties::chunks(input.as_bytes(), &[usize::MAX], &shape(2));
     assert_eq!(chunks.iter().map(|chunk| chunk.records).collect::<Vec<_>>(), [32_768, 32_768, 14_464]);
-    assert!(testing::records(&chunks, &shape(2)) == whole(input.as_bytes(), 2));
+    assert!(properties::records(&chunks, &shape(2)) == whole(input.as_bytes(), 2));
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use atelier_base::testing::Server;
-use atelier_etl::defect::{Code, Fault, Repair};
-use atelier_etl::generate::Defects;
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_etl::rows::defect::{Code, Fault, Repair};
+use atelier_sample::Defects;
+use atelier_testing::Server;
 use serde_json::Value;
 
 use crate::catalogue::{example, files, generated, written};

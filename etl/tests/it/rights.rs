@@ -1,7 +1,7 @@
 //! What a load and a rollback leave as it was, though the tables are others: owner, rights, policies, comments, views.
 
-use atelier_base::testing::{Database, Rows, Server, until};
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_testing::{Database, Rows, Server, until};
 
 use crate::catalogue::{example, load};
 use crate::failures::gate::{Gate, Place};

@@ -1,8 +1,8 @@
 //! Going back to the previous catalogue: what readers see, and that nothing is lost on the way.
 
-use atelier_base::testing::{Database, Server};
-use atelier_etl::generate::Defects;
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_sample::Defects;
+use atelier_testing::{Database, Server};
 
 use crate::catalogue::{example, generated, load};
 use crate::published::{one, readers_see_no_mixture, seen};

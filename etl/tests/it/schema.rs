@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use atelier_base::testing::{Database, Rows, Server};
-use atelier_etl::tables::{Kind, TABLES};
+use atelier_base::tables::{Kind, TABLES};
+use atelier_testing::{Database, Rows, Server};
 
 use crate::catalogue::{example, load};
 

@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use atelier_base::testing::Server;
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_testing::Server;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

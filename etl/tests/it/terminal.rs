@@ -5,8 +5,8 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
-use atelier_base::testing::Server;
-use atelier_etl::generate::Defects;
+use atelier_sample::Defects;
+use atelier_testing::Server;
 
 use crate::catalogue::{example, generated, load};
 use crate::run::{Etl, Run};

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use atelier_base::testing::{Database, Server};
-use atelier_etl::generate::Defects;
+use atelier_sample::Defects;
+use atelier_testing::{Database, Server};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;

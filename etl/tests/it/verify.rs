@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use atelier_base::testing::{Database, Server, until};
-use atelier_etl::generate::Defects;
-use atelier_etl::tables::TABLES;
+use atelier_base::tables::TABLES;
+use atelier_sample::Defects;
+use atelier_testing::{Database, Server, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -102,7 +102,7 @@ fn one_change_among_all_rows_is_found() {
             assert_eq!(run.stderr.contains(&format!("{table}: ")), differs, "{change}: {}", run.stderr);
         }
         assert!(
-            run.stderr.contains(telling) && run.stderr.contains("\n  to do: "),
+            run.stderr.contains(telling) && run.stderr.contains("\n  hint: "),
             "{change}: {}",
             run.stderr
         );
@@ -195,7 +195,7 @@ fn the_reader_may_verify() {
     let url = database.url_of("verify_reader", "s3cret");
     for run in [verify(&url, &[]).0, etl(["status", "--database-url", &url])] {
         assert_eq!(run.code, 4, "{run:?}");
-        let to_do = "to do: as an administrator: GRANT atelier_reader TO \"verify_reader\"";
+        let to_do = "hint: as an administrator: GRANT atelier_reader TO \"verify_reader\"";
         assert!(run.stderr.contains(to_do) && !run.stderr.contains("CREATE"), "{}", run.stderr);
     }
     database.execute("GRANT atelier_reader TO verify_reader");
@@ -277,5 +277,5 @@ fn a_load_that_is_published_meanwhile_is_noticed() {
     let run = verify.finish();
     assert_eq!(run.code, 4, "{run:?}");
     let what = format!("load {first} was published while load {second} was read back");
-    assert!(run.stderr.contains(&what) && run.stderr.contains("to do: verify again"), "{}", run.stderr);
+    assert!(run.stderr.contains(&what) && run.stderr.contains("hint: verify again"), "{}", run.stderr);
 }

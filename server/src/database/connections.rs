@@ -11,11 +11,11 @@ use tokio_postgres::Client;
 
 use super::session::Session;
 use super::{Database, PATIENCE};
-use crate::jobs::Room;
-use crate::kind::{Kind, Kinds};
-use crate::problem::Unavailable;
-use crate::queries::Statements;
-use crate::session::{Unopened, open};
+use crate::catalogue::kind::{Kind, Kinds};
+use crate::catalogue::queries::Statements;
+use crate::database::batch::Room;
+use crate::database::connect::{Unopened, open};
+use crate::http::problem::Unavailable;
 
 /// Between two attempts to connect: from the first, doubled up to the second.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -47,7 +47,7 @@ impl Database {
                     }
                 }
                 Err(Unopened::NotYet(error) | Unopened::Never(error)) => {
-                    self.log(|| tracing::warn!("{}", error.in_a_line()));
+                    self.log(|| tracing::warn!("{error:#}"));
                     sleep(pause).await;
                     pause = (pause * 2).min(MAX_RETRY_PAUSE);
                 }
@@ -190,7 +190,7 @@ impl Database {
         tokio::task::spawn_local(async move {
             let opened = open(&database.shared.config.database.load_full()).await;
             if let Err(Unopened::NotYet(error) | Unopened::Never(error)) = &opened {
-                database.log(|| tracing::warn!("{}", error.in_a_line()));
+                database.log(|| tracing::warn!("{error:#}"));
                 sleep(MAX_RETRY_PAUSE).await;
             }
             database.opening.set(false);

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant as Tick, sleep, timeout};
 use tokio_postgres::Client;
 
-use crate::kind::{Kind, Kinds};
-use crate::queries::Statements;
+use crate::catalogue::kind::{Kind, Kinds};
+use crate::catalogue::queries::Statements;
 
 /// A job that is the first on its connection for this long blocks it: a lock, a slow disk. The usual one takes some
 /// milliseconds.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use atelier_base::testing::until;
+use atelier_testing::until;
 use nix::sys::signal::Signal;
 
 use crate::client::{Connection, get};

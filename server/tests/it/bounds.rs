@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::TcpStream;
 
-use atelier_base::testing::until;
+use atelier_testing::until;
 
 use crate::client::{Connection, get};
 use crate::clients::{catalogue, connections, is_closed, narrow, plain};

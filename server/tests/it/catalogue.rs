@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use atelier_base::testing::Database;
 use atelier_etl::cli;
-use atelier_etl::generate::{Defects, Options, generate};
-use atelier_etl::{load, options, rollback};
+use atelier_etl::commands::rollback;
+use atelier_etl::{load, options};
+use atelier_sample::{Defects, Options, generate};
+use atelier_testing::Database;
 use clap::Parser as _;
 use tempfile::TempDir;
 

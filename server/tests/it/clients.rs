@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use atelier_base::testing::{Database, Server as Postgres, until};
+use atelier_testing::{Database, Server as Postgres, until};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::catalogue::{Session, generated, publish};

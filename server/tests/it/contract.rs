@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 
-use atelier_base::testing::Server as Postgres;
+use atelier_testing::Server as Postgres;
 
 use crate::catalogue::{awkward, generated, publish};
 use crate::client::{Connection, Response, get};

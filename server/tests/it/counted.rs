@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::thread;
 
-use atelier_base::testing::until;
+use atelier_testing::until;
 
 use crate::client::request;
 use crate::encodings::decode;

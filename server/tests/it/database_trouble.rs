@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use atelier_base::testing::{Database, Server as Postgres, until};
+use atelier_testing::{Database, Server as Postgres, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

@@ -1,6 +1,6 @@
 //! What the database's URL may say: roles, several hosts, encryption.
 
-use atelier_base::testing::{Server as Postgres, until};
+use atelier_testing::{Server as Postgres, until};
 
 use crate::catalogue::{example, generated, publish};
 use crate::client::get;

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use atelier_base::testing::Server as Postgres;
+use atelier_testing::Server as Postgres;
 
 use crate::catalogue::{generated, publish};
 use crate::client::{get, request};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atelier_base::testing::{Database, Server as Postgres, until};
+use atelier_testing::{Database, Server as Postgres, until};
 
 use crate::catalogue::{Session, generated, publish};
 use crate::client::{Connection, get};

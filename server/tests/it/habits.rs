@@ -1,6 +1,6 @@
 //! As published clients ask, written for the earlier API or made by a generator.
 
-use atelier_base::testing::Server as Postgres;
+use atelier_testing::Server as Postgres;
 
 use crate::catalogue::{awkward, generated, publish};
 use crate::client::{Response, get, request};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atelier_base::testing::until;
+use atelier_testing::until;
 
 use crate::client::{Connection, Response};
 

@@ -1,6 +1,6 @@
 //! What HTTP promises around the bodies: methods, other sites, headers and validators.
 
-use atelier_base::testing::until;
+use atelier_testing::until;
 
 use crate::catalogue::{example, publish};
 use crate::client::{Connection, Response, request};

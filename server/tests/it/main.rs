@@ -19,7 +19,6 @@ mod habits;
 mod hammer;
 mod http;
 mod http2;
-mod layers;
 mod manager;
 mod messages;
 mod newload;

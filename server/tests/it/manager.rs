@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use atelier_base::testing::Server as Postgres;
+use atelier_testing::Server as Postgres;
 use nix::sys::signal::Signal;
 
 use crate::catalogue::{example, publish};

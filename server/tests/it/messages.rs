@@ -6,8 +6,8 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use atelier_base::testing::messages::{Messages, unlisted};
-use atelier_base::testing::{Server as Postgres, until};
+use atelier_testing::{Messages, unlisted};
+use atelier_testing::{Server as Postgres, until};
 use expect_test::expect_file;
 use nix::sys::signal::Signal;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use atelier_base::testing::{Server as Postgres, until};
+use atelier_testing::{Server as Postgres, until};
 
 use crate::catalogue::{generated, publish};
 use crate::client::{Response, get, request};

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use atelier_base::testing::Server as Postgres;
-use atelier_server::docs::OPENAPI;
-use atelier_server::parameters::MAX_IDS;
-use atelier_server::route::{Name, Site, route};
+use atelier_server::assets::docs::OPENAPI;
+use atelier_server::http::parameters::MAX_IDS;
+use atelier_server::http::route::{Name, Site, route};
+use atelier_testing::Server as Postgres;
 use http::Method;
 use serde_json::{Map, Value, json};
 

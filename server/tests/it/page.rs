@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use atelier_base::testing::Server as Postgres;
+use atelier_testing::Server as Postgres;
 
 use crate::catalogue::{awkward, publish};
 use crate::client::{get, request};

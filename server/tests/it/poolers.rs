@@ -1,6 +1,6 @@
 //! A connection pooler between the server and PostgreSQL.
 
-use atelier_base::testing::{Pooler, Server as Postgres};
+use atelier_testing::{Pooler, Server as Postgres};
 
 use crate::catalogue::{example, publish};
 use crate::client::get;

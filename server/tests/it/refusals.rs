@@ -1,6 +1,6 @@
 //! What a client is told when it gets no answer: why, and nothing of what is inside.
 
-use atelier_base::testing::until;
+use atelier_testing::until;
 
 use crate::client::{Connection, Response, get, request};
 use crate::served::{RESOURCES, serve};

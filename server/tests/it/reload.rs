@@ -4,8 +4,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use atelier_base::certificates::Certificates;
-use atelier_base::testing::{Database, Server as Postgres, until};
+use atelier_testing::Certificates;
+use atelier_testing::{Database, Server as Postgres, until};
 use nix::sys::signal::Signal;
 use tokio_rustls::rustls::HandshakeKind;
 use tokio_rustls::rustls::version::TLS13;

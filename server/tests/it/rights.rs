@@ -1,6 +1,6 @@
 //! A role that an administrator has let read the catalogue reads the next one too, and the one before.
 
-use atelier_base::testing::{Server as Postgres, until};
+use atelier_testing::{Server as Postgres, until};
 
 use crate::catalogue::{example, generated, publish_keeping, roll_back};
 use crate::client::get;

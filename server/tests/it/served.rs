@@ -1,6 +1,6 @@
 //! The awkward catalogue, served: what tests of HTTP ask of it.
 
-use atelier_base::testing::{Database, Server as Postgres};
+use atelier_testing::{Database, Server as Postgres};
 
 use crate::catalogue::{awkward, publish};
 use crate::client::{Response, get, request};

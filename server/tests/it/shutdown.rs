@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atelier_base::testing::{Server as Postgres, until};
+use atelier_testing::{Server as Postgres, until};
 use nix::sys::signal::Signal;
 
 use crate::catalogue::{Session, example, generated, publish};

@@ -1,6 +1,6 @@
 //! From CSV files to answers, once through.
 
-use atelier_base::testing::Server as Postgres;
+use atelier_testing::Server as Postgres;
 
 use crate::catalogue::{example, publish};
 use crate::client::{get, request};

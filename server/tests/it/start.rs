@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use atelier_base::testing::Server as Postgres;
+use atelier_testing::Server as Postgres;
 
 use crate::catalogue::{example, publish};
 use crate::server::refuses;
@@ -33,7 +33,7 @@ fn a_database_without_a_catalogue_is_refused() {
     ] {
         let database = postgres.database();
         database.execute(&sql);
-        refused(&database.url(), &[], 4, &[telling[0], telling[1], database.name(), "because: "]);
+        refused(&database.url(), &[], 4, &[telling[0], telling[1], database.name(), "caused by: "]);
     }
 }
 

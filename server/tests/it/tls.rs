@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use atelier_base::certificates::Certificates;
-use atelier_base::testing::until;
+use atelier_testing::Certificates;
+use atelier_testing::until;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio_rustls::rustls::crypto::ring;
@@ -374,16 +374,16 @@ fn files_that_cannot_be_used_are_refused() {
         (Some(&key), Some(&key), ["cannot use --tls-cert", "it holds no certificate"]),
         (Some(&certificate), Some(&certificate), ["cannot use --tls-key", "it holds no private key"]),
         (Some(&files.write("empty", b"")), Some(&key), ["cannot use --tls-cert", "it holds no certificate"]),
-        (Some(&files.write("broken", broken)), Some(&key), ["cannot use --tls-cert", "because: "]),
+        (Some(&files.write("broken", broken)), Some(&key), ["cannot use --tls-cert", "caused by: "]),
         (
             Some(&files.write("cut", &text[..text.len() / 2])),
             Some(&key),
-            ["cannot use --tls-cert", "because: "],
+            ["cannot use --tls-cert", "caused by: "],
         ),
         (
             Some(&certificate),
             Some(&files.write("cut.key", &key_text[..key_text.len() / 2])),
-            ["cannot use --tls-key", "because: "],
+            ["cannot use --tls-key", "caused by: "],
         ),
         (
             Some(&certificate),
@@ -397,7 +397,7 @@ fn files_that_cannot_be_used_are_refused() {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let (code, said) = refuses("postgresql://reader:secret@127.0.0.1/shop", &arguments);
         assert_eq!(code, 2, "{arguments:?}: {said}");
-        for telling in telling.iter().chain(&["to do: "]) {
+        for telling in telling.iter().chain(&["hint: "]) {
             assert!(said.contains(telling), "{telling} is not in: {said}");
         }
     }

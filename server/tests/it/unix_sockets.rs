@@ -6,8 +6,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use atelier_base::certificates::Certificates;
-use atelier_base::testing::until;
+use atelier_testing::Certificates;
+use atelier_testing::until;
 use nix::sys::signal::Signal;
 
 use crate::client::get;

@@ -16,7 +16,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atelier_base::testing::{Database, until};
+use atelier_testing::{Database, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -171,7 +171,7 @@ impl<'a> Shelf<'a> {
         let run = run.unwrap();
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
         let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
-        let digests: Vec<&Value> = (atelier_etl::tables::TABLES.iter())
+        let digests: Vec<&Value> = (atelier_base::tables::TABLES.iter())
             .map(|table| &report["tables"][table.name]["published_digest"])
             .collect();
         let which = self.catalogues.iter().position(|catalogue| catalogue.digests.iter().eq(digests.clone()));

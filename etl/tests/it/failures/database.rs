@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use atelier_base::testing::{Server, until};
+use atelier_testing::{Server, until};
 use nix::sys::signal::Signal;
 
 use super::gate::{Gate, Place};
@@ -176,7 +176,7 @@ fn a_password_file_that_cannot_be_used_is_named() {
     refused("No such file");
     fs::write(&passfile, format!("*:*:*:*:{SECRET}")).unwrap();
     fs::set_permissions(&passfile, Permissions::from_mode(0o644)).unwrap();
-    refused("to do: chmod 600 ");
+    refused("hint: chmod 600 ");
 }
 
 #[test]

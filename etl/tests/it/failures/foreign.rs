@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use atelier_base::testing::{Database, Server, until};
+use atelier_testing::{Database, Server, until};
 
 use super::gate::{Gate, Place};
 use super::{Shop, example, load, schemas};

@@ -1,7 +1,7 @@
 //! Holds a load at a chosen point for as long as a test wants, so that what happens "in the middle" happens there
 //! and not a little earlier or later.
 
-use atelier_base::testing::{Database, until};
+use atelier_testing::{Database, until};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 

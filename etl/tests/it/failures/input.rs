@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
-use atelier_base::testing::Server;
+use atelier_testing::Server;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, User, mkfifo};
 
@@ -342,7 +342,7 @@ fn a_report_that_finds_no_room_is_told_beside_the_published_load() {
     assert_eq!(run.code, 2, "{run:?}");
     assert!(run.stderr.contains("cannot write the report to /dev/full"), "{}", run.stderr);
     assert!(
-        run.stderr.contains("No space left on device") && run.stderr.contains("to do: "),
+        run.stderr.contains("No space left on device") && run.stderr.contains("hint: "),
         "{}",
         run.stderr
     );

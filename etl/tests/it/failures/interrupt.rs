@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use atelier_base::testing::until;
+use atelier_testing::until;
 use nix::sys::signal::Signal;
 
 use super::example;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 
-use atelier_base::testing::{Database, Server, until};
+use atelier_testing::{Database, Server, until};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -106,7 +106,7 @@ fn its_sessions_are_ended() {
     let why = "terminating connection due to administrator command";
     for (place, held, telling) in [
         // tokio-postgres keeps the reason of a COPY's end to itself.
-        (Place::Copy, true, ["cannot copy photos into the database", "because: "]),
+        (Place::Copy, true, ["cannot copy photos into the database", "caused by: "]),
         (Place::Copy, false, ["the connection to the database was lost", why]),
         (Place::Index, true, ["cannot index ", why]),
         (Place::Index, false, ["the connection to the database was lost", why]),

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 
-use atelier_base::testing::Server;
+use atelier_testing::Server;
 
 use super::disk::SmallDisk;
 use super::{copy_of_example, example, load, schemas};

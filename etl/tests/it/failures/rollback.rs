@@ -1,6 +1,6 @@
 //! Rollbacks that cannot be, or are struck in the middle.
 
-use atelier_base::testing::Server;
+use atelier_testing::Server;
 use nix::sys::signal::Signal;
 
 use super::gate::{Gate, Place};

@@ -1,7 +1,7 @@
 //! PostgreSQL is killed: one process of it, and then it ends all sessions and recovers; or all at once, as in a power
 //! cut that spares the disk's cache.
 
-use atelier_base::testing::Server;
+use atelier_testing::Server;
 
 use super::super::gate::PLACES;
 use super::{How, Random, Shelf, judge, kill_process, moments};

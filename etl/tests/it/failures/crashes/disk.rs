@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use atelier_base::testing::Server;
+use atelier_testing::Server;
 
 use super::super::disk::SmallDisk;
 use super::super::gate::{Gate, PLACES, Place};

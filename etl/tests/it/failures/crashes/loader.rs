@@ -2,7 +2,7 @@
 
 use std::env;
 
-use atelier_base::testing::{Server, until};
+use atelier_testing::{Server, until};
 use nix::sys::signal::Signal;
 
 use super::super::gate::{Gate, Place};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use atelier_base::testing::{Server, until};
+use atelier_testing::{Server, until};
 use nix::sched::{CloneFlags, unshare};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,0 +1,319 @@
+//! A database and how to reach it: what the connection string, the service file and the variables come to.
+
+use std::env;
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::config::ChannelBinding;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Config, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::hosts::Host;
+use super::refused::{Advice, Refused, describe};
+use super::session_attrs::SessionAttrs;
+use crate::conninfo::{Parameters, Variables};
+use crate::error::{Error, Result};
+use crate::passfile::{Found, Login, PasswordFile};
+use crate::tls;
+
+/// A host that does not answer at all is given up after this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that is silent, while an index is built say, is probed after this long: a network that was cut is
+/// noticed within a minute, not after the two hours that are usual. A URL may say otherwise.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_OF_LINUX: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// What was sent and is not acknowledged is given up after this long, as a silent connection is. A URL may say
+/// otherwise, as `tcp_user_timeout`.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long Linux itself tries, about: what `tcp_user_timeout=0` asks for.
+const SILENCE_OF_LINUX: Duration = Duration::from_secs(15 * 60);
+
+/// The same of rows that are sent. Linux counts the time in which a living database takes none, busy with its disk
+/// say, and ends the connection all the same.
+const SILENCE_OF_BULK: Duration = Duration::from_secs(10 * 60);
+
+/// Makes TLS connections; also what [`tokio_postgres::CancelToken::cancel_query`] takes.
+pub type Tls = MakeRustlsConnect;
+
+/// The raw connection; whoever opens it must poll it.
+pub type Connection = tokio_postgres::Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
+
+/// A setting of a session, as in `postgresql.conf`.
+pub type Setting = (&'static str, String);
+
+/// A database and how to get there.
+#[derive(Clone)]
+pub struct Target {
+    pub(super) hosts: Vec<Host>,
+    user: String,
+    database: String,
+    password: Password,
+    /// Without what differs from one host to the next.
+    pub(super) config: Config,
+    options: String,
+    pub(super) application_name: Option<String>,
+    pub(super) session_attrs: SessionAttrs,
+    /// Hosts and addresses are tried in a random order.
+    pub(super) shuffles: bool,
+    /// Of one attempt.
+    pub(super) limit: Option<Duration>,
+    /// Nothing if the connection string does not say: then it depends on what is sent.
+    silence: Option<Duration>,
+    bulk: bool,
+    /// The file, if there is a service.
+    service: Option<PathBuf>,
+    pub(super) tls_options: Arc<tls::Options>,
+    tls: Tls,
+}
+
+#[derive(Clone)]
+enum Password {
+    Given(String),
+    /// In the password file.
+    File(Arc<PasswordFile>),
+    None,
+}
+
+impl Target {
+    /// Reads a libpq connection string, `postgresql://…` or `host=… dbname=…`, and what libpq looks at besides: a
+    /// service file, the `PG…` variables, files in the home directory.
+    pub fn parse(text: &str) -> Result<Target> {
+        Target::resolve(Some(text))
+    }
+
+    /// The same. Without a string the variables may name the database.
+    pub fn resolve(text: Option<&str>) -> Result<Target> {
+        Target::read(text, &|name| env::var_os(name))
+    }
+
+    fn read(text: Option<&str>, variables: Variables<'_>) -> Result<Target> {
+        let parameters = Parameters::read(text, variables)?;
+        let hosts = Host::all(&parameters)?;
+        let user = match parameters.get("user") {
+            Some(user) => user.to_owned(),
+            None => whoami::username().map_err(|error| {
+                Error::usage("no user is named")
+                    .cause(error)
+                    .hint("name one: postgresql://user@host/database")
+            })?,
+        };
+        let tcp = || hosts.iter().filter(|host| !host.is_socket());
+        let tls_options = tls::Options::read(&parameters, tcp().all(|host| host.is_named))?;
+        let tls_options = if tcp().next().is_none() { tls_options.disable() } else { tls_options };
+        let tls = tls_options.connector()?;
+        let passfile = parameters.get("passfile").map(PathBuf::from);
+        let password = match parameters.get("password") {
+            Some(password) => Password::Given(password.to_owned()),
+            None => match passfile.or_else(|| parameters.at_home(".pgpass")) {
+                Some(path) => Password::File(Arc::new(PasswordFile::at(path))),
+                None => Password::None,
+            },
+        };
+        let mut config = Config::new();
+        let database = parameters.get("dbname").unwrap_or(&user).to_owned();
+        config.user(&user).dbname(&database).ssl_negotiation(tls_options.negotiation);
+        let bindings = [
+            ("disable", ChannelBinding::Disable),
+            ("prefer", ChannelBinding::Prefer),
+            ("require", ChannelBinding::Require),
+        ];
+        config.channel_binding(parameters.choice("channel_binding", &bindings, ChannelBinding::Prefer)?);
+        keep_alive(&mut config, &parameters)?;
+        let silence = match parameters.number("tcp_user_timeout")? {
+            None => None,
+            Some(milliseconds @ 1..) => Some(Duration::from_millis(u64::from(milliseconds.unsigned_abs()))),
+            Some(_) => Some(SILENCE_OF_LINUX),
+        };
+        let own = || parameters.get("application_name").or(parameters.get("fallback_application_name"));
+        let mut target = Target {
+            limit: match parameters.number("connect_timeout")? {
+                None => Some(CONNECT_TIMEOUT),
+                // As in libpq: one second is too little to be meant.
+                Some(seconds @ 1..) => Some(Duration::from_secs(u64::from(seconds.unsigned_abs().max(2)))),
+                Some(_) => None,
+            },
+            options: parameters.get("options").unwrap_or_default().to_owned(),
+            application_name: own().map(str::to_owned),
+            session_attrs: parameters.choice(
+                "target_session_attrs",
+                &SessionAttrs::ALL,
+                SessionAttrs::Any,
+            )?,
+            shuffles: parameters.choice(
+                "load_balance_hosts",
+                &[("disable", false), ("random", true)],
+                false,
+            )?,
+            bulk: false,
+            service: parameters.service_file(),
+            tls_options: Arc::new(tls_options),
+            hosts,
+            user,
+            database,
+            password,
+            config,
+            silence,
+            tls,
+        };
+        // As in libpq, what `options` say goes before.
+        let theirs = std::mem::take(&mut target.options);
+        target = target.with(&parameters.settings);
+        target.options = format!("{} {theirs}", target.options).trim().to_owned();
+        target.hosts.iter().try_for_each(|host| target.password(host).map(drop))?;
+        Ok(target)
+    }
+
+    /// The same for sessions that have these settings. They travel in the start-up packet: what is `SET` on a
+    /// connection from a pool stays there for whoever has it next.
+    pub fn with(&self, settings: &[Setting]) -> Target {
+        let mut target = self.clone();
+        for (name, value) in settings {
+            // A read-only session would look like a read-only server.
+            if *name == "default_transaction_read_only" && self.session_attrs.is_of_session() {
+                continue;
+            }
+            let value = value.replace('\\', r"\\").replace(' ', r"\ ");
+            target.options = format!("{} -c {name}={value}", target.options).trim().to_owned();
+        }
+        target
+    }
+
+    /// The same for a connection that rows are sent on, as fast as the database takes them.
+    pub fn for_bulk(&self) -> Target {
+        Target { bulk: true, ..self.clone() }.with_silence()
+    }
+
+    pub(super) fn with_silence(mut self) -> Target {
+        self.config.tcp_user_timeout(self.silence());
+        self
+    }
+
+    /// How long the other side may be silent that ought to answer.
+    pub fn silence(&self) -> Duration {
+        self.silence.unwrap_or(if self.bulk { SILENCE_OF_BULK } else { SILENCE })
+    }
+
+    /// For a program whose sessions have to be its own: why a pooler in between will not do.
+    pub fn pooled(&self) -> Refused {
+        let why = "there is a connection pooler in between (PgBouncer, say), in whose sessions the settings of ours are lost";
+        self.refused(why, Advice::POOLED)
+    }
+
+    /// Runs a step of connecting, such as the first statement of a session, within the time that connecting may take,
+    /// and explains its failure as [`Target::open`] does.
+    pub async fn explain<T>(
+        &self,
+        step: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Refused> {
+        let limit = self.limit.unwrap_or(Duration::MAX);
+        match timeout(limit, step).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(self.refused(&describe(&error), Advice::on(&error))),
+            Err(_) => Err(self.refused(&format!("no answer within {} s", limit.as_secs()), Advice::SILENT)),
+        }
+    }
+
+    pub(super) fn refused(&self, why: &str, advice: Advice) -> Refused {
+        let error = Error::database(format!("cannot connect to {self}"));
+        // What the other side says, it may have from us.
+        let why = match &self.password {
+            Password::Given(password) if password.len() > 2 => why.replace(password.as_str(), "…"),
+            _ => why.to_owned(),
+        };
+        Refused { error: error.cause(why).hint(advice.hint), may_come: advice.flag.is_some(), advice }
+    }
+
+    /// Who connects.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The password for a host, from the file as it is now.
+    pub(super) fn password(&self, host: &Host) -> Result<Found> {
+        let password = match &self.password {
+            Password::None => None,
+            Password::Given(password) => Some(password.clone().into_bytes()),
+            Password::File(file) => {
+                return file.find(Login {
+                    host: &host.name,
+                    port: host.port,
+                    database: &self.database,
+                    user: &self.user,
+                });
+            }
+        };
+        Ok(Found { password, trouble: None })
+    }
+
+    /// The files that it was made of, the password file among them, which is read again for each connection.
+    pub fn files(&self) -> Vec<&Path> {
+        let password = match &self.password {
+            Password::File(file) => Some(file.path()),
+            Password::Given(_) | Password::None => None,
+        };
+        self.service.as_deref().into_iter().chain(password).chain(self.tls_options.files()).collect()
+    }
+
+    /// What the start-up packet has as `options`; the marker comes back where nothing between changes them.
+    pub(super) fn options(&self, marker: &str) -> String {
+        format!("{} -c atelier.session={marker}", self.options).trim().to_owned()
+    }
+
+    /// The connector, to cancel statements with.
+    pub fn tls(&self) -> Tls {
+        self.tls.clone()
+    }
+}
+
+/// Probes of a silent connection. For libpq as for us, 0 is the system's own value.
+fn keep_alive(config: &mut Config, parameters: &Parameters) -> Result<()> {
+    let number =
+        |name| Ok::<_, Error>(parameters.number(name)?.map(|number| u32::try_from(number).unwrap_or(0)));
+    config.keepalives(number("keepalives")?.unwrap_or(1) != 0);
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let (idle, interval, count) =
+        (number("keepalives_idle")?, number("keepalives_interval")?, number("keepalives_count")?);
+    config.keepalives_idle(match idle {
+        None => KEEPALIVE,
+        Some(0) => KEEPALIVE_OF_LINUX,
+        Some(given) => seconds(given),
+    });
+    // Who says how often it is probed first, says it of what follows.
+    let unless_given = idle.is_none();
+    match interval {
+        Some(0) => {}
+        Some(given) => drop(config.keepalives_interval(seconds(given))),
+        None if unless_given => drop(config.keepalives_interval(KEEPALIVE / 3)),
+        None => {}
+    }
+    match count {
+        Some(0) => {}
+        Some(given) => drop(config.keepalives_retries(given)),
+        None if unless_given => drop(config.keepalives_retries(3)),
+        None => {}
+    }
+    Ok(())
+}
+
+/// The database for people: no password.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "database \"{}\" at ", self.database)?;
+        for (index, host) in self.hosts.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{host}")?;
+        }
+        write!(f, " as {}", self.user)
+    }
+}
+
+#[cfg(test)]
+mod tests;

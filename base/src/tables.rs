@@ -1,0 +1,236 @@
+//! The six tables: file names, columns, kinds, parents. Stated here once; a test
+//! holds it against the tables that `schema.sql` makes.
+
+use std::path::{Path, PathBuf};
+
+/// What a file may be called. How it is compressed is told by its first bytes.
+const EXTENSIONS: [&str; 3] = ["csv", "csv.gz", "csv.zst"];
+
+/// One of the six tables. The order is that of dependence: a parent stands before its children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TableId {
+    /// `product`
+    Product,
+    /// `features`
+    Features,
+    /// `styles`
+    Styles,
+    /// `photos`
+    Photos,
+    /// `skus`
+    Skus,
+    /// `related`
+    Related,
+}
+
+/// What a column holds, and so how its field is read, checked and encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The row's own id: an integer from 1 to 2,147,483,647, unique in its file.
+    Id,
+    /// The id of a row in the parent table.
+    Parent(TableId),
+    /// An `int` of PostgreSQL: 32 bits, signed.
+    Integer,
+    /// UTF-8 text without NUL.
+    Text {
+        /// May be the empty string.
+        empty: bool,
+        /// May be the bare word `null`, or empty without quotes.
+        null: bool,
+    },
+    /// `numeric(12,2)`, not negative.
+    Price {
+        /// May be the bare word `null`, or empty.
+        null: bool,
+    },
+    /// `0`, `1`, `t`, `f`, `true` or `false`.
+    Boolean,
+}
+
+/// A column of a CSV file and of its table.
+#[derive(Debug)]
+pub struct Column {
+    /// Its name in the database.
+    pub name: &'static str,
+    /// Its names in a CSV header, the usual one first.
+    pub headers: &'static [&'static str],
+    /// What it holds.
+    pub kind: Kind,
+}
+
+/// A table and the file it comes from.
+#[derive(Debug)]
+pub struct Table {
+    /// Which one it is.
+    pub id: TableId,
+    /// Its name in the database, in messages and of its reject file.
+    pub name: &'static str,
+    /// File names without extension, the usual one first.
+    pub stems: &'static [&'static str],
+    /// The columns in the usual order of the file, which is the order they are encoded in.
+    pub columns: &'static [Column],
+    /// Whether the table has a `position` column, which no file holds: the rank of the row's id, from 1.
+    /// It is encoded last.
+    pub ranked: bool,
+}
+
+const TEXT: Kind = Kind::Text { empty: false, null: false };
+const TEXT_OR_EMPTY: Kind = Kind::Text { empty: true, null: false };
+const PRICE: Kind = Kind::Price { null: false };
+
+const fn column(name: &'static str, headers: &'static [&'static str], kind: Kind) -> Column {
+    Column { name, headers, kind }
+}
+
+const ID: Column = column("id", &["id"], Kind::Id);
+const STYLE_ID: Column = column("style_id", &["styleId", "style_id"], Kind::Parent(TableId::Styles));
+
+/// The six tables, parents before children.
+pub static TABLES: [Table; 6] = [
+    Table {
+        id: TableId::Product,
+        name: "product",
+        stems: &["product", "products"],
+        columns: &[
+            ID,
+            column("name", &["name"], TEXT),
+            column("slogan", &["slogan"], TEXT_OR_EMPTY),
+            column("description", &["description"], TEXT_OR_EMPTY),
+            column("category", &["category"], TEXT_OR_EMPTY),
+            column("default_price", &["default_price", "defaultPrice"], PRICE),
+        ],
+        ranked: true,
+    },
+    Table {
+        id: TableId::Features,
+        name: "features",
+        stems: &["features", "feature"],
+        columns: &[
+            ID,
+            column("product_id", &["product_id", "productId"], Kind::Parent(TableId::Product)),
+            column("feature", &["feature"], TEXT),
+            column("value", &["value"], Kind::Text { empty: false, null: true }),
+        ],
+        ranked: false,
+    },
+    Table {
+        id: TableId::Styles,
+        name: "styles",
+        stems: &["styles", "style"],
+        columns: &[
+            ID,
+            column("product_id", &["productId", "product_id"], Kind::Parent(TableId::Product)),
+            column("name", &["name"], TEXT),
+            column("sale_price", &["sale_price", "salePrice"], Kind::Price { null: true }),
+            column("original_price", &["original_price", "originalPrice"], PRICE),
+            column("default_style", &["default_style", "defaultStyle", "default?"], Kind::Boolean),
+        ],
+        ranked: false,
+    },
+    Table {
+        id: TableId::Photos,
+        name: "photos",
+        stems: &["photos", "photo"],
+        columns: &[
+            ID,
+            STYLE_ID,
+            column("url", &["url"], TEXT),
+            column("thumbnail_url", &["thumbnail_url", "thumbnailUrl"], TEXT_OR_EMPTY),
+        ],
+        ranked: false,
+    },
+    Table {
+        id: TableId::Skus,
+        name: "skus",
+        stems: &["skus", "sku"],
+        columns: &[
+            ID,
+            STYLE_ID,
+            column("size", &["size"], TEXT),
+            column("quantity", &["quantity"], Kind::Integer),
+        ],
+        ranked: false,
+    },
+    Table {
+        id: TableId::Related,
+        name: "related",
+        stems: &["related"],
+        columns: &[
+            ID,
+            column(
+                "product_id",
+                &["current_product_id", "product_id", "productId"],
+                Kind::Parent(TableId::Product),
+            ),
+            column(
+                "related_product_id",
+                &["related_product_id", "relatedProductId"],
+                Kind::Parent(TableId::Product),
+            ),
+        ],
+        ranked: false,
+    },
+];
+
+impl Column {
+    /// Whether a CSV header means this column by `name`.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.headers.iter().any(|header| header.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The column that a ranked table has besides.
+const POSITION: &str = "position";
+
+impl TableId {
+    /// The table's declaration.
+    pub fn table(self) -> &'static Table {
+        &TABLES[self as usize]
+    }
+}
+
+impl Table {
+    /// The files in `directory` that may be the table's, the usual name first.
+    pub fn paths(&self, directory: &Path) -> impl Iterator<Item = PathBuf> {
+        let names = |stem| EXTENSIONS.map(|extension| directory.join(format!("{stem}.{extension}")));
+        self.stems.iter().flat_map(names)
+    }
+
+    /// The usual header of the file.
+    pub fn header(&self) -> String {
+        self.columns.iter().map(|column| column.headers[0]).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether the table has a column of this `name` that is not read but derived.
+    pub fn derives(&self, name: &str) -> bool {
+        self.ranked && name.eq_ignore_ascii_case(POSITION)
+    }
+
+    /// The names of the columns in the order they are encoded in, as COPY takes them.
+    pub fn encoded_columns(&self) -> String {
+        let names = self.columns.iter().map(|column| column.name).chain(self.ranked.then_some(POSITION));
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The tables this one points at, once a column.
+    pub fn parents(&self) -> impl Iterator<Item = TableId> {
+        self.columns.iter().filter_map(|column| match column.kind {
+            Kind::Parent(parent) => Some(parent),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_stand_at_their_id_and_behind_their_parents() {
+        for (index, table) in TABLES.iter().enumerate() {
+            assert_eq!(table.id as usize, index, "{}", table.name);
+            assert!(table.parents().all(|parent| parent < table.id), "{}", table.name);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The fields of a record → a row of the table, or why not. Knows the columns and the parents' ids; no I/O.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use crate::csv::excerpt::excerpt;
+use crate::csv::header::Layout;
+use crate::csv::record::{Field, Fields, Form};
+use crate::rows::defect::{Fault, Repair};
+use crate::rows::number::price;
+use crate::rows::value::{Refusal, Value, read, refusal};
+use atelier_base::tables::{Column, Kind, Table, TableId};
+
+/// Values of a row: no table has more columns.
+pub const MAX_COLUMNS: usize = 6;
+
+/// A row that passed every check but that of its id's uniqueness, which needs the rows before it.
+#[derive(Debug, Default)]
+pub struct Row<'a> {
+    /// A value for each column of the table, in its order.
+    pub values: [Value<'a>; MAX_COLUMNS],
+    /// Its id.
+    pub id: u32,
+    /// What was mended, one flag for each [`Repair`].
+    pub repairs: [bool; 3],
+    /// For each column that names a parent, the last one found: files are clustered by parent.
+    last_parents: [i32; MAX_COLUMNS],
+}
+
+/// Checks the rows of one file.
+#[derive(Debug)]
+pub struct Checker {
+    table: &'static Table,
+    layout: Layout,
+    /// The columns that name a parent, each with the parent's ids.
+    parents: Vec<(usize, TableId, Arc<RoaringBitmap>)>,
+}
+
+impl Checker {
+    /// `parents` gives the accepted ids of a table.
+    pub fn new(
+        table: &'static Table,
+        layout: Layout,
+        parents: impl Fn(TableId) -> Arc<RoaringBitmap>,
+    ) -> Checker {
+        let columns = table.columns.iter().enumerate();
+        let parents = columns.filter_map(|(index, column)| match column.kind {
+            Kind::Parent(parent) => Some((index, parent, parents(parent))),
+            _ => None,
+        });
+        Checker { table, layout, parents: parents.collect() }
+    }
+
+    /// The table whose rows are checked.
+    pub fn table(&self) -> &'static Table {
+        self.table
+    }
+
+    /// Where its columns stand.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Checks the record `raw` with its `fields` and fills `row`. `clean` says that the bytes around it are known
+    /// to be UTF-8 without NUL. One fault is named: a ragged field, the number of fields, the first of the table's columns
+    /// that is at fault, a missing parent, in this order.
+    #[inline]
+    pub fn check<'a>(
+        &self,
+        raw: &'a [u8],
+        fields: &Fields,
+        clean: bool,
+        row: &mut Row<'a>,
+    ) -> Result<(), Refusal> {
+        row.repairs = [fields.open, false, fields.spaced];
+        if fields.ragged {
+            self.refuse_ragged(raw, fields)?;
+        }
+        if fields.count() != self.layout.shape.fields {
+            return Err(self.refuse_count(fields));
+        }
+        let columns = self.table.columns.iter().zip(&self.layout.fields).zip(&mut row.values);
+        for ((column, &place), value) in columns {
+            let mut field = fields.kept()[place];
+            if fields.padded {
+                field = self.with_spaces(raw, field, column, &mut row.repairs);
+            }
+            if self.layout.copied && field.form == Form::Bare && field.of(raw) == b"null" {
+                field.form = Form::Quoted;
+            }
+            read(raw, field, column, clean, value, &mut row.id, &mut row.repairs)?;
+        }
+        for (index, parent, ids) in &self.parents {
+            let Value::Integer(id) = row.values[*index] else { continue };
+            if id == row.last_parents[*index] && id != 0 {
+                continue;
+            }
+            if !u32::try_from(id).is_ok_and(|id| ids.contains(id)) {
+                return Err(Refusal {
+                    column: self.table.columns[*index].name,
+                    fault: Fault::Orphan,
+                    message: format!("no row of {} has the id {id}, or it was rejected", parent.table().name),
+                });
+            }
+            row.last_parents[*index] = id;
+        }
+        Ok(())
+    }
+
+    /// A bare field with the spaces around it, where they are its own: RFC 4180 has them as part of the field, and COPY
+    /// writes text that begins or ends with them so. Elsewhere they are spacing: around what is no text, and in a file
+    /// with spaces around the names in its header, which were put there between all fields.
+    #[cold]
+    fn with_spaces(&self, raw: &[u8], field: Field, column: &Column, repairs: &mut [bool; 3]) -> Field {
+        let whole = field.with_spaces(raw, self.layout.shape.delimiter);
+        if field.form != Form::Bare || whole == field {
+            return field;
+        }
+        let is_null = |null| null && field.of(raw) == b"null";
+        match column.kind {
+            Kind::Text { null, .. } if !self.layout.spaced && !is_null(null) => whole,
+            _ => {
+                repairs[Repair::Spacing as usize] = true;
+                field
+            }
+        }
+    }
+
+    /// A ragged field is a fault, unless a price can be read out of it.
+    #[cold]
+    fn refuse_ragged(&self, raw: &[u8], fields: &Fields) -> Result<(), Refusal> {
+        for (place, field) in fields.kept().iter().enumerate() {
+            if field.form != Form::Ragged {
+                continue;
+            }
+            let text = field.of(raw);
+            let column = self.layout.fields.iter().position(|&index| index == place);
+            match column.map(|index| &self.table.columns[index]) {
+                Some(column)
+                    if matches!(column.kind, Kind::Price { .. })
+                        && price(text, field.form, column.headers).is_some() => {}
+                Some(column) => {
+                    return Err(refusal(column, Fault::BadQuote, text, ragged(text)));
+                }
+                None => {
+                    let message = format!("{}: {}", ragged(text), excerpt(text));
+                    return Err(Refusal { column: "", fault: Fault::BadQuote, message });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse_count(&self, fields: &Fields) -> Refusal {
+        let (found, wanted) = (fields.count(), self.layout.shape.fields);
+        Refusal {
+            column: "",
+            fault: Fault::FieldCount,
+            message: format!(
+                "{found} field{} where the header has {wanted}",
+                if found == 1 { "" } else { "s" }
+            ),
+        }
+    }
+}
+
+/// What is wrong with a field that is not CSV.
+#[cold]
+fn ragged(text: &[u8]) -> &'static str {
+    match text.contains(&b'"') {
+        true => "a quote in the middle, or text after a closing one",
+        false => "a carriage return outside quotes",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::csv::header::layout;
+    use crate::csv::record::scan;
+
+    /// The values and repairs of a line, or the column and the fault.
+    type Checked = Result<(Vec<String>, [bool; 3]), (&'static str, Fault)>;
+
+    fn check(table: TableId, line: &str) -> Checked {
+        let table = table.table();
+        let header: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
+        let layout = layout(header.join(",").as_bytes(), None, table, "x.csv").unwrap();
+        let ids = Arc::new(RoaringBitmap::from_iter(1..=9));
+        let checker = Checker::new(table, layout, |_| Arc::clone(&ids));
+        let (mut fields, mut row) = (Fields::default(), Row::default());
+        let line = line.as_bytes();
+        scan(line, &mut fields);
+        let result = checker.check(line, &fields, false, &mut row);
+        match result {
+            Ok(()) => {
+                let values = row.values[..table.columns.len()].iter().map(|value| format!("{value:?}"));
+                Ok((values.collect(), row.repairs))
+            }
+            Err(refusal) => Err((refusal.column, refusal.fault)),
+        }
+    }
+
+    #[test]
+    fn prices() {
+        let cases: &[(&str, Option<(u64, bool)>)] = &[
+            ("140", Some((14_000, false))),
+            ("0", Some((0, false))),
+            ("140.5", Some((14_050, false))),
+            ("586.07", Some((58_607, false))),
+            ("500000000", Some((50_000_000_000, false))),
+            ("9999999999.99", Some((999_999_999_999, false))),
+            ("10000000000", None),
+            ("\"586.00\"", Some((58_600, true))),
+            ("\"$818\"", Some((81_800, true))),
+            ("$818", Some((81_800, true))),
+            ("\"default_price\": 49", Some((4_900, true))),
+            ("\"default_price\": $49", None),
+            ("\"quantity\": 49", None),
+            ("586.001", None),
+            ("586.", None),
+            (".50", None),
+            ("-5", None),
+            ("1e3", None),
+            ("\"1,200\"", None),
+            ("99999999999999999999", None),
+        ];
+        for (text, expected) in cases {
+            let found = check(TableId::Product, &format!("1,\"n\",\"s\",\"d\",\"c\",{text}"));
+            match expected {
+                Some((cents, repaired)) => {
+                    let (values, repairs) = found.unwrap();
+                    assert_eq!(values[5], format!("Cents({cents})"), "{text}");
+                    assert_eq!(repairs, [false, *repaired, false], "{text}");
+                }
+                None => assert_eq!(found.unwrap_err().0, "default_price", "{text}"),
+            }
+        }
+    }
+
+    #[test]
+    fn each_fault_is_named_with_its_column() {
+        use TableId::*;
+        let cases = [
+            (Skus, "1,2,\"XS\"", "", Fault::FieldCount),
+            (Skus, "1,2,\"XS\",3,4", "", Fault::FieldCount),
+            (Skus, "1,2,\"XS\"x,3", "size", Fault::BadQuote),
+            (Skus, "1,2,X\"S,3", "size", Fault::BadQuote),
+            (Skus, "0,2,\"XS\",3", "id", Fault::BadInteger),
+            (Skus, "2147483648,2,\"XS\",3", "id", Fault::BadInteger),
+            (Skus, "1,2,\"XS\",3.5", "quantity", Fault::BadInteger),
+            (Skus, "1,2,\"XS\",+3", "quantity", Fault::BadInteger),
+            (Skus, "1,2,\"XS\",", "quantity", Fault::MissingValue),
+            (Skus, "1,2,X\rS,3", "size", Fault::BadQuote),
+            (Skus, "1\r,2,\"XS\",3", "id", Fault::BadQuote),
+            (Features, "1,2,\"Fabric\",\"\"", "value", Fault::MissingValue),
+            (Styles, "1,2,\"Red\",null,,1", "original_price", Fault::MissingValue),
+            (Skus, "null,2,\"XS\",3", "id", Fault::MissingValue),
+            (Skus, "1,2,null,3", "size", Fault::MissingValue),
+            (Skus, "1,2,\"\",3", "size", Fault::MissingValue),
+            (Skus, "1,2,\"X\0S\",3", "size", Fault::BadEncoding),
+            (Skus, "1,10,\"XS\",3", "style_id", Fault::Orphan),
+            (Skus, "1,-1,\"XS\",3", "style_id", Fault::Orphan),
+            (Related, "1,1,0", "related_product_id", Fault::Orphan),
+            (Styles, "1,2,\"Red\",null,140,2", "default_style", Fault::BadBoolean),
+            (Styles, "1,2,\"Red\",null,null,1", "original_price", Fault::MissingValue),
+            // Several faults: which one is named.
+            (Skus, "x,10,\"XS\"x", "size", Fault::BadQuote),
+            (Skus, "x,10,\"XS\"", "", Fault::FieldCount),
+            (Skus, "1,10,null,many", "size", Fault::MissingValue),
+            (Skus, "1,10,\"XS\",many", "quantity", Fault::BadInteger),
+            (Related, "1,10,11", "product_id", Fault::Orphan),
+        ];
+        for (table, line, column, fault) in cases {
+            assert_eq!(check(table, line).unwrap_err(), (column, fault), "{line}");
+        }
+    }
+
+    #[test]
+    fn values_are_taken_as_they_stand() {
+        let (values, repairs) = check(TableId::Skus, "1, 2 , \"XS\" ,-3").unwrap();
+        assert_eq!(values, ["Integer(1)", "Integer(2)", "Text([88, 83])", "Integer(-3)"]);
+        assert_eq!(repairs, [false, false, true]);
+        for null in ["null", "", " null"] {
+            let (values, repairs) = check(TableId::Features, &format!("1,2,\"null\",{null}")).unwrap();
+            assert_eq!(values[2..], ["Text([110, 117, 108, 108])", "Null"]);
+            assert_eq!(repairs, [false, false, null.starts_with(' ')]);
+        }
+        // Spaces around a bare text are its own, as COPY writes them.
+        let (values, repairs) = check(TableId::Features, "1,2,  a\t,  ").unwrap();
+        assert_eq!(
+            (&values[2..], repairs),
+            (&["Text([32, 32, 97, 9])".to_owned(), "Text([32, 32])".to_owned()][..], [false; 3])
+        );
+        for (text, expected) in
+            [("0", false), ("f", false), ("false", false), ("1", true), ("t", true), ("\"true\"", true)]
+        {
+            let (values, _) = check(TableId::Styles, &format!("1,2,Red,,140,{text}")).unwrap();
+            assert_eq!(
+                values[3..],
+                ["Null".to_owned(), "Cents(14000)".to_owned(), format!("Boolean({expected})")]
+            );
+        }
+        let (values, _) = check(TableId::Features, "\"1\",2,\"a\"\"b\",\" \"").unwrap();
+        assert_eq!(values[2..], ["Escaped([97, 34, 34, 98])", "Text([32])"]);
+    }
+}
