@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use enum_map::Enum;
+
 /// What a file may be called. How it is compressed is told by its first bytes.
 const EXTENSIONS: [&str; 3] = ["csv", "csv.gz", "csv.zst"];
 
 /// One of the six tables. The order is that of dependence: a parent stands before its children.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Enum, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TableId {
     /// `product`
     Product,
