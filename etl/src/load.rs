@@ -1,10 +1,10 @@
 //! A load from the first look to publishing. The first failure cancels everything; whatever happens, the published
 //! catalogue is touched by nothing but the one transaction that publishes.
 
-pub mod copy;
+pub(crate) mod copy;
 pub mod lanes;
-pub mod parents;
-pub mod pipeline;
+pub(crate) mod parents;
+pub(crate) mod pipeline;
 pub mod unchanged;
 
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! A request's method and target: no panic, nothing out of range is taken, and what is taken can be asked for again.
+//! A request's method and target: no panic, nothing out of range is accepted, and what is accepted can be requested again.
 //!
 //! The input: a byte for the method (`0` GET, `1` HEAD, `2` OPTIONS, `3` POST), then the target.
 

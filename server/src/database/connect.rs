@@ -82,12 +82,12 @@ async fn open_with(
 }
 
 async fn connect(database: &Target) -> Result<Opened, Unopened> {
-    let opened = database.open(SESSION).await.map_err(|refused| match refused.may_come {
+    let opened = database.open(SESSION).await.map_err(|refused| match refused.is_transient {
         true => Unopened::NotYet(refused.error),
         false => Unopened::Never(refused.error),
     })?;
-    if let Some(trouble) = &opened.trouble {
-        tracing::warn!("using the password that was read before: {trouble:#}");
+    if let Some(error) = &opened.password_error {
+        tracing::warn!("using the password that was read before: {error:#}");
     }
     Ok(opened)
 }

@@ -111,7 +111,7 @@ fn a_password_is_read_for_each_connection_and_a_file_that_is_lost_ends_nothing()
 
     write(&passwords, "*:*:*:reloaded:third\n", 0o644);
     replace_sessions(&server, &database);
-    assert!(server.log().contains("everybody may read it"), "{}", server.log());
+    assert!(server.log().contains("it has world access"), "{}", server.log());
     hang_up(&server, "connection parameters stay as they were: cannot use the password file");
     fs::remove_file(&passwords).unwrap();
     hang_up(&server, "No such file");
