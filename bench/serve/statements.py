@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Writes pgbench scripts that ask for the styles of random products, many in one statement, each in another way.
+
+usage: statements.py DIRECTORY PRODUCTS [IDS]
+
+Makes DIRECTORY/NAME.sql for products with ids 1 to PRODUCTS, IDS (16) of them in a statement, and prints "NAME
+IDS what it is" line by line. "rows" is the server's own, as it stands in server/src/catalogue/queries.rs; the first of the list.
+"""
+
+import sys
+from pathlib import Path
+
+CTE = """WITH style AS MATERIALIZED (SELECT id, product_id, name, original_price, sale_price, default_style
+    FROM atelier.styles WHERE product_id = ANY({ids}))"""
+
+
+def select(numbers, texts, source, width):
+    return f"SELECT {numbers}{''.join(', ' + text for text in texts + ['NULL'] * (width - len(texts)))} FROM {source}"
+
+
+def union(*parts, ctes=CTE):
+    """One statement of parts, each of numbers, texts and where they are from, with as many texts as the widest."""
+    width = max(len(texts) for _, texts, _ in parts)
+    return ctes + " " + " UNION ALL ".join(select(*part, width) for part in parts)
+
+
+def packed(text, table):
+    return f"(SELECT string_agg({text}, '') FROM atelier.{table} WHERE style_id = style.id)"
+
+
+def arrays(columns, table):
+    return [f"(SELECT array_agg({column})::text FROM atelier.{table} WHERE style_id = style.id)" for column in columns]
+
+
+OF_STYLES = "style_id = ANY(ARRAY(SELECT id FROM style))"
+SKU_TEXT = "concat_ws(' ', id, quantity, octet_length(size), size)"
+PHOTO_TEXT = "concat_ws(' ', id, octet_length(thumbnail_url), octet_length(url), thumbnail_url || url)"
+PRICES = "concat_ws(' ', original_price, sale_price)"
+LOAD = ("0::int2, 0, 0, 0", ["load_id::text"], "atelier.load")
+EXISTING = ("7::int2, 0, id, 0", [], "atelier.product WHERE id = ANY({ids})")
+MISSING = (
+    "7::int2, 0, id, 0",
+    [],
+    """atelier.product WHERE id = ANY(ARRAY(
+    SELECT asked FROM unnest({ids}) AS asked WHERE NOT EXISTS (SELECT FROM style WHERE product_id = asked)))""",
+)
+STYLES = ("3::int2, product_id, id, default_style::int", ["name", PRICES], "style")
+PHOTOS = ("4::int2, style_id, id, 0", ["thumbnail_url", "url"], "atelier.photos WHERE " + OF_STYLES)
+SKUS = ("5::int2, style_id, id, quantity", ["size"], "atelier.skus WHERE " + OF_STYLES)
+PACKED_PHOTOS = packed(PHOTO_TEXT, "photos")
+PACKED_SKUS = packed(SKU_TEXT, "skus")
+ARRAYS = arrays(["id", "url", "thumbnail_url"], "photos") + arrays(["id", "quantity", "size"], "skus")
+ISLANDS = ", island AS MATERIALIZED (SELECT min(id) AS low, max(id) AS high FROM style GROUP BY product_id)"
+
+
+def ranged(part):
+    numbers, texts, source = part
+    return numbers, texts, source.replace("WHERE " + OF_STYLES, "JOIN island ON style_id BETWEEN low AND high")
+
+
+def with_styles(texts):
+    numbers, own, source = STYLES
+    return numbers, own + texts, source
+
+
+def grouped(number, text, table):
+    source = f"atelier.{table} WHERE {OF_STYLES} GROUP BY style_id"
+    return f"{number}::int2, style_id, 0, 0", [f"string_agg({text}, '')"], source
+
+
+STATEMENTS = {
+    "rows": (
+        "a row for each photo and each sku, by `UNION ALL`: the server's",
+        union(LOAD, MISSING, STYLES, PHOTOS, SKUS),
+    ),
+    "existing": ("the same, every product looked up", union(LOAD, EXISTING, STYLES, PHOTOS, SKUS)),
+    "unchecked": (
+        "the same, no product looked up: one without styles cannot be told from none",
+        union(LOAD, STYLES, PHOTOS, SKUS),
+    ),
+    "wide": (
+        "the same, with three empty columns more",
+        union(LOAD, MISSING, STYLES, (PHOTOS[0], PHOTOS[1] + ["NULL"] * 3, PHOTOS[2]), SKUS),
+    ),
+    "ranges": (
+        "the same, photos and skus by ranges of style ids, one a product",
+        union(LOAD, MISSING, STYLES, ranged(PHOTOS), ranged(SKUS), ctes=CTE + ISLANDS),
+    ),
+    "packed": (
+        "photos and skus in two texts of their style's row, by `string_agg`",
+        union(LOAD, MISSING, with_styles([PACKED_PHOTOS, PACKED_SKUS])),
+    ),
+    "packed_skus": ("skus so, a row for each photo", union(LOAD, MISSING, with_styles([PACKED_SKUS]), PHOTOS)),
+    "grouped": (
+        "photos and skus in a text a style, rows of their own, by `GROUP BY`",
+        union(LOAD, MISSING, STYLES, grouped(4, PHOTO_TEXT, "photos"), grouped(5, SKU_TEXT, "skus")),
+    ),
+    "arrays": (
+        "photos and skus in arrays of their style's row, by `array_agg`",
+        union(LOAD, MISSING, with_styles(ARRAYS)),
+    ),
+    "single": ("the server's, one product a statement", union(LOAD, MISSING, STYLES, PHOTOS, SKUS)),
+    # Run behind the others, with an index that has size and quantity in it.
+    "covering": ("the server's, with a covering index for skus", union(LOAD, MISSING, STYLES, PHOTOS, SKUS)),
+}
+
+
+def main():
+    directory, products = Path(sys.argv[1]), sys.argv[2]
+    count = int(sys.argv[3]) if len(sys.argv) > 3 else 16
+    for name, (what, statement) in STATEMENTS.items():
+        numbers = range(1 if name == "single" else count)
+        ids = "ARRAY[" + ",".join(f":id{number}" for number in numbers) + "]::int[]"
+        sets = "".join(f"\\set id{number} random(1, {products})\n" for number in numbers)
+        (directory / f"{name}.sql").write_text(sets + statement.replace("{ids}", ids) + ";\n")
+        print(name, len(numbers), what)
+
+
+main()
