@@ -1,5 +1,5 @@
 # Systems of the machine's own distribution, made by debootstrap, for scripts that try things on a fresh machine: scripts/cluster,
-# tests/first-day.
+# tests/fresh.
 # shellcheck shell=bash
 
 # The distribution and its mirror, as apt has them on this machine.
@@ -12,13 +12,19 @@ distribution() {
         die "apt knows no mirror of $codename here" "apt-get update, with a source for $codename in /etc/apt"
 }
 
-# make_image ROOT [PACKAGE…]: a minimal system with these packages, in which nothing is started when it is installed.
-# ROOT.log has what debootstrap said.
+# make_image [--release CODENAME] ROOT [PACKAGE…]: a minimal system with these packages, in which nothing is started when it is
+# installed, of this machine's release if not told. ROOT.log has what debootstrap said.
 make_image() {
-    local root=$1 codename mirror
+    local release='' root codename mirror
+    if [ "$1" = --release ]; then
+        release=$2
+        shift 2
+    fi
+    root=$1
     shift
     need debootstrap debootstrap
     read -r codename mirror < <(distribution)
+    codename=${release:-$codename}
     step "Making a system of $codename in ${root#"$REPO/"} (debootstrap)"
     rm -rf "$root"
     mkdir -p "$root"
