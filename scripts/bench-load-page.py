@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The section on loading of docs/benchmarks.md, on standard output, and its chart.
+"""Prints the section on loading of docs/benchmarks.md, and draws its chart.
 
-usage: bench-load-page.py RESULTS CHART.svg      RESULTS: the directory where scripts/bench etl keeps what it measured
+usage: bench-load-page.py RESULTS CHART.svg      RESULTS: the directory of scripts/bench etl's results
 
-A part for each file that is there; what was not measured is left out.
+Parts without a result file are left out.
 """
 
 import json

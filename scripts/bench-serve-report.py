@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes what scripts/bench serve measured into a document, between its markers, and draws a chart.
+"""Writes the results of scripts/bench serve into a document, between its markers, and draws a chart.
 
 usage: bench-serve-report.py FIGURES DOCUMENT.md CHART.svg
 
-A line of FIGURES is an object with its kind. The text stands in DOCUMENT between <!-- serve --> and <!-- /serve -->.
+Each line of FIGURES is a JSON object with its kind. The text is in DOCUMENT between <!-- serve --> and <!-- /serve -->.
 """
 
 import json
