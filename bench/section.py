@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Replaces a section of a document by what stands on standard input.
+"""Replaces a section of a document with standard input.
 
-usage: section.py DOCUMENT.md SECTION      the section stands between <!-- SECTION --> and <!-- /SECTION -->
+usage: section.py DOCUMENT.md SECTION      the section is between <!-- SECTION --> and <!-- /SECTION -->
 """
 
 import sys

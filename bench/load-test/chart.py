@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes what scripts/load-test measured into a document: tables between its markers, and a chart.
+"""Writes the results of scripts/load-test into a document, as tables between its markers, and draws a chart.
 
 usage: load-chart.py FIGURES.jsonl DOCUMENT.md CHART.svg MACHINE
 
-A line of FIGURES is what bench/load-test/figures.py says of one load, with setup, rate (requests a second) and kind: steady
-or ramp. The tables stand in DOCUMENT between <!-- figures --> and <!-- /figures -->.
+Each line of FIGURES is the output of bench/load-test/figures.py for one run, with setup, rate (requests/s) and kind: steady
+or ramp. The tables are in DOCUMENT between <!-- figures --> and <!-- /figures -->.
 """
 
 import json

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Figures of a run of bench/load-test/styles.js from what k6 wrote with --out csv=FILE: a JSON object on standard output.
+"""Summarizes a run of bench/load-test/styles.js from k6's --out csv=FILE as a JSON object on standard output.
 
-usage: load-figures.py FILE [KIND]     KIND: hot or random requests alone
+usage: figures.py FILE [KIND]     KIND: only hot or only random requests
 
-requests, failed (no answer, or a status from 400 on), by status; p50, p99, p99.9 and the longest of all answers in ms; gap: the longest
-time in ms without a good answer, from the first answer to the last; slowest_failure in ms; last_failure: seconds
-behind the first answer, null if none failed; dropped: requests that k6 could not begin in time.
+requests, failed (no response, or a status of 400 or more), by status; p50, p99, p99.9 and maximum of all responses in ms; gap: the
+longest time in ms without a successful response; slowest_failure in ms; last_failure: seconds after the first response,
+null if none failed; dropped: requests that k6 could not send on schedule.
 """
 
 import collections

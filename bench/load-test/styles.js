@@ -1,11 +1,10 @@
-// Requests for the styles of products, at a rate that does not wait for answers. For k6; scripts/cluster and
-// scripts/load-test run it.
+// k6 script for scripts/cluster and scripts/load-test: requests for the styles of products at a fixed rate.
 //
 //   TARGET    http://10.77.0.10
-//   PRODUCTS  ids run from 1 to this
+//   PRODUCTS  the highest product id
 //   RATE      requests a second (1000), for SECONDS (20)
-//   HOT       share of requests that go to the styles of the first HOT_PRODUCTS (20) products (0)
-//   OTHERS    what the rest is for: styles of any product; or pages, of which there are more than any cache has seen
+//   HOT       share of requests for the styles of the first HOT_PRODUCTS (20) products (0)
+//   OTHERS    the other requests: styles (of any product) or pages (more than a cache can hold)
 import http from 'k6/http';
 
 const MOST_ON_A_PAGE = 100;

@@ -1,4 +1,4 @@
-"""The chart of docs/benchmarks.md on loading: what the lanes of each contestant did, over the same seconds."""
+"""Draws the chart on loading of docs/benchmarks.md: the steps of each contestant by lane, on one time axis."""
 
 NAMES = {"floor": "floor", "load": "atelier-etl load", "best": "best script", "mended": "same rows", "usual": "usual way"}
 COLOURS = {"copy": "#1d4ed8", "index": "#c2410c", "scan": "#15803d", "publish": "#15803d", "vacuum": "#7c3aed"}

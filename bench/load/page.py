@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The section on loading of docs/benchmarks.md, on standard output, and its chart.
+"""Prints the section on loading of docs/benchmarks.md, and draws its chart.
 
-usage: page.py RESULTS CHART.svg      RESULTS: the directory where scripts/bench etl keeps what it measured
+usage: page.py RESULTS CHART.svg      RESULTS: the directory of scripts/bench etl's results
 
-A part for each file that is there; what was not measured is left out.
+Parts without a result file are left out.
 """
 
 import json
@@ -82,33 +82,33 @@ def contestants(result, chart_name):
     missing = ", ".join(f"{rows:,} rows of {table}" for table, rows in lost.items() if rows > 0)
     strangers = ", ".join(f"{-rows:,} of {table}" for table, rows in lost.items() if rows < 0)
     yield (
-        f"All from the files to tables that can be read, with keys and statistics; files come from the page cache. The usual "
-        f"way lost {missing or 'nothing'} without an error, and let {strangers or 'no'} orphans in; the best script, whose "
-        f"CSV reader is the same, did so too. The best script that loads the same rows closes quotes that are open at a line's end "
-        f"on the way, and deletes rows without a parent; line ends in quotes would break it, and no row is reported. `load` loaded exactly the rows of the manifest in every run, or the bench "
-        f"would have failed."
+        f"Each run is from files in the page cache to readable tables with keys and statistics. The usual way lost "
+        f"{missing or 'nothing'} without an error and loaded orphans: {strangers or 'none'}. The best script uses the same CSV "
+        f"reader and did the same. The best script that loads the same rows closes quotes left open at a line's end "
+        f"and deletes orphans; it would fail on line ends in quotes, and it reports no rows. In every run, `load` loaded exactly "
+        f"the rows of the manifest; otherwise the benchmark fails."
     )
     yield ""
     yield (
-        "The floor and the best script are `bench/load/psql.sh`: a lane of psql a core, tables made and copied in one "
-        "transaction with FREEZE, the longest first, then the keys of `schema.sql` and ANALYZE, a table a lane; as much "
-        "memory for sorting as the loader takes, and, as it does, no parallel workers for an index. The floor's files hold the rows as the server itself "
-        "writes them, made in advance; nothing is left to parse or check."
+        "The floor and the best script are `bench/load/psql.sh`: one psql for each core; each table is created and "
+        "copied in one transaction with FREEZE, the longest first, then gets the keys of `schema.sql` and ANALYZE. Like the "
+        "loader, they use 256 MB for sorting and no parallel workers for an index. The floor's files are binary, exported by PostgreSQL in "
+        "advance, so nothing needs to be parsed or checked."
     )
     yield ""
     # The floor leaves nothing to a loader but rows, keys and statistics: what is between it and another is all that can be won.
     for name, what in (
-        ("best", "best script that checks nothing, which does the same but for reading text,"),
-        ("usual", "usual way, whose one session is busy all the time while the floor's two share the cores,"),
+        ("best", "best script, which differs from the floor only in reading text,"),
+        ("usual", "usual way, which has a single session,"),
     ):
         over_floor = seconds(runs[name]) / seconds(runs["floor"])
         can = "could be" if over_floor >= LEAST[name] else "cannot be"
         yield (
-            f"The {what} takes {over_floor:.2f} times as long as the floor: a loader that is no faster than the floor "
-            f"{can} {LEAST[name]} times as fast."
+            f"The {what} takes {over_floor:.2f} times as long as the floor, so a loader as fast as the floor "
+            f"{can} {LEAST[name]} times as fast as it."
         )
         yield ""
-    yield f"![Seconds of each contestant, and what its lanes did]({chart_name})"
+    yield f"![Seconds of each contestant, by lane]({chart_name})"
     yield ""
 
 
@@ -148,8 +148,8 @@ def scaling(result):
     yield ""
     most = max(run["report"]["peak_rss_bytes"] for run in runs) / 1e6
     yield (
-        f"At most {most:.0f} MB resident, target {MOST_MEMORY_MB}: {verdict(most <= MOST_MEMORY_MB)}. What small catalogues "
-        "take is mostly the same for all: connections, schemas, publishing."
+        f"Peak memory is at most {most:.0f} MB, target {MOST_MEMORY_MB}: {verdict(most <= MOST_MEMORY_MB)}. Small catalogues "
+        "mostly take the fixed costs: connections, schemas, publishing."
     )
     yield ""
 
@@ -160,7 +160,7 @@ def jobs(result, parts):
     yield ""
     yield provenance(result, "scripts/bench etl")
     yield ""
-    yield "| `--jobs` | seconds | CPU seconds, loader | PostgreSQL | rows waited for | busy cores |"
+    yield "| `--jobs` | seconds | CPU seconds, loader | PostgreSQL | bottleneck | busy cores |"
     yield "|---|---|---|---|---|---|"
     for count, [run] in sorted(runs.items()):
         used = run["cpu"]["client"] + run["cpu"]["database"]
@@ -172,7 +172,7 @@ def jobs(result, parts):
     # With one job every table has a backend, and the loader a core, to itself.
     [alone] = runs[1]
     tables = alone["report"]["tables"]
-    yield "With one job, each table has a backend, and the loader a core, to itself:"
+    yield "With one job, tables are loaded one at a time:"
     yield ""
     yield "| | copy, s | index and ANALYZE, s | both |"
     yield "|---|---|---|---|"
@@ -185,12 +185,12 @@ def jobs(result, parts):
     work = alone["cpu"]["client"] + alone["cpu"]["database"]
     yield (
         f"The database is the bottleneck: its backends take {alone['cpu']['database'] / work:.0%} of the "
-        f"{work:.0f} CPU seconds, and with two jobs both cores are busy. With 16 cores and six lanes nothing waits for a core any more, "
-        f"and the critical path is the longest table: {scan:.1f} s for the parents' ids, then {longest} with "
-        f"{both[longest]:.1f} s, {scan + both[longest]:.1f} s in all, of which {tables[longest]['seconds']:.1f} s are one "
-        f"backend's COPY. Behind it is {next_one} with {both[next_one]:.1f} s: so splitting one table alone would gain at "
-        f"most {both[longest] - both[next_one]:.1f} s, splitting both in two halves would halve it all. What is left then is "
-        "the reader: one thread a file finds record ends, and the pool converts."
+        f"{work:.0f} CPU seconds, and with two jobs both cores are busy. With 16 cores and six lanes, no lane would wait for a core, "
+        f"and the longest table would set the time: {scan:.1f} s for the parents' ids, then {longest} with "
+        f"{both[longest]:.1f} s, {scan + both[longest]:.1f} s in total, {tables[longest]['seconds']:.1f} s of it in one "
+        f"backend's COPY. {next_one.capitalize()} comes next with {both[next_one]:.1f} s: splitting only {longest} would gain at "
+        f"most {both[longest] - both[next_one]:.1f} s, splitting both into halves would halve the time. The next limit would be "
+        "the reader: one thread for each file finds record ends, and the thread pool converts."
     )
     yield ""
     if parts:
@@ -201,20 +201,20 @@ def sketch(result):
     runs = result["runs"]
     whole, leaves, together = (seconds(runs[kind]) for kind in ("whole", "leaves", "together"))
     cores = result["machine"]["cores"]
-    yield f"What copying a table in parts brings, measured with the floor's file of photos ({result['date']}, `scripts/bench etl --only parts`):"
+    yield f"Copying a table in parts, measured with the floor's file of photos ({result['date']}, `scripts/bench etl --only parts`):"
     yield ""
     yield "| photos, rows alone | seconds | CPU seconds, PostgreSQL |"
     yield "|---|---|---|"
     yield f"| one COPY, frozen | {whole:.1f} | {cpu(runs['whole'], 'database'):.1f} |"
-    yield f"| {cores} COPYs at a time, each into a leaf table made with it, frozen | {leaves:.1f} | {cpu(runs['leaves'], 'database'):.1f} |"
-    yield f"| {cores} COPYs at a time into one table that is there already: not frozen, with WAL | {together:.1f} | {cpu(runs['together'], 'database'):.1f} |"
+    yield f"| {cores} COPYs in parallel, each into a leaf table created with it, frozen | {leaves:.1f} | {cpu(runs['leaves'], 'database'):.1f} |"
+    yield f"| {cores} COPYs in parallel into one existing table: not frozen, with WAL | {together:.1f} | {cpu(runs['together'], 'database'):.1f} |"
     yield ""
     yield (
-        f"Leaf tables take {leaves / whole:.2f} times as long as one COPY, one table {together / whole:.2f} times, with all "
-        f"{cores} cores to themselves. In a load the other lanes have work for these cores, so here it can bring nothing: "
-        "the CPU seconds are what counts, and they do not fall. It is not built. On a host with cores to spare, leaf tables "
-        "of photos and skus, by range of `style_id`, are the next step: every look-up names its style, so a partitioned table "
-        "serves it from one leaf; rows of one file would have to be dealt out by range, which the order of the files allows."
+        f"With all {cores} cores for themselves, leaf tables take {leaves / whole:.2f} times as long as one COPY, one table "
+        f"{together / whole:.2f} times. In a load the other lanes use these cores, so only CPU seconds count, and they do not "
+        "decrease. It is not implemented. On a host with more cores, leaf tables of photos and skus by range of `style_id` would "
+        "be the next step: each query names its style, so it reads only one leaf, and the order of the files allows "
+        "splitting their rows by range."
     )
     yield ""
 
@@ -223,13 +223,13 @@ def settings(result):
     runs = result["runs"]
     plain = seconds(runs["plain"])
     yield (
-        f"Settings of sessions, tried on the floor, since what is saved there is saved in a load "
+        f"Session settings, measured on the floor, since a load would save the same "
         f"({result['date']}, `scripts/bench etl --only settings`):"
     )
     yield ""
-    yield "| | seconds, median | CPU seconds, PostgreSQL | over the floor as it is |"
+    yield "| | seconds, median | CPU seconds, PostgreSQL | over the unchanged floor |"
     yield "|---|---|---|---|"
-    yield f"| as it is | {plain:.1f} | {cpu(runs['plain'], 'database'):.1f} | 1.00 |"
+    yield f"| unchanged | {plain:.1f} | {cpu(runs['plain'], 'database'):.1f} | 1.00 |"
     for name, them in runs.items():
         if name != "plain":
             yield (
@@ -247,10 +247,10 @@ def pgloader(result):
     yield provenance(result, "scripts/bench etl --only pgloader")
     yield ""
     yield (
-        f"{theirs:.1f} s, where `atelier-etl load` takes {ours:.1f} s on the same files: {theirs / ours:.1f} times as long. "
-        "pgloader makes the tables, keys and indexes of the usual way, from files without defects: of files with quotes "
-        f"left open it loses all rows behind the first. Here it loaded {'all rows' if lost == 0 else f'{lost:,} rows less than there are'}. "
-        "A tenth of the full size unless the line above says otherwise: at full size it takes ten times as long, or more."
+        f"pgloader takes {theirs:.1f} s, `atelier-etl load` {ours:.1f} s for the same files: {theirs / ours:.1f} times as long. "
+        "pgloader creates the same tables, keys and indexes as the usual way. The files have no defects, because after the first "
+        f"unclosed quote pgloader loses all rows. Here it loaded {'all rows' if lost == 0 else f'{lost:,} rows too few'}. "
+        "By default the comparison uses a tenth of the full size, which would take at least ten times as long."
     )
     yield ""
 
@@ -275,7 +275,7 @@ def main():
         lines += scaling(found["scaling"])
     if found["jobs"]:
         lines += jobs(found["jobs"], found["parts"])
-    lines += ["### Tried", ""]
+    lines += ["### Optimizations", ""]
     if found["settings"]:
         lines += settings(found["settings"])
     lines += (Path(__file__).parent / "tried.md").read_text().splitlines()

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Loads the catalogue with psql alone, as fast as we know how: the best script, which scripts/bench measures the loader
-# against, and with files that need no more work than the server's own, the floor.
+# Loads the catalogue with psql alone, as fast as possible. scripts/bench compares the loader with it: with CSV files it is
+# the best script, with PostgreSQL's binary files the floor.
 #
 #   psql.sh csv|mended|binary DIRECTORY    into an empty database named by PGHOST, PGDATABASE and so on
 #
-# As many lanes as there are cores. Each takes the next table, the longest first, makes it and copies its rows in one
-# transaction: so they are frozen as they come in, and with wal_level=minimal need no log. (Unlogged tables would write
-# as little, and be empty after a crash.) Then the keys of schema.sql, ANALYZE with each, again a table a lane.
+# There is one lane for each core. It takes the next table, the longest first, and creates and copies it in one
+# transaction, so that rows are frozen and, with wal_level=minimal, need no WAL. (Unlogged tables would write as little, but
+# be empty after a crash.) Then lanes create the keys of schema.sql and run ANALYZE, a table at a time.
 #
-# Of csv, nothing is checked or mended: the reader of PostgreSQL pairs up quotes that were left open, and loses rows.
-# mended is the least that gives the loader's rows: a line with an odd number of quotes gets one more, which would break
-# line ends in quotes if there were any, and rows without a parent are deleted. The rank of a product, which no CSV file
-# has, is counted as rows come in.
+# csv checks and repairs nothing: PostgreSQL's CSV reader pairs unclosed quotes with later ones and loses rows. mended does
+# the minimum to load the same rows as the loader: it adds a quote to lines with an odd number of them, which would break
+# line ends in quotes, and deletes orphans. The position of a product, which is not in the CSV files, is numbered during
+# the load.
 #
-# Prints a line a step: copy or index, the table, seconds from the start to its beginning and its end.
+# Prints a line for each step: copy or index, the table, and its start and end in seconds.
 set -euo pipefail
 export LC_ALL=C
 

@@ -1,10 +1,10 @@
--- The usual way to load the catalogue, which scripts/bench measures the loader against: plain tables, \copy of
--- each file in turn, then keys and one index a foreign key, VACUUM ANALYZE; all in one session of psql.
+-- The usual way to load the catalogue, for comparison in scripts/bench: plain tables, \copy of each file in turn, then
+-- keys, an index for each foreign key, and VACUUM ANALYZE; all in one psql session.
 --
---   cd into the directory of the CSV files; psql -X -q -v ON_ERROR_STOP=1 -f usual.sql, empty database
+-- In the directory of the CSV files, with an empty database: psql -X -q -v ON_ERROR_STOP=1 -f usual.sql
 --
--- Prints its seconds (copy, index, vacuum) and the rows of each table. The CSV reader of PostgreSQL pairs up
--- quotes that were left open: on real copies it loses 193 photos here, without an error.
+-- Prints seconds (copy, index, vacuum) and the rows of each table. PostgreSQL's CSV reader pairs unclosed quotes with
+-- later ones: with real copies it loses 193 photos here, without an error.
 
 create table product (id int, name text, slogan text, description text, category text, default_price numeric(12,2));
 create table features (id int, product_id int, feature text, value text);

@@ -1,5 +1,5 @@
-/* What any HTTP server on this machine could reach at most, for scripts/bench serve: it reads what has come, looks for
- * the end of a request's headers and writes the same bytes, whatever was asked. One thread a core, epoll, no HTTP.
+/* The upper limit for an HTTP server on this machine, for scripts/bench serve: finds the end of a request's headers and
+ * writes a fixed response. One thread for each core, epoll, no HTTP parsing.
  *
  * usage: bench-floor PORT THREADS ANSWER-FILE
  */

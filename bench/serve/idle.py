@@ -1,9 +1,9 @@
-"""Opens many connections to the server, asks once on each, keeps them all open and looks at the server's memory.
+"""Opens many connections to the server, sends one request on each, keeps them open and measures the server's memory.
 
 usage: idle.py HOST:PORT ADMIN-HOST:PORT PID CONNECTIONS PRODUCTS
 
-Prints, in bytes: resident set before, resident set with all connections idle, size of the cache then.
-Fails when an answer is not 200, or a connection was closed.
+Prints, in bytes: resident set size before, with all connections idle, and the size of the cache then.
+Fails if a response is not 200 or a connection is closed.
 """
 
 import http.client

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Sorts the samples of a profile of the server by what they are for.
+"""Groups the samples of a profile of the server by stage.
 
 usage: perf script -F comm,ip,sym | profile.py REQUESTS SAMPLES-A-SECOND
 
-Prints JSON: microseconds of CPU a request by stage, and the functions of the server that take the most of themselves.
-A sample belongs to the innermost function of its stack that says what it is for.
+Prints JSON: microseconds of CPU for each request by stage, and the server's functions with the most CPU time of their own.
+A sample counts for the innermost function in its stack that belongs to a stage.
 """
 
 import json

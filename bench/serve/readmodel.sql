@@ -1,5 +1,5 @@
--- The sketch of a read model that scripts/bench serve measures: the answers of /products/:id/styles as text, byte for
--- byte those of the server but for the escapes that texts may need. With both cores, as a load would.
+-- A prototype of a read model, for scripts/bench serve: the responses of /products/:id/styles as text, identical to the
+-- server's except for escapes. Uses both cores, as a load would.
 set max_parallel_workers_per_gather = 2;
 set parallel_setup_cost = 0;
 set parallel_tuple_cost = 0;

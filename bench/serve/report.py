@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes what scripts/bench serve measured into a document, between its markers, and draws a chart.
+"""Writes the results of scripts/bench serve into a document, between its markers, and draws a chart.
 
 usage: report.py FIGURES DOCUMENT.md CHART.svg
 
-A line of FIGURES is an object with its kind. The text stands in DOCUMENT between <!-- serve --> and <!-- /serve -->.
+Each line of FIGURES is a JSON object with its kind. The text is in DOCUMENT between <!-- serve --> and <!-- /serve -->.
 """
 
 import json
@@ -96,12 +96,12 @@ def floor_of_304(figures):
     most = next(line["ratio"] for line in figures.all("ratio") if line["what"] == "the floor over nginx, 304")
     target = next(float(line["target"]) for line in figures.all("ratio") if line["what"] == "304 over nginx")
     yield (
-        f"A 304 is one read, one write and little between. The floor, `bench/serve/floor.c`, knows no HTTP and writes the "
-        f"same bytes whatever it reads: it answers {most:.2f} times as many as nginx, which is all that can be reached with "
-        f"client and server on the same cores, and "
-        + ("less than" if most < target else "not far above")
-        + f" the target of {target}; the client takes as much of them as the server. Of the {cpu['cached-304']:.2f} µs that "
-        f"the server takes, the floor takes {cpu['floor-304']:.2f}: the kernel's part."
+        f"A 304 is one read, one write and little between. The floor, `bench/serve/floor.c`, does not parse HTTP and always writes "
+        f"the same bytes. It answers {most:.2f} times as many requests as nginx, the most that is possible with client and "
+        f"server on the same cores, which they use in equal parts; that is "
+        + ("below" if most < target else "little above")
+        + f" the target of {target}. Of the server's {cpu['cached-304']:.2f} µs, {cpu['floor-304']:.2f} µs are the floor's, "
+        f"spent in the kernel."
     )
     yield ""
 
@@ -132,11 +132,11 @@ def statements(figures):
 def model(figures):
     line = figures.one("model")
     disk, seconds = line["disk"], line["made"] + line["indexed"]
-    yield ["seconds to make it, with both cores", f"{line['made']:.1f}, and {line['indexed']:.1f} for its key and ANALYZE"]
-    yield ["the load it would be added to", f"{disk['load_seconds']} s: {1 + seconds / disk['load_seconds']:.2f} times as long"]
+    yield ["seconds to build it, with both cores", f"{line['made']:.1f}, and {line['indexed']:.1f} for its key and ANALYZE"]
+    yield ["the load that it would extend", f"{disk['load_seconds']} s: {1 + seconds / disk['load_seconds']:.2f} times as long"]
     yield ["disk", f"{disk['model'] / 1e6:,.0f} MB beside {disk['catalogue'] / 1e6:,.0f} MB"]
-    yield ["products a second, one a statement", number(line["one"])]
-    yield ["products a second, as many a statement as above", f"{number(line['many'])}: {line['many'] / line['rows']:.2f} times the {number(line['rows'])} of rows in turn with it"]
+    yield ["products/s, one a statement", number(line["one"])]
+    yield ["products/s, as many a statement as above", f"{number(line['many'])}: {line['many'] / line['rows']:.2f} times the {number(line['rows'])} of rows, measured in turn"]
 
 
 def chart(figures):
@@ -185,15 +185,15 @@ def document(figures, image):
         f"{run['rounds']} rounds of {run['seconds']} s in turn."
     )
     yield ""
-    yield "Ratios are medians of the ratios of each round, whose runs are neighbours in time."
+    yield "Ratios are medians of the ratios within each round."
     yield ""
     yield from table(["", "measured", "the two medians", "target", ""], targets(figures))
     yield "### Latency"
     yield ""
     for knee in figures.all("knee"):
         yield (
-            f"Uncached styles at a fixed rate, counted from when a request was due. The knee is the last rate with p99 below "
-            f"{knee['late']} ms, {knee['rate']:,} requests a second."
+            f"Uncached styles at a fixed rate; latency is measured from the scheduled time of a request. The knee is the highest "
+            f"rate with p99 below {knee['late']} ms, {knee['rate']:,} requests/s."
         )
         yield ""
     yield from table(["", "requests/s", "runs", "p50 ms", "p99 ms", "p99.9 ms"], open_loop(figures))
@@ -209,9 +209,9 @@ def document(figures, image):
         yield from profile(figures)
     yield "### Connections"
     yield ""
-    yield "Uncached styles, by the connections to the database that each of the server's threads has; one is the default."
+    yield "Uncached styles, by the number of database connections for each of the server's threads; the default is one."
     yield ""
-    yield from table(["a thread", "requests/s", "over one"], connections(figures))
+    yield from table(["connections", "requests/s", "over one"], connections(figures))
     yield "### Statements"
     yield ""
     yield from table(["", "products/s", "over the first"], statements(figures))
@@ -222,7 +222,7 @@ def document(figures, image):
             f"{index['plain_seconds']:.1f} s and {index['plain_bytes'] / 1e6:,.0f} MB."
         )
         yield ""
-    yield "The plan of the server's:"
+    yield "The plan of the server's statement:"
     yield ""
     yield "```text"
     yield figures.one("plan")["plan"].rstrip()

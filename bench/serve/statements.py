@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes pgbench scripts that ask for the styles of random products, many in one statement, each in another way.
+"""Writes pgbench scripts that query the styles of several random products at a time, each with a different statement.
 
 usage: statements.py DIRECTORY PRODUCTS [IDS]
 
-Makes DIRECTORY/NAME.sql for products with ids 1 to PRODUCTS, IDS (16) of them in a statement, and prints "NAME
-IDS what it is" line by line. "rows" is the server's own, as it stands in server/src/catalogue/queries.rs; the first of the list.
+Writes DIRECTORY/NAME.sql for products with ids 1 to PRODUCTS, IDS (default 16) of them in a statement, and prints a line
+"NAME IDS description" for each. The first, "rows", is the server's own statement (server/src/catalogue/queries.rs).
 """
 
 import sys

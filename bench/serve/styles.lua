@@ -1,8 +1,8 @@
--- wrk's part of scripts/bench serve. It prints one line, which the script reads:
+-- wrk script for scripts/bench serve, which reads the line that it prints:
 --
---   requests/s   50th and 99th percentile in milliseconds   answers that were no 2xx or 3xx, or none   bytes an answer
+--   requests/s   50th and 99th percentile in milliseconds   failed requests (no 2xx or 3xx response)   bytes for each response
 --
---   wrk … -s styles.lua http://HOST:PORT/products/1/styles           that address, again and again
+--   wrk … -s styles.lua http://HOST:PORT/products/1/styles           this URL repeatedly
 --   wrk … -s styles.lua http://HOST:PORT -- PRODUCTS                 styles of random products, ids 1 to PRODUCTS
 
 local threads = 0

@@ -1,7 +1,7 @@
--- The usual way to answer /products/:id/styles, which scripts/bench serve measures the server against: one prepared
--- statement that makes the JSON in the database. pgbench runs it for random products, ids 1 to :products.
+-- The usual way to answer /products/:id/styles, for comparison in scripts/bench serve: one prepared statement that builds
+-- the JSON in the database. pgbench runs it for random products, ids 1 to :products.
 --
--- The JSON is the server's, but for white space: the script compares the answers of both before it measures.
+-- The JSON equals the server's except for white space; the script checks that before it measures.
 
 \set id random(1, :products)
 select json_build_object(

@@ -2,7 +2,7 @@
 #
 #   data/cluster/base/            the distribution, by debootstrap
 #   data/cluster/layers/ROLE/     what `scripts/provision --packages ROLE` adds to it
-#   data/cluster/hosts/HOST/      what a host has written, on top of both; root/ is all three together
+#   data/cluster/hosts/HOST/      what a host has written on top of both; root/ is the overlay of all three
 #   data/cluster/settings         of the cluster, secrets/ and the number of standbys beside it
 # shellcheck shell=bash
 

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Asks for the same few products over and over, through the load balancer and at each server, until it is told to stop
-(SIGTERM), and says as JSON what it saw: whether an answer was ever a mixture of two catalogues, and when each address
-first answered from a new one.
+"""Requests the same products repeatedly, through the load balancer and from each server, until SIGTERM. Prints as JSON
+whether any response mixed two catalogues, and when each address first served a new one.
 
 usage: cluster-watch.py CA NAME=URL…
 
-CA is the file with the certificate that those behind https:// have to be signed by.
+CA is the file of the CA certificate for https:// URLs.
 
-An ETag names a load, so all answers to one path under one ETag must be the same bytes, and a profile must hold just the
-product, the styles and the related ones that are answered under the same ETag.
+An ETag identifies a load. So all responses for a path with the same ETag must be identical, and a profile must contain
+exactly the product, styles and related ids served with its ETag.
 """
 
 import hashlib

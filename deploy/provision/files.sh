@@ -1,5 +1,5 @@
-# Shared by scripts/provision and what tries it: the settings of a cluster, and what stands in the files of its hosts. All
-# functions print; none changes a host but make_secrets, which fills SECRETS.
+# Shared by scripts/provision and its tests: the settings of a cluster and the files of its hosts. All functions print; only
+# make_secrets changes a host: it fills SECRETS.
 # shellcheck shell=bash
 
 DEPLOY=$REPO/deploy

@@ -1,4 +1,4 @@
-# Shared by scripts/provision and what tries it: changing a host, and having its units run with what was changed.
+# Shared by scripts/provision and its tests: changing files of a host, and restarting the affected units.
 # shellcheck shell=bash
 
 # Whoever sources this sets them: the file of settings, and one for the words of a command that may fail.

@@ -1,4 +1,4 @@
-# Shared by scripts/provision and what tries it: a standby begins with a copy of its primary, and follows that one.
+# Shared by scripts/provision and its tests: copying a primary to a standby, and checking that it follows.
 # shellcheck shell=bash
 
 # Whoever sources this sets it: a file for the words of a command that may fail.

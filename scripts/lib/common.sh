@@ -1,8 +1,8 @@
 # Shared by all scripts, which source it after `set -euo pipefail`: messages, installing
-# what is missing, a private PostgreSQL under data/, and starting and stopping atelier-server.
+# missing tools, a private PostgreSQL under data/, and starting and stopping atelier-server.
 #
-# It never touches a PostgreSQL that is already there: the private one has its own directory, port and
-# password, and the system's packages are asked not to create a cluster of their own.
+# It never touches an existing PostgreSQL: the private one has its own directory, port and password, and the
+# distribution's packages are configured not to create a cluster.
 # shellcheck shell=bash
 
 REPO=$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)

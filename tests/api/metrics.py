@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Reads /metrics as others do, for tests/api/run: Python's prometheus_client, promtool, and a Prometheus that scrapes it
-and is asked for a quantile.
+"""Checks /metrics with Python's prometheus_client, with promtool, and with a Prometheus that scrapes it and computes a
+quantile, for tests/api/run.
 
-usage: api-metrics.py ADMIN URL WORK PORT        the admin port's URL, the API's; a directory and a port for Prometheus
+usage: api-metrics.py ADMIN URL WORK PORT        URLs of the admin port and the API; directory and port for Prometheus
 """
 
 import json

@@ -1,8 +1,8 @@
--- wrk's part of tests/attacks/attacks.py. Prints requests a second, answers that were no 2xx or 3xx, or none, and the seconds.
+-- wrk script for tests/attacks/attacks.py. Prints requests/s, failed requests (no 2xx or 3xx response), and the duration in s.
 --
 --   pages            the largest pages
 --   styles PRODUCTS  styles of random products
---   mixed PRODUCTS   all kinds of answers, in all codings
+--   mixed PRODUCTS   all kinds of responses, in all encodings
 
 local what, products
 local documents = { "", "/styles", "/related", "/profile" }

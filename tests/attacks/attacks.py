@@ -1,11 +1,11 @@
-"""What hostile clients cost atelier-server, and what an honest one sees meanwhile.
+"""Runs hostile clients against atelier-server, and measures their effect on it and on a normal client.
 
 usage: attacks.py SERVER PRODUCTS [ATTACK…]
 
-DATABASE_URL names a catalogue with ids from 1 to PRODUCTS. Each attack has a server of its own, under the memory limit of
-its systemd unit, with the kernel's memory for its sockets in it. A line for each: memory at its most (resident, and all
-that the limit counts), memory after the clients have gone, and the honest client's answers and its worst. Fails where the
-memory passes half the limit, or an honest client gets anything else than it should.
+DATABASE_URL must have a catalogue with ids from 1 to PRODUCTS. Each attack gets its own server with the memory limit of its
+systemd unit, which includes kernel memory for sockets. Prints a line for each: peak memory (resident, and all that the limit
+counts), memory after the clients have disconnected, and the normal client's responses and worst latency. Fails if memory
+exceeds half the limit, or the normal client gets a wrong response.
 """
 
 import http.client

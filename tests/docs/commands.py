@@ -3,21 +3,21 @@
 
 usage: docs-commands.py [--slow] DOCUMENT…        in the root of a checkout; tests/docs/run says what is in the environment
 
-Commands are the lines of a block that is indented by four spaces, or fenced as `sh` or `console`; other fences (text, json)
-hold none. A document's commands run one after the other in one shell. Each must end with exit code 0, or with N where its
-line ends in a comment with "exit N".
+Commands are the lines of blocks that are indented by four spaces or fenced as `sh` or `console`; other fences (text, json)
+have none. A document's commands run in sequence in one shell. Each must exit with 0, or with N if its line ends in a comment
+with "exit N".
 
-Where a line begins with "$ ", the lines below it are what the command prints, on standard output and standard error; nothing if
-there are none. "…" stands for any text in a line, and for any number of lines where it stands alone. What varies from run to
-run is not compared: see VARIES.
+If a line begins with "$ ", the lines below it are the command's expected output on standard output and standard error. "…"
+matches any text in a line, or any number of lines if it is alone on a line. What varies from run to run is not compared:
+see VARIES.
 
-A comment before a block says that it is not run, and why, or that it is run with --slow alone:
+A comment before a block excludes it, with the reason, or marks it for --slow:
 
     <!-- not run: needs EC2 -->
     <!-- slow: a minute -->
 
-Besides, every relative link must lead to a file, and to a heading in it if it names one; and scripts, subcommands and options
-that stand between backticks must be there.
+Every relative link must lead to an existing file and heading, and scripts, subcommands and options between backticks must
+exist.
 """
 
 import difflib
