@@ -57,7 +57,7 @@ def provenance(result, command):
 def contestants(result, chart_name):
     runs = result["runs"]
     ours = seconds(runs["load"])
-    yield "### Against others"
+    yield "### Compared with psql"
     yield ""
     yield provenance(result, "scripts/bench etl")
     yield ""
@@ -242,7 +242,7 @@ def pgloader(result):
     theirs, ours = seconds(result["runs"]["pgloader"]), seconds(result["runs"]["load"])
     rows = result["runs"]["pgloader"][0]["rows"]
     lost = sum(max(0, count - rows[table]) for table, count in result["loaded"].items())
-    yield "### Against pgloader"
+    yield "### Compared with pgloader"
     yield ""
     yield provenance(result, "scripts/bench etl --only pgloader")
     yield ""

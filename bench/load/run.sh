@@ -15,7 +15,7 @@ BYTES_A_PRODUCT=7500
 
 # Settings of a session that were tried: name|words|setting.
 SETTINGS=(
-    "workers|two parallel workers for an index, as PostgreSQL has it|max_parallel_maintenance_workers=2"
+    "workers|two parallel workers for an index, PostgreSQL's default|max_parallel_maintenance_workers=2"
     "memory|indexes sorted in 256 MB|maintenance_work_mem=256MB"
     "statistics|a tenth of the sample for ANALYZE|default_statistics_target=10"
 )

@@ -70,33 +70,33 @@ def grouped(number, text, table):
 
 STATEMENTS = {
     "rows": (
-        "a row for each photo and each sku, by `UNION ALL`: the server's",
+        "the server's: a row for each photo and sku, with `UNION ALL`",
         union(LOAD, MISSING, STYLES, PHOTOS, SKUS),
     ),
-    "existing": ("the same, every product looked up", union(LOAD, EXISTING, STYLES, PHOTOS, SKUS)),
+    "existing": ("the same, with every product looked up", union(LOAD, EXISTING, STYLES, PHOTOS, SKUS)),
     "unchecked": (
-        "the same, no product looked up: one without styles cannot be told from none",
+        "the same without looking up products, so that missing ones cannot be told from those without styles",
         union(LOAD, STYLES, PHOTOS, SKUS),
     ),
     "wide": (
-        "the same, with three empty columns more",
+        "the same, with three more empty columns",
         union(LOAD, MISSING, STYLES, (PHOTOS[0], PHOTOS[1] + ["NULL"] * 3, PHOTOS[2]), SKUS),
     ),
     "ranges": (
-        "the same, photos and skus by ranges of style ids, one a product",
+        "the same, with photos and skus by ranges of style ids, one for each product",
         union(LOAD, MISSING, STYLES, ranged(PHOTOS), ranged(SKUS), ctes=CTE + ISLANDS),
     ),
     "packed": (
-        "photos and skus in two texts of their style's row, by `string_agg`",
+        "photos and skus as two texts in their style's row, with `string_agg`",
         union(LOAD, MISSING, with_styles([PACKED_PHOTOS, PACKED_SKUS])),
     ),
-    "packed_skus": ("skus so, a row for each photo", union(LOAD, MISSING, with_styles([PACKED_SKUS]), PHOTOS)),
+    "packed_skus": ("skus as text in their style's row, a row for each photo", union(LOAD, MISSING, with_styles([PACKED_SKUS]), PHOTOS)),
     "grouped": (
-        "photos and skus in a text a style, rows of their own, by `GROUP BY`",
+        "photos and skus as one text for each style, in rows of their own, with `GROUP BY`",
         union(LOAD, MISSING, STYLES, grouped(4, PHOTO_TEXT, "photos"), grouped(5, SKU_TEXT, "skus")),
     ),
     "arrays": (
-        "photos and skus in arrays of their style's row, by `array_agg`",
+        "photos and skus as arrays in their style's row, with `array_agg`",
         union(LOAD, MISSING, with_styles(ARRAYS)),
     ),
     "single": ("the server's, one product a statement", union(LOAD, MISSING, STYLES, PHOTOS, SKUS)),

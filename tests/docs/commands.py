@@ -318,7 +318,7 @@ def main():
     for place, count, why in documents.left:
         print(f"  {place}  {count} command{'s' if count > 1 else ''}  {why}")
     if documents.failed:
-        sys.exit(f"error: {documents.failed} failed, see FAIL above\n  hint: mend the document or the program")
+        sys.exit(f"error: {documents.failed} failed, see FAIL above\n  hint: fix the document or the program")
 
 
 main()
