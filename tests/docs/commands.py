@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the commands of the Markdown documents, for tests/docs/run.
 
-usage: docs-commands.py [--slow] DOCUMENT…        in the root of a checkout; tests/docs/run says what is in the environment
+usage: commands.py [--slow] DOCUMENT…        in the root of a checkout; tests/docs/run says what is in the environment
 
 Commands are the lines of blocks that are indented by four spaces or fenced as `sh` or `console`; other fences (text, json)
 have none. A document's commands run in sequence in one shell. Each must exit with 0, or with N if its line ends in a comment
