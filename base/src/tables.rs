@@ -27,7 +27,7 @@ pub enum TableId {
 
 /// What a column holds, and so how its field is read, checked and encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnKind {
     /// The row's own id: an integer from 1 to 2,147,483,647, unique in its file.
     Id,
     /// The id of a row in the parent table.
@@ -58,7 +58,7 @@ pub struct Column {
     /// Its names in a CSV header, the usual one first.
     pub headers: &'static [&'static str],
     /// What it holds.
-    pub kind: Kind,
+    pub kind: ColumnKind,
 }
 
 /// A table and the file it comes from.
@@ -77,16 +77,16 @@ pub struct Table {
     pub ranked: bool,
 }
 
-const TEXT: Kind = Kind::Text { empty: false, null: false };
-const TEXT_OR_EMPTY: Kind = Kind::Text { empty: true, null: false };
-const PRICE: Kind = Kind::Price { null: false };
+const TEXT: ColumnKind = ColumnKind::Text { empty: false, null: false };
+const TEXT_OR_EMPTY: ColumnKind = ColumnKind::Text { empty: true, null: false };
+const PRICE: ColumnKind = ColumnKind::Price { null: false };
 
-const fn column(name: &'static str, headers: &'static [&'static str], kind: Kind) -> Column {
+const fn column(name: &'static str, headers: &'static [&'static str], kind: ColumnKind) -> Column {
     Column { name, headers, kind }
 }
 
-const ID: Column = column("id", &["id"], Kind::Id);
-const STYLE_ID: Column = column("style_id", &["styleId", "style_id"], Kind::Parent(TableId::Styles));
+const ID: Column = column("id", &["id"], ColumnKind::Id);
+const STYLE_ID: Column = column("style_id", &["styleId", "style_id"], ColumnKind::Parent(TableId::Styles));
 
 /// The six tables, parents before children.
 pub static TABLES: [Table; 6] = [
@@ -110,9 +110,9 @@ pub static TABLES: [Table; 6] = [
         stems: &["features", "feature"],
         columns: &[
             ID,
-            column("product_id", &["product_id", "productId"], Kind::Parent(TableId::Product)),
+            column("product_id", &["product_id", "productId"], ColumnKind::Parent(TableId::Product)),
             column("feature", &["feature"], TEXT),
-            column("value", &["value"], Kind::Text { empty: false, null: true }),
+            column("value", &["value"], ColumnKind::Text { empty: false, null: true }),
         ],
         ranked: false,
     },
@@ -122,11 +122,11 @@ pub static TABLES: [Table; 6] = [
         stems: &["styles", "style"],
         columns: &[
             ID,
-            column("product_id", &["productId", "product_id"], Kind::Parent(TableId::Product)),
+            column("product_id", &["productId", "product_id"], ColumnKind::Parent(TableId::Product)),
             column("name", &["name"], TEXT),
-            column("sale_price", &["sale_price", "salePrice"], Kind::Price { null: true }),
+            column("sale_price", &["sale_price", "salePrice"], ColumnKind::Price { null: true }),
             column("original_price", &["original_price", "originalPrice"], PRICE),
-            column("default_style", &["default_style", "defaultStyle", "default?"], Kind::Boolean),
+            column("default_style", &["default_style", "defaultStyle", "default?"], ColumnKind::Boolean),
         ],
         ranked: false,
     },
@@ -150,7 +150,7 @@ pub static TABLES: [Table; 6] = [
             ID,
             STYLE_ID,
             column("size", &["size"], TEXT),
-            column("quantity", &["quantity"], Kind::Integer),
+            column("quantity", &["quantity"], ColumnKind::Integer),
         ],
         ranked: false,
     },
@@ -163,12 +163,12 @@ pub static TABLES: [Table; 6] = [
             column(
                 "product_id",
                 &["current_product_id", "product_id", "productId"],
-                Kind::Parent(TableId::Product),
+                ColumnKind::Parent(TableId::Product),
             ),
             column(
                 "related_product_id",
                 &["related_product_id", "relatedProductId"],
-                Kind::Parent(TableId::Product),
+                ColumnKind::Parent(TableId::Product),
             ),
         ],
         ranked: false,
@@ -185,10 +185,20 @@ impl Column {
 /// The column that a ranked table has besides.
 const POSITION: &str = "position";
 
+/// The tables that others point at, parents before children.
+pub fn parent_tables() -> impl Iterator<Item = TableId> {
+    TABLES.iter().map(|table| table.id).filter(|table| table.is_parent())
+}
+
 impl TableId {
+    /// Whether another table points at this one.
+    pub fn is_parent(self) -> bool {
+        TABLES.iter().any(|table| table.parents().any(|parent| parent == self))
+    }
+
     /// The table's declaration.
     pub fn table(self) -> &'static Table {
-        &TABLES[self as usize]
+        &TABLES[self.into_usize()]
     }
 }
 
@@ -218,7 +228,7 @@ impl Table {
     /// The tables this one points at, once a column.
     pub fn parents(&self) -> impl Iterator<Item = TableId> {
         self.columns.iter().filter_map(|column| match column.kind {
-            Kind::Parent(parent) => Some(parent),
+            ColumnKind::Parent(parent) => Some(parent),
             _ => None,
         })
     }
@@ -231,7 +241,7 @@ mod tests {
     #[test]
     fn tables_stand_at_their_id_and_behind_their_parents() {
         for (index, table) in TABLES.iter().enumerate() {
-            assert_eq!(table.id as usize, index, "{}", table.name);
+            assert_eq!(table.id.into_usize(), index, "{}", table.name);
             assert!(table.parents().all(|parent| parent < table.id), "{}", table.name);
         }
     }

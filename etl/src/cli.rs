@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use atelier_base::args::number;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use atelier_sample::{Defects, MOST_PRODUCTS};
+use atelier_sample::{Defects, MAX_PRODUCTS};
 
 /// More jobs than this only cost memory: there are six tables.
 pub const MAX_JOBS: usize = 64;
@@ -149,7 +149,7 @@ pub struct Generate {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Products in it; the other tables follow (1000011 make 27 million rows, 2.2 GB)
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number(1..=MOST_PRODUCTS))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number(1..=MAX_PRODUCTS))]
     pub products: u32,
     /// The same number makes the same files, on every machine
     #[arg(long, value_name = "S", default_value_t = 1, value_parser = number(0..=u64::MAX))]

@@ -3,7 +3,9 @@
 pub mod chunk;
 pub mod ending;
 pub mod excerpt;
-pub mod header;
+pub(crate) mod header;
+pub mod layout;
+pub(crate) mod lines_like_records;
 pub mod parse;
 pub mod record;
 pub mod source;

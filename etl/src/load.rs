@@ -27,8 +27,9 @@ use crate::output::progress::{Board, Display, Phase};
 use crate::output::rejects::{self, RejectFile};
 use crate::output::report::{Report, Span, Stages, TableReport, warned};
 use crate::output::stdout::print;
-use atelier_base::tables::TABLES;
-use parents::Scanned;
+use atelier_base::tables::{TABLES, TableId, parent_tables};
+use enum_map::EnumMap;
+use parents::FirstPass;
 
 /// How often the database is asked how far its indexes are.
 const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -76,7 +77,7 @@ enum When {
 
 /// What is found before the first row.
 enum Prepared {
-    Ready(Session, Vec<RejectFile>, Announced),
+    Ready(Session, Box<EnumMap<TableId, RejectFile>>, Announced),
     /// These files are published. With what was odd about dropping what a load that died left behind.
     Unchanged(Signature, Announced),
 }
@@ -139,7 +140,7 @@ async fn run(
         publish::check_connections(&control, input.jobs, Lanes::number(input.jobs)).await?;
         let announced = announce(&control, input, options).await?;
         // Not before the lock is ours: another load may be writing them.
-        let rejects = rejects::create(&input.rejects)?;
+        let rejects = Box::new(rejects::create(&input.rejects)?);
         Ok::<_, Error>(Prepared::Ready(control, rejects, announced))
     };
     let prepared = tokio::select! {
@@ -147,7 +148,7 @@ async fn run(
         () = &mut interrupt => return Err(Error::interrupted()),
     };
     let (control, rejects, announced) = match prepared {
-        Prepared::Ready(control, rejects, announced) => (control, rejects, announced),
+        Prepared::Ready(control, rejects, announced) => (control, *rejects, announced),
         Prepared::Unchanged(published, announced) => {
             return Ok((nothing_loaded(published, announced, begin), Ok(())));
         }
@@ -189,7 +190,7 @@ async fn announce(control: &Session, input: &Input, options: &Options) -> Result
         announced.if_published.push(warning);
     }
     announced.clear(control).await?;
-    if let Some(warning) = publish::check_disk(control, &input.sources).await? {
+    if let Some(warning) = publish::check_disk(control, input.sources.as_slice()).await? {
         announced.warn(warning)?;
     }
     Ok(announced)
@@ -219,16 +220,16 @@ pub(crate) struct Load<'a> {
 
 impl Load<'_> {
     /// Makes the whole catalogue but publishes nothing. With files that are not accepted, nothing is signed.
-    async fn stage(&self, rejects: Vec<RejectFile>) -> Result<Loaded> {
+    async fn stage(&self, rejects: EnumMap<TableId, RejectFile>) -> Result<Loaded> {
         let begin = Instant::now();
         let mut stages = Stages::default();
         publish::stage(self.control).await?;
         let _display = Display::start(self.input.show, Arc::clone(&self.board));
-        let scanned = self.scan_parents().await?;
+        let first_pass = self.first_pass().await?;
         stages.scan = begin.elapsed().as_secs_f64();
 
         let copying = Instant::now();
-        let lanes = Lanes::new(self, rejects, &scanned);
+        let lanes = Lanes::new(self, rejects, &first_pass);
         tokio::select! {
             done = lanes.run() => done?,
             silent = self.watch_indexes() => return Err(silent),
@@ -249,7 +250,7 @@ impl Load<'_> {
                 .iter()
                 .map(|(table, done)| {
                     let file = done.copied.rejects.path().map(|path| path.display().to_string());
-                    let source = &self.input.sources[*table as usize];
+                    let source = &self.input.sources[*table];
                     let mut report = TableReport::new(source, &done.copied.outcome, file, done.rows);
                     report.index_began = done.index.map(|span| span.began);
                     report.index_seconds = done.index.map(|span| span.seconds);
@@ -272,17 +273,17 @@ impl Load<'_> {
     }
 
     /// The first reading, in a thread that may block.
-    async fn scan_parents(&self) -> Result<Scanned> {
-        for table in parents::PARENTS {
+    async fn first_pass(&self) -> Result<FirstPass> {
+        for table in parent_tables() {
             self.board.table(table).enter(Phase::Scan);
         }
         let (sources, pool) = (self.input.sources.clone(), Arc::clone(&self.input.pool));
-        match spawn_blocking(move || parents::parents(&sources, &pool)).await {
-            Ok(scanned) => {
-                for table in parents::PARENTS {
+        match spawn_blocking(move || parents::first_pass(&sources, &pool)).await {
+            Ok(first_pass) => {
+                for table in parent_tables() {
                     self.board.table(table).enter(Phase::Waiting);
                 }
-                scanned
+                first_pass
             }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }

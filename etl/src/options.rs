@@ -14,17 +14,18 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
 use crate::cli;
+use crate::csv::header;
 use crate::csv::source::Source;
-use crate::load::pipeline;
 use crate::output::limit::Limit;
 use crate::output::progress::Show;
 use crate::output::rejects;
-use atelier_base::tables::TABLES;
+use atelier_base::tables::{TABLES, TableId};
+use enum_map::{EnumMap, enum_map};
 
 /// The files, and how to read them.
 pub struct Input {
-    /// The files of [`TABLES`], in their order, with headers that were understood.
-    pub sources: Vec<Source>,
+    /// Their headers were understood.
+    pub sources: EnumMap<TableId, Source>,
     /// Tables at a time.
     pub jobs: usize,
     /// Threads that parse.
@@ -63,10 +64,9 @@ impl Input {
                     .cause(error)
                     .hint("lower --jobs, or raise the limits (ulimit -u)")
             })?;
-        let sources: Vec<Source> =
-            TABLES.iter().map(|table| Source::find(&args.data, table)).collect::<Result<_>>()?;
-        for (table, source) in TABLES.iter().zip(&sources) {
-            pipeline::look(table, source)?;
+        let sources = enum_map! { table => Source::find(&args.data, TableId::table(table))? };
+        for (table, source) in &sources {
+            header::check(table.table(), source)?;
         }
         let show = match args.progress {
             cli::ProgressMode::Auto if can_draw() => Show::Bars,
@@ -77,7 +77,7 @@ impl Input {
         keep_rejects_apart(&args.rejects, &args.data)?;
         let rejects: Vec<PathBuf> = TABLES.iter().map(|table| rejects::path(&args.rejects, table)).collect();
         for output in rejects.iter().chain(&args.report) {
-            keep_apart(output, &sources)?;
+            keep_apart(output, sources.as_slice())?;
         }
         if let Some(report) = &args.report {
             keep_report_apart(report, &rejects)?;

@@ -7,14 +7,16 @@ use std::time::Instant;
 
 use atelier_base::error::Result;
 
-use crate::load::pipeline::{self, Job, Outcome, Parents, Taker};
+use crate::load::pipeline::{self, Job, RowSink};
 use crate::options::Input;
 use crate::output::acceptance::{bottleneck, verdict, warnings};
 use crate::output::progress::{Board, Display, Phase};
 use crate::output::rejects::{self, RejectFile};
 use crate::output::report::{Report, Span, TableReport};
-use crate::rows::convert::Wanted;
+use crate::rows::convert::Output;
 use crate::rows::defect::Reject;
+use crate::rows::ids::ParentIds;
+use crate::rows::outcome::Outcome;
 use atelier_base::tables::TableId;
 
 /// Asked for every chunk of a file; its error ends a check.
@@ -26,7 +28,7 @@ struct ToFile<'a> {
     going_on: &'a GoingOn,
 }
 
-impl Taker for ToFile<'_> {
+impl RowSink for ToFile<'_> {
     fn rows(&mut self, _: Vec<u8>) -> Result<()> {
         (self.going_on)()
     }
@@ -40,11 +42,10 @@ impl Taker for ToFile<'_> {
 pub fn check(input: &Input, going_on: &GoingOn) -> Result<(Report, Result<()>)> {
     let begin = Instant::now();
     let board = Arc::new(Board::new(&input.sources));
-    let mut rejects: Vec<Option<RejectFile>> =
-        rejects::create(&input.rejects)?.into_iter().map(Some).collect();
+    let mut rejects = rejects::create(&input.rejects)?.map(|_, file| Some(file));
     let display = Display::start(input.show, Arc::clone(&board));
 
-    let mut parents = Parents::default();
+    let mut parents = ParentIds::default();
     let mut checked = BTreeMap::new();
     // A generation needs the ids of the ones before it.
     let generations: [&[TableId]; 3] = [
@@ -54,9 +55,9 @@ pub fn check(input: &Input, going_on: &GoingOn) -> Result<(Report, Result<()>)> 
     ];
     for generation in generations {
         let jobs: Vec<(TableId, RejectFile)> =
-            generation.iter().filter_map(|&table| Some((table, rejects[table as usize].take()?))).collect();
+            generation.iter().filter_map(|&table| Some((table, rejects[table].take()?))).collect();
         for (table, mut found) in side_by_side(jobs, input, &parents, &board, begin, going_on)? {
-            parents.keep(table, std::mem::take(&mut found.outcome.ids));
+            parents.insert(table, std::mem::take(&mut found.outcome.ids));
             checked.insert(table, found);
         }
     }
@@ -76,7 +77,7 @@ struct Checked {
 fn side_by_side(
     tables: Vec<(TableId, RejectFile)>,
     input: &Input,
-    parents: &Parents,
+    parents: &ParentIds,
     board: &Board,
     begin: Instant,
     going_on: &GoingOn,
@@ -91,15 +92,15 @@ fn side_by_side(
             let progress = board.table(table);
             progress.enter(Phase::Rows);
             let start = Instant::now();
-            let source = &input.sources[table as usize];
+            let source = &input.sources[table];
             let job =
-                Job { table: table.table(), source, parents, wanted: Wanted::Rows, meter: &progress.meter };
-            let mut taker = ToFile { file, going_on };
-            let outcome = pipeline::run(&job, &input.pool, &mut taker)?;
-            taker.file.finish()?;
+                Job { table: table.table(), source, parents, output: Output::Rows, meter: &progress.meter };
+            let mut sink = ToFile { file, going_on };
+            let outcome = pipeline::run(&job, &input.pool, &mut sink)?;
+            sink.file.finish()?;
             progress.enter(Phase::Done);
             let rows = Span { began: (start - begin).as_secs_f64(), seconds: start.elapsed().as_secs_f64() };
-            done.push((table, Checked { outcome, rejects: taker.file, rows }));
+            done.push((table, Checked { outcome, rejects: sink.file, rows }));
         }
     };
     thread::scope(|scope| {
@@ -121,7 +122,7 @@ fn report(input: &Input, checked: &BTreeMap<TableId, Checked>, begin: Instant) -
         tables: (checked.iter())
             .map(|(table, found)| {
                 let file = found.rejects.path().map(|path| path.display().to_string());
-                let source = &input.sources[*table as usize];
+                let source = &input.sources[*table];
                 (table.table().name, TableReport::new(source, &found.outcome, file, found.rows))
             })
             .collect(),

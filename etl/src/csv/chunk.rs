@@ -1,11 +1,16 @@
-//! Bytes → chunks that end where a record ends. Decides on record ends only; no fields, no values, no I/O: who reads
-//! is given.
+//! Bytes → chunks that end where a record ends. Decides on record ends only. No fields, no values, no I/O: the bytes come
+//! from a [`Rereadable`].
 
 use crate::csv::ending::{Ending, Reading, ending};
-use crate::csv::record::{Fields, MAX_RECORD_BYTES, Shape};
+use crate::csv::lines_like_records::Finder;
+use crate::csv::record::{MAX_RECORD_BYTES, RecordShape};
+
+/// Bytes read at a time: small enough that a chunk and what is made of it may stay in the second-level cache of a core,
+/// with enough rows that handing it over costs nothing. Other sizes were not measured.
+pub const CHUNK_BYTES: usize = 512 << 10;
 
 /// A run of whole records, and where in the file it stands.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Chunk {
     /// The records with their line ends. The last line of a file may lack its own.
     pub bytes: Vec<u8>,
@@ -36,14 +41,25 @@ const MAX_RECORDS: u64 = 32_768;
 /// away it is looked for in a second reading.
 const MAX_UNDECIDED_BYTES: usize = MAX_RECORD_BYTES + MAX_RECORD_BYTES / 4;
 
-/// Bytes that can be read once more.
-pub trait Input: Sized {
-    /// Why they cannot be read.
+/// Bytes that can be read a second time.
+pub trait Rereadable: Sized {
     type Error;
-    /// Appends the next bytes to `buffer` and says whether they were the last. Not called again then.
+    /// Appends the next bytes to `buffer` and says whether they were the last. Not called again after the last.
     fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Self::Error>;
     /// The same bytes from `offset` on.
-    fn again(&self, offset: u64) -> Result<Self, Self::Error>;
+    fn reopen(&self, offset: u64) -> Result<Self, Self::Error>;
+}
+
+/// Where the rows of a file begin, and what was read of them together with the header.
+#[derive(Debug)]
+pub struct Start {
+    /// Number of the first line, from 1.
+    pub line: u64,
+    /// Position of the first byte in the uncompressed file.
+    pub offset: u64,
+    pub read: Vec<u8>,
+    /// Nothing follows `read`.
+    pub complete: bool,
 }
 
 /// Where to cut the bytes read so far.
@@ -66,7 +82,7 @@ pub enum Cut {
 
 /// Finds the last record end in `bytes`, or the one behind as many records as a chunk may have. `bytes` start where a
 /// record starts and must not be empty; `complete` says that the file ends behind them.
-pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
+pub fn cut(bytes: &[u8], complete: bool, shape: &RecordShape) -> Cut {
     let mut at = 0;
     let mut lines = 0;
     let mut records = 0;
@@ -92,7 +108,7 @@ fn is_empty_line(line: &[u8]) -> bool {
 /// Cuts the rows of a file into chunks, in their order.
 #[derive(Debug)]
 pub struct Chunks<'a, I> {
-    shape: &'a Shape,
+    shape: &'a RecordShape,
     /// Read, and not yet in a chunk.
     buffer: Vec<u8>,
     /// Nothing follows the buffer.
@@ -104,19 +120,14 @@ pub struct Chunks<'a, I> {
     ahead: Option<Ahead<I>>,
 }
 
-impl<'a, I: Input> Chunks<'a, I> {
-    /// The rows begin in `line`, `offset` bytes behind the beginning of the file, with `read`, the bytes that are read
-    /// already; `complete` says that they are all.
-    pub fn new(
-        shape: &'a Shape,
-        (line, offset): (u64, u64),
-        (read, complete): (Vec<u8>, bool),
-        input: I,
-    ) -> Chunks<'a, I> {
+impl<'a, I: Rereadable> Chunks<'a, I> {
+    /// Cuts the rows from `start` on; `input` gives what follows it.
+    pub fn new(shape: &'a RecordShape, start: Start, input: I) -> Chunks<'a, I> {
+        let Start { line, offset, read, complete } = start;
         Chunks { shape, buffer: read, complete, line, offset, input, ahead: None }
     }
 
-    /// What was cut.
+    /// What the chunks were read from.
     pub fn into_input(self) -> I {
         self.input
     }
@@ -156,7 +167,7 @@ impl<'a, I: Input> Chunks<'a, I> {
         let from = self.offset + self.buffer.len() as u64;
         let mut ahead = match self.ahead.take().filter(|ahead| ahead.start() <= from) {
             Some(ahead) => ahead,
-            None => Ahead { input: self.input.again(from)?, buffer: Vec::new(), end: from, complete: false },
+            None => Ahead { input: self.input.reopen(from)?, buffer: Vec::new(), end: from, complete: false },
         };
         while ahead.end < from && !ahead.complete {
             ahead.advance()?;
@@ -174,17 +185,17 @@ impl<'a, I: Input> Chunks<'a, I> {
     /// The beginning of the first record, which is longer than a record may be; the rest of it is passed over.
     fn oversize(&mut self, ending: Ending) -> Result<Chunk, I::Error> {
         let head = self.buffer[..MAX_RECORD_BYTES].to_vec();
-        let mut lines = LinesLikeRecords::new(self.shape);
+        let mut lines = Finder::new(self.shape);
         // With its line end.
         let mut left = ending.bytes + 1;
         while left > self.buffer.len() as u64 && !self.complete {
             left -= self.buffer.len() as u64;
-            lines.pass(&self.buffer);
+            lines.read(&self.buffer);
             self.buffer.clear();
             self.fill()?;
         }
         let rest = self.buffer.len().min(left as usize);
-        lines.pass(&self.buffer[..rest]);
+        lines.read(&self.buffer[..rest]);
         self.buffer.drain(..rest);
         let (line, offset) = (self.line, self.offset);
         (self.line, self.offset) = (line + ending.lines, offset + ending.bytes + 1);
@@ -203,7 +214,7 @@ struct Ahead<I> {
     complete: bool,
 }
 
-impl<I: Input> Ahead<I> {
+impl<I: Rereadable> Ahead<I> {
     fn start(&self) -> u64 {
         self.end - self.buffer.len() as u64
     }
@@ -216,47 +227,7 @@ impl<I: Input> Ahead<I> {
     }
 }
 
-/// Looks for lines that are records by themselves in a record that comes in pieces.
-pub(crate) struct LinesLikeRecords<'a> {
-    shape: &'a Shape,
-    fields: Fields,
-    /// The line that is not whole yet, no more of it than a record may have; nothing of the first one.
-    line: Option<Vec<u8>>,
-    found: bool,
-}
-
-impl<'a> LinesLikeRecords<'a> {
-    pub(crate) fn new(shape: &'a Shape) -> LinesLikeRecords<'a> {
-        LinesLikeRecords { shape, fields: Fields::new(shape.delimiter), line: None, found: false }
-    }
-
-    pub(crate) fn pass(&mut self, bytes: &[u8]) {
-        for (number, piece) in bytes.split(|&byte| byte == b'\n').enumerate() {
-            if number > 0 {
-                self.end_line();
-            }
-            if let Some(line) = &mut self.line {
-                line.extend_from_slice(&piece[..piece.len().min(MAX_RECORD_BYTES - line.len())]);
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = self.line.get_or_insert_default();
-        self.found |= self.shape.fits(line, &mut self.fields);
-        line.clear();
-    }
-
-    /// Whether there was one.
-    pub(crate) fn finish(mut self) -> bool {
-        if self.line.is_some() {
-            self.end_line();
-        }
-        self.found
-    }
-}
-
-impl<I: Input> Iterator for Chunks<'_, I> {
+impl<I: Rereadable> Iterator for Chunks<'_, I> {
     type Item = Result<Chunk, I::Error>;
 
     fn next(&mut self) -> Option<Result<Chunk, I::Error>> {
@@ -284,7 +255,7 @@ mod tests {
     use crate::csv::record::Delimiter;
 
     fn cut_of(text: &[u8], complete: bool) -> Cut {
-        cut(text, complete, &Shape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] })
+        cut(text, complete, &RecordShape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] })
     }
 
     #[test]

@@ -15,14 +15,15 @@ use crate::database::publish;
 use crate::database::schema;
 use crate::database::session::Session;
 use crate::load::Load;
-use crate::load::copy::{Copied, Copy, expect_rows};
-use crate::load::parents::Scanned;
+use crate::load::copy::{Copied, TableCopy, expect_rows};
+use crate::load::parents::FirstPass;
 use crate::output::acceptance::verdict;
 use crate::output::progress::Phase;
 use crate::output::rejects::RejectFile;
 use crate::output::report::Span;
-use crate::rows::convert::Wanted;
+use crate::rows::convert::Output;
 use atelier_base::tables::{TABLES, Table, TableId};
+use enum_map::EnumMap;
 
 /// The order in which tables are copied and read back: those that take longest first, so that the lanes end together.
 pub(crate) const LONGEST_FIRST: [TableId; 6] =
@@ -35,7 +36,7 @@ const INDEX_MEMORY: &str = "256MB";
 
 /// What a lane does next.
 enum Task {
-    Copy(Box<Copy>),
+    Copy(Box<TableCopy>),
     Finish(&'static Table, u64),
 }
 
@@ -65,21 +66,24 @@ pub(crate) struct Lanes<'a> {
 }
 
 impl<'a> Lanes<'a> {
-    /// All tables wait to be copied. `rejects` stand in the order of [`TABLES`].
-    pub(crate) fn new(load: &'a Load<'a>, rejects: Vec<RejectFile>, scanned: &Scanned) -> Lanes<'a> {
-        let parents = &scanned.parents;
-        let mut rejects: Vec<Option<RejectFile>> = rejects.into_iter().map(Some).collect();
+    /// All tables wait to be copied.
+    pub(crate) fn new(
+        load: &'a Load<'a>,
+        rejects: EnumMap<TableId, RejectFile>,
+        first: &FirstPass,
+    ) -> Lanes<'a> {
+        let mut rejects = rejects.map(|_, file| Some(file));
         let copies = LONGEST_FIRST.iter().rev().filter_map(|&table| {
-            Some(Task::Copy(Box::new(Copy {
+            Some(Task::Copy(Box::new(TableCopy {
                 table: table.table(),
-                source: load.input.sources[table as usize].clone(),
-                parents: parents.clone(),
-                scanned: scanned.digests.get(&table).copied(),
-                wanted: match table.table().ranked {
-                    true => Wanted::RankedRows(parents.ids(table)),
-                    false => Wanted::Rows,
+                source: load.input.sources[table].clone(),
+                parents: first.ids.clone(),
+                first_digest: first.digests[table],
+                output: match table.table().ranked {
+                    true => Output::RankedRows(first.ids.of(table)),
+                    false => Output::Rows,
                 },
-                rejects: rejects[table as usize].take()?,
+                rejects: rejects[table].take()?,
                 board: Arc::clone(&load.board),
                 pool: Arc::clone(&load.input.pool),
             })))
@@ -136,7 +140,12 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    async fn copy(&self, copy: Copy, session: &Session, permit: Option<SemaphorePermit<'_>>) -> Result<()> {
+    async fn copy(
+        &self,
+        copy: TableCopy,
+        session: &Session,
+        permit: Option<SemaphorePermit<'_>>,
+    ) -> Result<()> {
         let (table, begin) = (copy.table, Instant::now());
         self.load.board.table(table.id).enter(Phase::Rows);
         let copied = copy.run(session).await?;

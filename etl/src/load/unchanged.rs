@@ -33,9 +33,9 @@ pub async fn published_already(session: &Session, input: &Input) -> Result<Optio
         return Ok(None);
     }
     let mut digests = Vec::new();
-    for (table, source) in TABLES.iter().zip(&input.sources) {
+    for (table, source) in &input.sources {
         // What another version wrote may not be readable; then it is another catalogue.
-        let Ok(loaded) = Loaded::deserialize(&published.tables[table.name]) else { return Ok(None) };
+        let Ok(loaded) = Loaded::deserialize(&published.tables[table.table().name]) else { return Ok(None) };
         // A load with a stricter limit refuses the files, published or not.
         if loaded.bytes != source.bytes
             || input.max_rejects.is_exceeded(loaded.read, loaded.read.saturating_sub(loaded.loaded))
@@ -45,7 +45,7 @@ pub async fn published_already(session: &Session, input: &Input) -> Result<Optio
         digests.push(loaded.digest);
     }
     let (sources, pool) = (input.sources.clone(), Arc::clone(&input.pool));
-    let same = spawn_blocking(move || have_digests(&sources, &digests, &pool)).await;
+    let same = spawn_blocking(move || have_digests(sources.as_slice(), &digests, &pool)).await;
     let same = same.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
     Ok(same.then_some(published))
 }

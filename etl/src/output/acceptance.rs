@@ -3,16 +3,16 @@
 use atelier_base::error::{Error, Result};
 
 use crate::csv::excerpt::excerpt;
-use crate::load::pipeline::{Outcome, Waits};
+use crate::csv::lines_like_records::LinesLikeRecords;
 use crate::options::Input;
 use crate::output::rejects;
-use crate::rows::convert::LikeRecords;
+use crate::rows::outcome::{Outcome, Waits};
 use atelier_base::tables::{Table, TableId};
 
 /// Whether the files are accepted: no more rejects than allowed, and at least one product.
 pub fn verdict<'a>(input: &Input, outcomes: impl Iterator<Item = (TableId, &'a Outcome)>) -> Result<()> {
     for (table, outcome) in outcomes {
-        let (name, rejected) = (table.table().name, outcome.rejected.total());
+        let (name, rejected) = (table.table().name, outcome.rejected.values().sum::<u64>());
         if input.max_rejects.is_exceeded(outcome.read, rejected) {
             return Err(Error::input(format!(
                 "{name}: {rejected} of {} rows rejected, more than --max-rejects {} allows",
@@ -26,7 +26,7 @@ pub fn verdict<'a>(input: &Input, outcomes: impl Iterator<Item = (TableId, &'a O
         if table == TableId::Product && outcome.loaded == 0 {
             return Err(Error::input(format!(
                 "{name}: no row can be loaded from {}",
-                input.sources[0].path.display()
+                input.sources[table].path.display()
             ))
             .hint("a catalogue needs at least one product: check that this is the right file"));
         }
@@ -40,7 +40,7 @@ pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
     if outcome.read == 0 {
         warnings.push(format!("{}: the file has a header and no rows", table.name));
     }
-    if let Some(LikeRecords { records, line }) = outcome.like_records {
+    if let Some(LinesLikeRecords { records, line }) = outcome.lines_like_records {
         let more = match records {
             1 => String::new(),
             _ => format!(" ({} more like it)", records - 1),
@@ -63,11 +63,5 @@ pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
 
 /// What the rows waited for most.
 pub fn bottleneck(waits: impl Iterator<Item = Waits>) -> &'static str {
-    let mut sums = [("reading", 0.0), ("parsing", 0.0), ("database", 0.0)];
-    for wait in waits {
-        for (sum, part) in sums.iter_mut().zip([wait.reading, wait.parsing, wait.database]) {
-            sum.1 += part.as_secs_f64();
-        }
-    }
-    sums.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or("reading", |longest| longest.0)
+    waits.sum::<Waits>().bottleneck()
 }

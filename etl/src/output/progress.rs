@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::csv::source::Source;
-use crate::load::pipeline::Meter;
 use crate::output::report::grouped;
-use atelier_base::tables::{TABLES, TableId};
+use crate::rows::meter::Meter;
+use atelier_base::tables::TableId;
+use enum_map::EnumMap;
 
 /// How to show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ const PHASES: [Phase; 6] =
 #[derive(Debug, Default)]
 pub struct TableProgress {
     /// Of its file.
-    pub meter: Meter,
+    pub(crate) meter: Meter,
     total: u64,
     phase: AtomicU8,
     index_permille: AtomicU64,
@@ -106,22 +107,19 @@ impl TableProgress {
 /// How far every table is.
 #[derive(Debug)]
 pub struct Board {
-    tables: [TableProgress; 6],
+    tables: EnumMap<TableId, TableProgress>,
 }
 
 impl Board {
-    /// Nothing is done of these files, which stand in the order of [`TABLES`].
-    pub fn new(sources: &[Source]) -> Board {
-        let mut tables = <[TableProgress; 6]>::default();
-        for (table, source) in tables.iter_mut().zip(sources) {
-            table.total = source.bytes;
-        }
-        Board { tables }
+    /// Nothing is done of these files.
+    pub fn new(sources: &EnumMap<TableId, Source>) -> Board {
+        let total = |table| TableProgress { total: sources[table].bytes, ..TableProgress::default() };
+        Board { tables: EnumMap::from_fn(total) }
     }
 
     /// How far a table is.
     pub fn table(&self, table: TableId) -> &TableProgress {
-        &self.tables[table as usize]
+        &self.tables[table]
     }
 }
 
@@ -166,20 +164,21 @@ fn bars(board: Arc<Board>) -> Box<dyn FnMut(bool)> {
     let all = MultiProgress::new();
     let style = "{prefix:<9}{bar:20} {percent:>3}% {msg}";
     let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bars: Vec<ProgressBar> = (TABLES.iter().zip(&board.tables))
+    let bars: Vec<ProgressBar> = (board.tables.iter())
         .map(|(table, progress)| {
-            let bar = ProgressBar::new(progress.total).with_style(style.clone()).with_prefix(table.name);
+            let bar =
+                ProgressBar::new(progress.total).with_style(style.clone()).with_prefix(table.table().name);
             all.add(bar)
         })
         .collect();
     // When each table's rows were first seen to be read.
-    let mut begun = [None; 6];
+    let mut begun = EnumMap::<TableId, Option<Instant>>::default();
     Box::new(move |last| {
-        for ((bar, progress), begun) in bars.iter().zip(&board.tables).zip(&mut begun) {
+        for (bar, (table, progress)) in bars.iter().zip(&board.tables) {
             bar.set_position(progress.meter.bytes.load(Ordering::Relaxed).min(progress.total));
             bar.set_message(match progress.phase() {
                 Phase::Rows => {
-                    let begun = begun.get_or_insert_with(Instant::now);
+                    let begun = begun[table].get_or_insert_with(Instant::now);
                     format!("{}{}", progress.pace(begun.elapsed()), progress.words())
                 }
                 _ => progress.words(),
@@ -197,11 +196,13 @@ fn lines(board: Arc<Board>) -> Box<dyn FnMut(bool)> {
         if last {
             return;
         }
-        let parts: Vec<String> = (TABLES.iter().zip(&board.tables))
+        let parts: Vec<String> = (board.tables.iter())
             .filter(|(_, progress)| !matches!(progress.phase(), Phase::Waiting | Phase::Done))
             .map(|(table, progress)| match progress.phase() {
-                Phase::Rows => format!("{} {} %, {}", table.name, progress.percent(), progress.words()),
-                _ => format!("{} {}", table.name, progress.words()),
+                Phase::Rows => {
+                    format!("{} {} %, {}", table.table().name, progress.percent(), progress.words())
+                }
+                _ => format!("{} {}", table.table().name, progress.words()),
             })
             .collect();
         if !parts.is_empty() {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use atelier_base::error::{Error, Result};
 
 use crate::rows::defect::{Code, Reject};
-use atelier_base::tables::{TABLES, Table};
+use atelier_base::tables::{Table, TableId};
+use enum_map::{EnumMap, enum_map};
 
 /// Where the rejected rows of `table` go.
 pub fn path(directory: &Path, table: &Table) -> PathBuf {
@@ -35,9 +36,9 @@ pub struct RejectFile {
     rows: u64,
 }
 
-/// Makes a file for each of [`TABLES`], in their order, in `directory`, which is made too. Two runs that wrote to the same
+/// Makes a file for each table in `directory`, which is made too. Two runs that wrote to the same
 /// directory would each lose what the other found, so the directory is locked.
-pub fn create(directory: &Path) -> Result<Vec<RejectFile>> {
+pub fn create(directory: &Path) -> Result<EnumMap<TableId, RejectFile>> {
     let refused = |cause: Box<dyn std::error::Error + Send + Sync>| {
         Error::usage(format!("cannot write rejected rows to {}", directory.display()))
             .cause(cause)
@@ -54,7 +55,7 @@ pub fn create(directory: &Path) -> Result<Vec<RejectFile>> {
         Err(TryLockError::Error(_)) => {}
     }
     let lock = Arc::new(lock);
-    TABLES.iter().map(|table| RejectFile::create(directory, &lock, table)).collect()
+    Ok(enum_map! { table => RejectFile::create(directory, &lock, TableId::table(table))? })
 }
 
 impl RejectFile {

@@ -9,9 +9,9 @@ use atelier_base::visible::visible;
 use serde::Serialize;
 
 use crate::csv::source::Source;
-use crate::load::pipeline::Outcome;
 use crate::output::acceptance::bottleneck;
-use crate::rows::defect::{Code, Fault, Repair};
+use crate::rows::defect::{Code, by_code};
+use crate::rows::outcome::Outcome;
 use atelier_base::tables::{TABLES, Table};
 
 /// A load or a check. Seconds are wall-clock time.
@@ -80,7 +80,7 @@ pub struct TableReport {
     pub loaded: u64,
     /// Rows loaded after a repair: one with two repairs is one row.
     pub repaired_rows: u64,
-    /// Rows loaded after a repair, by its code, and the header if it was mended.
+    /// Rows loaded after a repair, by its code, and the header if it was repaired.
     pub repaired: BTreeMap<&'static str, u64>,
     /// Rows not loaded, by code.
     pub rejected: BTreeMap<&'static str, u64>,
@@ -118,12 +118,12 @@ pub struct Example {
 impl TableReport {
     /// What a pipeline found, and how long that took.
     pub fn new(source: &Source, outcome: &Outcome, rejects_file: Option<String>, rows: Span) -> TableReport {
-        let mended = outcome.mended.iter().map(|mended| Example {
-            code: mended.repair.code(),
+        let repaired = outcome.first_repairs.iter().map(|repaired| Example {
+            code: repaired.repair.code(),
             outcome: "repaired",
-            line: mended.line,
+            line: repaired.line,
             column: None,
-            message: mended.excerpt.clone(),
+            message: repaired.excerpt.clone(),
         });
         let rejected = outcome.first_rejects.iter().map(|reject| Example {
             code: reject.fault.code(),
@@ -139,15 +139,15 @@ impl TableReport {
             read: outcome.read,
             loaded: outcome.loaded,
             repaired_rows: outcome.repaired_rows,
-            repaired: outcome.repaired.by_code::<Repair>(),
-            rejected: outcome.rejected.by_code::<Fault>(),
+            repaired: by_code(&outcome.repaired),
+            rejected: by_code(&outcome.rejected),
             content_digest: outcome.content_digest.to_string(),
             began: rows.began,
             seconds: rows.seconds,
             index_began: None,
             index_seconds: None,
             rejects_file,
-            examples: mended.chain(rejected).collect(),
+            examples: repaired.chain(rejected).collect(),
         }
     }
 }

@@ -7,7 +7,7 @@ const MAX_CENTS: u64 = 999_999_999_999;
 
 /// Decimal digits with an optional minus sign, in the range of `int`.
 #[inline]
-pub fn integer(text: &[u8]) -> Option<i32> {
+pub(crate) fn integer(text: &[u8]) -> Option<i32> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
@@ -33,7 +33,7 @@ fn digits_value(digits: &[u8]) -> Option<u64> {
 /// A price in cents, and whether its form had to be repaired. The forms that damaged copies have, and no others: a
 /// number is never guessed. `names` are those of the column, one of which may stand before a price in JSON form.
 #[inline]
-pub fn price(text: &[u8], form: Form, names: &[&str]) -> Option<(u64, bool)> {
+pub(crate) fn price(text: &[u8], form: Form, names: &[&str]) -> Option<(u64, bool)> {
     match form {
         Form::Bare => match text.strip_prefix(b"$") {
             Some(amount) => Some((amount_cents(amount)?, true)),

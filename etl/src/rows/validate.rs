@@ -5,12 +5,12 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::csv::excerpt::excerpt;
-use crate::csv::header::Layout;
+use crate::csv::layout::Layout;
 use crate::csv::record::{Field, Fields, Form};
-use crate::rows::defect::{Fault, Repair};
+use crate::rows::defect::{Fault, Repair, Repairs};
 use crate::rows::number::price;
-use crate::rows::value::{Refusal, Value, read, refusal};
-use atelier_base::tables::{Column, Kind, Table, TableId};
+use crate::rows::value::{FieldReader, RowError, Value, row_error};
+use atelier_base::tables::{Column, ColumnKind, Table, TableId};
 
 /// Values of a row: no table has more columns.
 pub const MAX_COLUMNS: usize = 6;
@@ -20,76 +20,75 @@ pub const MAX_COLUMNS: usize = 6;
 pub struct Row<'a> {
     /// A value for each column of the table, in its order.
     pub values: [Value<'a>; MAX_COLUMNS],
-    /// Its id.
     pub id: u32,
-    /// What was mended, one flag for each [`Repair`].
-    pub repairs: [bool; 3],
+    pub repairs: Repairs,
     /// For each column that names a parent, the last one found: files are clustered by parent.
     last_parents: [i32; MAX_COLUMNS],
 }
 
-/// Checks the rows of one file.
+/// Validates the rows of one file.
 #[derive(Debug)]
-pub struct Checker {
+pub struct Validator {
     table: &'static Table,
     layout: Layout,
     /// The columns that name a parent, each with the parent's ids.
     parents: Vec<(usize, TableId, Arc<RoaringBitmap>)>,
 }
 
-impl Checker {
+impl Validator {
     /// `parents` gives the accepted ids of a table.
     pub fn new(
         table: &'static Table,
         layout: Layout,
         parents: impl Fn(TableId) -> Arc<RoaringBitmap>,
-    ) -> Checker {
+    ) -> Validator {
         let columns = table.columns.iter().enumerate();
         let parents = columns.filter_map(|(index, column)| match column.kind {
-            Kind::Parent(parent) => Some((index, parent, parents(parent))),
+            ColumnKind::Parent(parent) => Some((index, parent, parents(parent))),
             _ => None,
         });
-        Checker { table, layout, parents: parents.collect() }
+        Validator { table, layout, parents: parents.collect() }
     }
 
-    /// The table whose rows are checked.
     pub fn table(&self) -> &'static Table {
         self.table
     }
 
-    /// Where its columns stand.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Checks the record `raw` with its `fields` and fills `row`. `clean` says that the bytes around it are known
+    /// Validates the record `raw` with its `fields` and fills `row`. `clean` says that the bytes around it are known
     /// to be UTF-8 without NUL. One fault is named: a ragged field, the number of fields, the first of the table's columns
     /// that is at fault, a missing parent, in this order.
     #[inline]
-    pub fn check<'a>(
+    pub fn validate<'a>(
         &self,
         raw: &'a [u8],
         fields: &Fields,
         clean: bool,
         row: &mut Row<'a>,
-    ) -> Result<(), Refusal> {
-        row.repairs = [fields.open, false, fields.spaced];
+    ) -> Result<(), RowError> {
+        row.repairs = Repairs::default();
+        row.repairs.add_if(fields.open, Repair::UnterminatedQuote);
+        row.repairs.add_if(fields.spaced, Repair::Spacing);
         if fields.ragged {
-            self.refuse_ragged(raw, fields)?;
+            self.expect_csv(raw, fields)?;
         }
         if fields.count() != self.layout.shape.fields {
-            return Err(self.refuse_count(fields));
+            return Err(self.field_count(fields));
         }
+        let mut reader = FieldReader { raw, clean, id: &mut row.id, repairs: &mut row.repairs };
         let columns = self.table.columns.iter().zip(&self.layout.fields).zip(&mut row.values);
         for ((column, &place), value) in columns {
             let mut field = fields.kept()[place];
             if fields.padded {
-                field = self.with_spaces(raw, field, column, &mut row.repairs);
+                field = self.with_spaces(raw, field, column, reader.repairs);
             }
             if self.layout.copied && field.form == Form::Bare && field.of(raw) == b"null" {
                 field.form = Form::Quoted;
             }
-            read(raw, field, column, clean, value, &mut row.id, &mut row.repairs)?;
+            reader.read(field, column, value)?;
         }
         for (index, parent, ids) in &self.parents {
             let Value::Integer(id) = row.values[*index] else { continue };
@@ -97,7 +96,7 @@ impl Checker {
                 continue;
             }
             if !u32::try_from(id).is_ok_and(|id| ids.contains(id)) {
-                return Err(Refusal {
+                return Err(RowError {
                     column: self.table.columns[*index].name,
                     fault: Fault::Orphan,
                     message: format!("no row of {} has the id {id}, or it was rejected", parent.table().name),
@@ -112,16 +111,16 @@ impl Checker {
     /// writes text that begins or ends with them so. Elsewhere they are spacing: around what is no text, and in a file
     /// with spaces around the names in its header, which were put there between all fields.
     #[cold]
-    fn with_spaces(&self, raw: &[u8], field: Field, column: &Column, repairs: &mut [bool; 3]) -> Field {
+    fn with_spaces(&self, raw: &[u8], field: Field, column: &Column, repairs: &mut Repairs) -> Field {
         let whole = field.with_spaces(raw, self.layout.shape.delimiter);
         if field.form != Form::Bare || whole == field {
             return field;
         }
         let is_null = |null| null && field.of(raw) == b"null";
         match column.kind {
-            Kind::Text { null, .. } if !self.layout.spaced && !is_null(null) => whole,
+            ColumnKind::Text { null, .. } if !self.layout.spaced && !is_null(null) => whole,
             _ => {
-                repairs[Repair::Spacing as usize] = true;
+                repairs.add_if(true, Repair::Spacing);
                 field
             }
         }
@@ -129,7 +128,7 @@ impl Checker {
 
     /// A ragged field is a fault, unless a price can be read out of it.
     #[cold]
-    fn refuse_ragged(&self, raw: &[u8], fields: &Fields) -> Result<(), Refusal> {
+    fn expect_csv(&self, raw: &[u8], fields: &Fields) -> Result<(), RowError> {
         for (place, field) in fields.kept().iter().enumerate() {
             if field.form != Form::Ragged {
                 continue;
@@ -138,14 +137,14 @@ impl Checker {
             let column = self.layout.fields.iter().position(|&index| index == place);
             match column.map(|index| &self.table.columns[index]) {
                 Some(column)
-                    if matches!(column.kind, Kind::Price { .. })
+                    if matches!(column.kind, ColumnKind::Price { .. })
                         && price(text, field.form, column.headers).is_some() => {}
                 Some(column) => {
-                    return Err(refusal(column, Fault::BadQuote, text, ragged(text)));
+                    return Err(row_error(column, Fault::BadQuote, text, ragged(text)));
                 }
                 None => {
                     let message = format!("{}: {}", ragged(text), excerpt(text));
-                    return Err(Refusal { column: "", fault: Fault::BadQuote, message });
+                    return Err(RowError { column: "", fault: Fault::BadQuote, message });
                 }
             }
         }
@@ -153,13 +152,13 @@ impl Checker {
     }
 
     #[cold]
-    fn refuse_count(&self, fields: &Fields) -> Refusal {
-        let (found, wanted) = (fields.count(), self.layout.shape.fields);
-        Refusal {
+    fn field_count(&self, fields: &Fields) -> RowError {
+        let (found, expected) = (fields.count(), self.layout.shape.fields);
+        RowError {
             column: "",
             fault: Fault::FieldCount,
             message: format!(
-                "{found} field{} where the header has {wanted}",
+                "{found} field{} where the header has {expected}",
                 if found == 1 { "" } else { "s" }
             ),
         }
@@ -178,28 +177,28 @@ fn ragged(text: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::csv::header::layout;
+    use crate::csv::layout::layout;
     use crate::csv::record::scan;
 
     /// The values and repairs of a line, or the column and the fault.
-    type Checked = Result<(Vec<String>, [bool; 3]), (&'static str, Fault)>;
+    type Validated = Result<(Vec<String>, Vec<Repair>), (&'static str, Fault)>;
 
-    fn check(table: TableId, line: &str) -> Checked {
+    fn validate(table: TableId, line: &str) -> Validated {
         let table = table.table();
         let header: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
         let layout = layout(header.join(",").as_bytes(), None, table, "x.csv").unwrap();
         let ids = Arc::new(RoaringBitmap::from_iter(1..=9));
-        let checker = Checker::new(table, layout, |_| Arc::clone(&ids));
+        let validator = Validator::new(table, layout, |_| Arc::clone(&ids));
         let (mut fields, mut row) = (Fields::default(), Row::default());
         let line = line.as_bytes();
         scan(line, &mut fields);
-        let result = checker.check(line, &fields, false, &mut row);
+        let result = validator.validate(line, &fields, false, &mut row);
         match result {
             Ok(()) => {
                 let values = row.values[..table.columns.len()].iter().map(|value| format!("{value:?}"));
-                Ok((values.collect(), row.repairs))
+                Ok((values.collect(), row.repairs.iter().collect()))
             }
-            Err(refusal) => Err((refusal.column, refusal.fault)),
+            Err(row_error) => Err((row_error.column, row_error.fault)),
         }
     }
 
@@ -228,12 +227,13 @@ mod tests {
             ("99999999999999999999", None),
         ];
         for (text, expected) in cases {
-            let found = check(TableId::Product, &format!("1,\"n\",\"s\",\"d\",\"c\",{text}"));
+            let found = validate(TableId::Product, &format!("1,\"n\",\"s\",\"d\",\"c\",{text}"));
             match expected {
                 Some((cents, repaired)) => {
                     let (values, repairs) = found.unwrap();
                     assert_eq!(values[5], format!("Cents({cents})"), "{text}");
-                    assert_eq!(repairs, [false, *repaired, false], "{text}");
+                    let expected = repaired.then_some(Repair::PriceFormat);
+                    assert_eq!(repairs, Vec::from_iter(expected), "{text}");
                 }
                 None => assert_eq!(found.unwrap_err().0, "default_price", "{text}"),
             }
@@ -274,36 +274,34 @@ mod tests {
             (Related, "1,10,11", "product_id", Fault::Orphan),
         ];
         for (table, line, column, fault) in cases {
-            assert_eq!(check(table, line).unwrap_err(), (column, fault), "{line}");
+            assert_eq!(validate(table, line).unwrap_err(), (column, fault), "{line}");
         }
     }
 
     #[test]
-    fn values_are_taken_as_they_stand() {
-        let (values, repairs) = check(TableId::Skus, "1, 2 , \"XS\" ,-3").unwrap();
+    fn values_are_taken_as_they_are() {
+        let (values, repairs) = validate(TableId::Skus, "1, 2 , \"XS\" ,-3").unwrap();
         assert_eq!(values, ["Integer(1)", "Integer(2)", "Text([88, 83])", "Integer(-3)"]);
-        assert_eq!(repairs, [false, false, true]);
+        assert_eq!(repairs, [Repair::Spacing]);
         for null in ["null", "", " null"] {
-            let (values, repairs) = check(TableId::Features, &format!("1,2,\"null\",{null}")).unwrap();
+            let (values, repairs) = validate(TableId::Features, &format!("1,2,\"null\",{null}")).unwrap();
             assert_eq!(values[2..], ["Text([110, 117, 108, 108])", "Null"]);
-            assert_eq!(repairs, [false, false, null.starts_with(' ')]);
+            assert_eq!(repairs.contains(&Repair::Spacing), null.starts_with(' '));
         }
         // Spaces around a bare text are its own, as COPY writes them.
-        let (values, repairs) = check(TableId::Features, "1,2,  a\t,  ").unwrap();
-        assert_eq!(
-            (&values[2..], repairs),
-            (&["Text([32, 32, 97, 9])".to_owned(), "Text([32, 32])".to_owned()][..], [false; 3])
-        );
+        let (values, repairs) = validate(TableId::Features, "1,2,  a\t,  ").unwrap();
+        assert_eq!(values[2..], ["Text([32, 32, 97, 9])", "Text([32, 32])"]);
+        assert_eq!(repairs, []);
         for (text, expected) in
             [("0", false), ("f", false), ("false", false), ("1", true), ("t", true), ("\"true\"", true)]
         {
-            let (values, _) = check(TableId::Styles, &format!("1,2,Red,,140,{text}")).unwrap();
+            let (values, _) = validate(TableId::Styles, &format!("1,2,Red,,140,{text}")).unwrap();
             assert_eq!(
                 values[3..],
                 ["Null".to_owned(), "Cents(14000)".to_owned(), format!("Boolean({expected})")]
             );
         }
-        let (values, _) = check(TableId::Features, "\"1\",2,\"a\"\"b\",\" \"").unwrap();
+        let (values, _) = validate(TableId::Features, "\"1\",2,\"a\"\"b\",\" \"").unwrap();
         assert_eq!(values[2..], ["Escaped([97, 34, 34, 98])", "Text([32])"]);
     }
 }

@@ -1,9 +1,9 @@
 //! Properties of splitting, parsing and converting, with the `csv` crate as the reference where the input is valid, and one
 //! chunk as the reference where it is not. No database.
 
-use atelier_base::tables::{Kind, TABLES, Table};
-use atelier_etl::csv::record::{Delimiter, MAX_RECORD_BYTES, Shape};
-use atelier_etl::load::pipeline::CHUNK_BYTES;
+use atelier_base::tables::{ColumnKind, TABLES, Table};
+use atelier_etl::csv::chunk::CHUNK_BYTES;
+use atelier_etl::csv::record::{Delimiter, MAX_RECORD_BYTES, RecordShape};
 use atelier_etl::rows::digest::ContentDigest;
 use atelier_etl::rows::encode;
 use atelier_etl::rows::value::Value;
@@ -21,8 +21,8 @@ use properties::{
 
 mod properties;
 
-fn shape(fields: usize) -> Shape {
-    Shape { delimiter: Delimiter::Comma, fields, ids: vec![0] }
+fn shape(fields: usize) -> RecordShape {
+    RecordShape { delimiter: Delimiter::Comma, fields, ids: vec![0] }
 }
 
 /// The records of an input that is one chunk.
@@ -132,12 +132,12 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What may stand in a column: values, forms that are repaired, and faults. Ids are few, so that some stand twice.
-fn field(kind: Kind) -> impl Strategy<Value = &'static str> {
+fn field(kind: ColumnKind) -> impl Strategy<Value = &'static str> {
     let fields: &[&str] = match kind {
-        Kind::Id => &["1", "2", "3", "4", "5", "6", "7", " 8", "009", "\"10\"", "0", "x", ""],
-        Kind::Parent(_) => &["1", "2", "3", "4 ", "\"9\"", "10", "null"],
-        Kind::Integer => &["0", "-3", "140", " 7", "1.5"],
-        Kind::Text { .. } => &[
+        ColumnKind::Id => &["1", "2", "3", "4", "5", "6", "7", " 8", "009", "\"10\"", "0", "x", ""],
+        ColumnKind::Parent(_) => &["1", "2", "3", "4 ", "\"9\"", "10", "null"],
+        ColumnKind::Integer => &["0", "-3", "140", " 7", "1.5"],
+        ColumnKind::Text { .. } => &[
             "XS",
             "\"XS\"",
             "\"6\"\" nails\"",
@@ -152,8 +152,10 @@ fn field(kind: Kind) -> impl Strategy<Value = &'static str> {
             "X\"S",
             "\u{e9}",
         ],
-        Kind::Price { .. } => &["140", "586.07", "\"$818\"", "$5", "\"default_price\": 49", "null", "1.001"],
-        Kind::Boolean => &["0", "1", "t", "1 ", "2"],
+        ColumnKind::Price { .. } => {
+            &["140", "586.07", "\"$818\"", "$5", "\"default_price\": 49", "null", "1.001"]
+        }
+        ColumnKind::Boolean => &["0", "1", "t", "1 ", "2"],
     };
     select(fields)
 }

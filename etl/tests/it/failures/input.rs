@@ -82,7 +82,7 @@ fn a_file_that_cannot_be_used_ends_the_load_before_it_begins() {
         (
             "related.csv",
             |file| write(file, "id,id,current_product_id,related_product_id\n"),
-            &["{dir}/related.csv, line 1", "\"id\" stands twice"],
+            &["{dir}/related.csv, line 1", "\"id\" appears twice"],
         ),
         (
             "related.csv",

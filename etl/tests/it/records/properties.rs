@@ -8,14 +8,15 @@ use std::slice;
 use std::sync::Arc;
 
 use atelier_base::tables::TableId;
-use atelier_etl::csv::chunk::{Chunk, Chunks, Input};
-use atelier_etl::csv::header::layout;
+use atelier_etl::csv::chunk::{Chunk, Chunks, Rereadable, Start};
+use atelier_etl::csv::layout::layout;
 use atelier_etl::csv::parse::{Lines, Records};
-use atelier_etl::csv::record::{Delimiter, Fields, Form, MAX_RECORD_BYTES, Shape};
-use atelier_etl::load::pipeline::Outcome;
-use atelier_etl::rows::convert::{Converter, Wanted};
+use atelier_etl::csv::record::{Delimiter, Fields, Form, MAX_RECORD_BYTES, RecordShape};
+use atelier_etl::rows::convert::{Converter, Output};
 use atelier_etl::rows::defect::Reject;
-use atelier_etl::rows::validate::Checker;
+use atelier_etl::rows::duplicates::reject_duplicates;
+use atelier_etl::rows::outcome::Outcome;
+use atelier_etl::rows::validate::Validator;
 use roaring::RoaringBitmap;
 
 /// A record as the loader sees it, with its place in the whole input.
@@ -50,7 +51,7 @@ impl Seen {
 }
 
 /// The reference: the whole input as one chunk.
-pub(crate) fn whole(input: &[u8], shape: &Shape) -> Vec<Chunk> {
+pub(crate) fn whole(input: &[u8], shape: &RecordShape) -> Vec<Chunk> {
     let mut chunk = Chunk { bytes: input.to_vec(), line: 2, offset: 0, records: 0, oversize: None };
     chunk.records = records_of(&chunk, shape).len() as u64;
     vec![chunk]
@@ -63,7 +64,7 @@ struct Pieces<'a> {
     sizes: Cycle<Copied<slice::Iter<'a, usize>>>,
 }
 
-impl Input for Pieces<'_> {
+impl Rereadable for Pieces<'_> {
     type Error = Infallible;
 
     fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Infallible> {
@@ -75,19 +76,20 @@ impl Input for Pieces<'_> {
         Ok(self.at.is_none())
     }
 
-    fn again(&self, offset: u64) -> Result<Self, Infallible> {
+    fn reopen(&self, offset: u64) -> Result<Self, Infallible> {
         Ok(Pieces { at: Some(offset as usize), sizes: self.sizes.clone(), ..*self })
     }
 }
 
 /// The input as a load cuts it, but read `fills` bytes at a time, over and over. None of them may be 0.
-pub(crate) fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
+pub(crate) fn chunks(input: &[u8], fills: &[usize], shape: &RecordShape) -> Vec<Chunk> {
     let pieces = Pieces { input, at: Some(0), sizes: fills.iter().copied().cycle() };
-    Chunks::new(shape, (2, 0), (Vec::new(), false), pieces).map(|Ok(chunk)| chunk).collect()
+    let start = Start { line: 2, offset: 0, read: Vec::new(), complete: false };
+    Chunks::new(shape, start, pieces).map(|Ok(chunk)| chunk).collect()
 }
 
 /// The records of all chunks, in order. Each has as many as the splitter counted.
-pub(crate) fn records(chunks: &[Chunk], shape: &Shape) -> Vec<Seen> {
+pub(crate) fn records(chunks: &[Chunk], shape: &RecordShape) -> Vec<Seen> {
     let counted = |chunk: &Chunk| {
         let seen = records_of(chunk, shape);
         assert_eq!(seen.len() as u64, chunk.records, "the splitter counts what the parser finds");
@@ -96,7 +98,7 @@ pub(crate) fn records(chunks: &[Chunk], shape: &Shape) -> Vec<Seen> {
     chunks.iter().flat_map(counted).collect()
 }
 
-fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
+fn records_of(chunk: &Chunk, shape: &RecordShape) -> Vec<Seen> {
     let (mut records, mut lines, mut fields) =
         (Records::new(chunk, shape), Lines::new(chunk), Fields::new(shape.delimiter));
     let mut seen = Vec::new();
@@ -124,7 +126,7 @@ fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
 /// crate's reading of it tells, our records have the same fields, however it is cut. Spaces around a field without quotes are looked at later.
 pub(crate) fn assert_valid_is_read_as_csv_reads_it(input: &[u8], delimiter: Delimiter, fills: &[usize]) {
     let Some(valid) = valid_records(input, delimiter) else { return };
-    let shape = Shape { delimiter, fields: valid.first().map_or(0, Vec::len), ids: Vec::new() };
+    let shape = RecordShape { delimiter, fields: valid.first().map_or(0, Vec::len), ids: Vec::new() };
     for chunks in [whole(input, &shape), chunks(input, fills, &shape)] {
         let seen: Vec<_> = records(&chunks, &shape).iter().map(Seen::texts).collect();
         assert_eq!(seen, valid, "{}", input.escape_ascii());
@@ -229,11 +231,12 @@ pub(crate) fn assert_cutting_changes_nothing(
     rows: &[u8],
     fills: &[usize],
 ) -> Found {
-    let read = |wanted: Wanted| {
+    let read = |output: Output| {
         let parents = Arc::new(RoaringBitmap::from_iter(1..=LAST_PARENT));
         let layout = layout(header.as_bytes(), None, table.table(), table.table().name)
             .unwrap_or_else(|error| panic!("{header}: {error}"));
-        let converter = Converter::new(Checker::new(table.table(), layout, |_| Arc::clone(&parents)), wanted);
+        let converter =
+            Converter::new(Validator::new(table.table(), layout, |_| Arc::clone(&parents)), output);
         let shape = converter.shape();
         let (whole, chunks) = (whole(rows, shape), chunks(rows, fills, shape));
         let seen = records(&whole, shape);
@@ -243,10 +246,10 @@ pub(crate) fn assert_cutting_changes_nothing(
         assert_eq!(convert(chunks, &converter), expected);
         expected
     };
-    let ids = read(Wanted::Ids).outcome.ids;
+    let ids = read(Output::Ids).outcome.ids;
     let found = read(match table.table().ranked {
-        true => Wanted::RankedRows(Arc::new(ids.clone())),
-        false => Wanted::Rows,
+        true => Output::RankedRows(Arc::new(ids.clone())),
+        false => Output::Rows,
     });
     assert_eq!(found.outcome.ids, ids, "the second reading finds what the first one found");
     found
@@ -254,13 +257,13 @@ pub(crate) fn assert_cutting_changes_nothing(
 
 /// Converts all chunks and takes the results in order.
 fn convert(chunks: Vec<Chunk>, converter: &Converter) -> Found {
-    let mut found = Found { outcome: Outcome::new(0), encoded: Vec::new(), rejects: Vec::new() };
+    let mut found = Found { outcome: Outcome::default(), encoded: Vec::new(), rejects: Vec::new() };
     for chunk in chunks {
         let mut converted = converter.convert(chunk);
         assert_eq!(converted.unknown_id, None);
-        converted.reject_duplicates(&mut found.outcome.ids);
-        assert_eq!(converted.split(), converted.read, "the splitter counts what the converter reads");
-        assert_eq!(converted.read, converted.loaded() + converted.rejects.len() as u64);
+        reject_duplicates(&mut converted, &mut found.outcome.ids);
+        assert_eq!(converted.records(), converted.read, "the splitter counts what the converter reads");
+        assert_eq!(converted.read, converted.accepted() + converted.rejects.len() as u64);
         found.outcome.add(&mut converted);
         found.encoded.append(&mut converted.encoded);
         found.rejects.append(&mut converted.rejects);

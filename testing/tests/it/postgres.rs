@@ -1,6 +1,5 @@
-//! The harness keeps its own promises.
+//! What `Server` promises.
 
-use std::env;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,7 +37,7 @@ async fn queries_run_within_a_runtime() {
 fn every_url_connects() {
     let server = Server::shared();
     let database = server.database();
-    server.create_role("harness_reader", "secret");
+    server.create_role("test_reader", "secret");
     let psql = |url: &str, sql: &str| {
         let mut psql = Command::new(server.bin().join("psql"));
         psql.args(["-X", "-At", "-d", url, "-c", sql]).env("PGSSLROOTCERT", server.ca_certificate());
@@ -50,7 +49,7 @@ fn every_url_connects() {
                FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     assert_eq!(psql(&database.url(), how), "socket postgres false");
     assert_eq!(psql(&database.tcp_url(), how), "127.0.0.1 postgres false");
-    assert_eq!(psql(&database.url_of("harness_reader", "secret"), how), "127.0.0.1 harness_reader false");
+    assert_eq!(psql(&database.url_of("test_reader", "secret"), how), "127.0.0.1 test_reader false");
     assert_eq!(psql(&database.tls_url("verify-full"), how), "127.0.0.1 postgres true");
 }
 
@@ -96,36 +95,22 @@ fn a_server_can_live_on_a_small_file_system() {
     umount2(place.path(), MntFlags::empty()).unwrap();
 }
 
-const HOLD: &str = "ATELIER_TEST_HOLD";
-
-/// Not a test but the process that the next one kills: starts a server, says where, and waits.
-#[test]
-#[ignore = "run by nothing_is_left_when_the_tests_are_killed"]
-fn holds_a_server() {
-    if env::var_os(HOLD).is_some() {
-        println!("server {}", Server::shared().dir().display());
-        let _ = std::io::stdin().read_line(&mut String::new());
-    }
-}
-
 #[test]
 fn nothing_is_left_when_the_tests_are_killed() {
-    let mut tests = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "harness::holds_a_server", "--ignored", "--nocapture"])
-        .env(HOLD, "1")
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_hold-server"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(tests.stdout.take().unwrap()).lines().map(Result::unwrap);
-    // libtest may print the test's name before, on the same line.
-    let dir = lines.find_map(|line| line.split_once("server ").map(|(_, dir)| PathBuf::from(dir))).unwrap();
+    let mut dir = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut dir).unwrap();
+    let dir = PathBuf::from(dir.trim_end());
     let postmaster = std::fs::read_to_string(dir.join("data/postmaster.pid")).unwrap();
     let process = Path::new("/proc").join(postmaster.lines().next().unwrap());
     assert!(process.exists());
 
-    tests.kill().unwrap();
-    tests.wait().unwrap();
-    // A process that nobody waited for stays in /proc without a working directory.
-    until("all of it is gone", || !dir.exists() && process.join("cwd").read_link().is_err());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    // A process that was not waited for stays in /proc without a working directory.
+    until("all of it is removed", || !dir.exists() && process.join("cwd").read_link().is_err());
 }
