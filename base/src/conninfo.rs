@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use parameters::{KNOWN, Place, known, unknown, unreadable};
+use parameters::{KNOWN, Origin, known, unknown, unreadable};
 pub(crate) use parameters::{Parameters, SOCKET_DIRECTORY, Variables};
 
 /// Settings of a session that libpq takes from the environment alone.
@@ -35,23 +35,23 @@ impl Parameters {
             ));
         }
         if let Some(text) = text {
-            let pairs = text::read(text).map_err(|cause| unreadable(&Place::Text, cause))?;
+            let pairs = text::read(text).map_err(|cause| unreadable(&Origin::Text, cause))?;
             // As in libpq, the last of several holds.
             for (name, value) in pairs.into_iter().rev() {
                 let shown = Some(name.as_str()).filter(|name| !may_be_of_a_password(name, text));
-                let known = known(&name).ok_or_else(|| unknown(&Place::Text, shown))?;
-                parameters.add(known, value, Place::Text)?;
+                let known = known(&name).ok_or_else(|| unknown(&Origin::Text, shown))?;
+                parameters.add(known, value, Origin::Text)?;
             }
         }
         let variable = |name: &'static str| match variables(name).map(OsString::into_string) {
-            Some(Err(_)) => Err(unreadable(&Place::Variable(name), "it is not UTF-8")),
+            Some(Err(_)) => Err(unreadable(&Origin::Variable(name), "it is not UTF-8")),
             Some(Ok(value)) => Ok(Some(value)),
             None => Ok(None),
         };
         let from_variable = |parameters: &mut Parameters, index: usize| {
             let Some(name) = KNOWN[index].1 else { return Ok(()) };
             let Some(value) = variable(name)? else { return Ok(()) };
-            parameters.add(index, value, Place::Variable(name))
+            parameters.add(index, value, Origin::Variable(name))
         };
         // Which service it is, is known before what is in it.
         (0..2).try_for_each(|index| from_variable(&mut parameters, index))?;

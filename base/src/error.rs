@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use crate::terminal::{ERROR, LABEL, print_to_stderr, styled};
 use crate::visible::visible;
 
-type Source = Box<dyn StdError + Send + Sync>;
+type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Why a program stopped. One variant for each exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Error {
     class: Class,
     what: String,
     hint: Option<String>,
-    source: Option<Source>,
+    source: Option<Cause>,
 }
 
 /// The result of everything that can stop a program.
@@ -89,7 +89,7 @@ impl Error {
     }
 
     /// Adds the error that led to this one.
-    pub fn cause(mut self, cause: impl Into<Source>) -> Self {
+    pub fn cause(mut self, cause: impl Into<Cause>) -> Self {
         self.source = Some(cause.into());
         self
     }

@@ -5,7 +5,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::conninfo::SOCKET_DIRECTORY;
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ pub(crate) struct PasswordFile {
 }
 
 /// What a password file says.
-pub(crate) struct Found {
+pub(crate) struct Lookup {
     /// On the first line that fits; nothing if none does.
     pub(crate) password: Option<Vec<u8>>,
     /// Why the file cannot be used any more: the password is from what it held before.
@@ -45,8 +46,8 @@ impl PasswordFile {
     }
 
     /// Looks into the file as it is now. A file that could be used before and cannot any more ends nothing.
-    pub(crate) fn find(&self, login: Login<'_>) -> Result<Found> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn find(&self, login: Login<'_>) -> Result<Lookup> {
+        let mut last = self.last.lock();
         let trouble = match read(&self.path) {
             Ok(text) => {
                 *last = Some(text);
@@ -56,7 +57,7 @@ impl PasswordFile {
             Err(error) => Some(error),
         };
         let lines = last.as_deref().unwrap_or_default().split(|&byte| byte == b'\n');
-        Ok(Found { password: lines.into_iter().find_map(|line| password(line, login)), trouble })
+        Ok(Lookup { password: lines.into_iter().find_map(|line| password(line, login)), trouble })
     }
 }
 

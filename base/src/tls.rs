@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use verify::{Roots, Verifier};
 
 /// What the parameters say about TLS.
-pub(crate) struct Options {
+pub(crate) struct TlsOptions {
     mode: Mode,
     /// Nothing to verify against: the system's, where something is to be verified.
     root_certificate: Option<PathBuf>,
@@ -56,9 +56,9 @@ const TLS_1_2: &[&SupportedProtocolVersion] = &[&version::TLS12, &version::TLS13
 const TLS_1_3: &[&SupportedProtocolVersion] = &[&version::TLS13];
 const UP_TO_1_2: &[&SupportedProtocolVersion] = &[&version::TLS12];
 
-impl Options {
+impl TlsOptions {
     /// Reads the parameters; `by_name` says whether every host reached by TCP has a name to verify.
-    pub(crate) fn read(parameters: &Parameters, by_name: bool) -> Result<Options> {
+    pub(crate) fn read(parameters: &Parameters, by_name: bool) -> Result<TlsOptions> {
         let system = parameters.get("sslrootcert") == Some("system");
         let unless_given =
             match (system, parameters.get("requiressl").is_some_and(|value| value.starts_with('1'))) {
@@ -110,7 +110,7 @@ impl Options {
             }
             (None, _) => None,
         };
-        Ok(Options {
+        Ok(TlsOptions {
             mode,
             root_certificate: file("sslrootcert", "root.crt").filter(|_| !system),
             revoked: file("sslcrl", "root.crl"),
@@ -133,8 +133,8 @@ impl Options {
     }
 
     /// For hosts that are Unix sockets alone: no file is read for them.
-    pub(crate) fn disable(self) -> Options {
-        Options { mode: Mode::Disable, ..self }
+    pub(crate) fn disable(self) -> TlsOptions {
+        TlsOptions { mode: Mode::Disable, ..self }
     }
 
     /// Whether certificates are verified. In libpq, what there is to verify against is used whatever the mode.
@@ -150,7 +150,7 @@ impl Options {
         self.client.as_ref().filter(|_| self.mode != Mode::Disable)
     }
 
-    /// What [`Options::connector`] reads.
+    /// What [`TlsOptions::connector`] reads.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let roots = [&self.root_certificate, &self.revoked].into_iter().flatten();
         let client = self.client().into_iter().flat_map(|(certificate, key)| [certificate, key]);

@@ -10,7 +10,7 @@ use crate::manifest::FileCounts;
 use crate::plan::{Fate, Fates, Neighbours, Plan, SLOT, Site};
 use crate::random::{Random, Stream};
 use crate::rows::{self, Ids, Style, sizes};
-use crate::shape::{Catalogue, Cursor, Shape};
+use crate::shape::{Catalogue, Cursor, ProductShape};
 
 /// Products in a block: about 600 KB in six buffers. Even, so that no block separates two neighbours that
 /// are swapped. The output depends on it: the first row of a block is never repaired.
@@ -108,7 +108,7 @@ struct Product<'a> {
     catalogue: &'a Catalogue,
     plan: &'a Plan,
     product: u32,
-    shape: Shape,
+    shape: ProductShape,
     /// Of the slot that the product is in.
     site: Option<Site>,
     /// Where the product's rows begin.

@@ -2,7 +2,7 @@
 //! file has none. What a row says is a pure function of (seed, product) and of the ids it is given.
 
 use crate::random::{Random, Stream};
-use crate::shape::{Catalogue, MAX_RELATED, Shape};
+use crate::shape::{Catalogue, MAX_RELATED, ProductShape};
 use crate::{text, words};
 
 /// Ids of rows under one parent: they follow each other, except that two neighbours may have changed places.
@@ -62,7 +62,7 @@ impl Catalogue {
 
     /// The ids of the products that the product is related to; as many as its shape says are meant.
     /// The same one may be there twice, and the product itself too.
-    pub(crate) fn related(&self, product: u32, shape: &Shape) -> [u32; MAX_RELATED] {
+    pub(crate) fn related(&self, product: u32, shape: &ProductShape) -> [u32; MAX_RELATED] {
         let mut random = self.random(Stream::Related, product);
         let mut related = [0; MAX_RELATED];
         for row in 0..usize::from(shape.related) {

@@ -46,7 +46,7 @@ const GAP_EVERY: u32 = 8192;
 
 /// What one product has.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Shape {
+pub(crate) struct ProductShape {
     pub(crate) features: u8,
     pub(crate) related: u8,
     pub(crate) styles: u8,
@@ -67,14 +67,14 @@ impl Catalogue {
     }
 
     /// How many rows the product has in each table.
-    pub(crate) fn shape(&self, product: u32) -> Shape {
+    pub(crate) fn shape(&self, product: u32) -> ProductShape {
         let mut random = self.random(Stream::Shape, product);
-        let mut shape = Shape {
+        let mut shape = ProductShape {
             features: weighted(&mut random, FEATURES),
             related: weighted(&mut random, RELATED),
             styles: weighted(&mut random, STYLES),
             shoes: random.below(WHOLE) < SHOES,
-            ..Shape::default()
+            ..ProductShape::default()
         };
         shape.gap = match random.below(GAP_EVERY) {
             0 => Some(TableId::Features),
@@ -96,7 +96,7 @@ impl Catalogue {
     }
 }
 
-impl Shape {
+impl ProductShape {
     /// Rows in a table.
     pub(crate) fn rows(&self, table: TableId) -> u32 {
         match table {
@@ -121,14 +121,14 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     /// Leaves out the id that the shape says is to be left out, if any.
-    pub(crate) fn skip_gap(&mut self, shape: &Shape) {
+    pub(crate) fn skip_gap(&mut self, shape: &ProductShape) {
         if let Some(table) = shape.gap {
             self.ids[table] += 1;
         }
     }
 
     /// Moves past a product's rows, whose gap was skipped.
-    pub(crate) fn pass(&mut self, shape: &Shape) {
+    pub(crate) fn pass(&mut self, shape: &ProductShape) {
         for (table, ids) in &mut self.ids {
             let rows = shape.rows(table);
             *ids += rows;

@@ -14,10 +14,10 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::hosts::Host;
 use super::refused::{Advice, Refused, describe, is_final};
-use super::session_attrs::{Session, SessionAttrs};
+use super::session_attrs::{SessionAttrs, SessionState};
 use super::target::{Connection, Target};
 use crate::error::Error;
-use crate::passfile::Found;
+use crate::passfile::Lookup;
 
 /// A connection that is open. Whoever opened it must poll `connection`.
 pub struct Opened {
@@ -50,7 +50,7 @@ impl Target {
                 reasons.push(why);
             }
         }
-        let may_come = |failure: &Failure| failure.advice.flag.is_some();
+        let may_come = |failure: &HostFailure| failure.advice.flag.is_some();
         let advice = failures.iter().find(|(_, failure)| may_come(failure)).or(failures.last());
         let advice = advice.map_or(Advice::ABSENT, |(_, failure)| failure.advice);
         let mut refused = self.refused(&reasons.join("; "), advice);
@@ -62,7 +62,7 @@ impl Target {
 }
 
 /// Why a host was not to be had.
-struct Failure {
+struct HostFailure {
     why: String,
     advice: Advice,
     /// No other host is asked.
@@ -73,14 +73,14 @@ struct Failure {
     pub(super) error: Option<Error>,
 }
 
-impl Failure {
-    fn new(why: impl Into<String>, advice: Advice) -> Failure {
-        Failure { why: why.into(), advice, is_final: false, other_way: false, error: None }
+impl HostFailure {
+    fn new(why: impl Into<String>, advice: Advice) -> HostFailure {
+        HostFailure { why: why.into(), advice, is_final: false, other_way: false, error: None }
     }
 }
 
 /// Tries the hosts until one will do. All failures, with the host that each is of, if none does.
-async fn open(target: &Target, name: &str) -> Result<Opened, Vec<(Host, Failure)>> {
+async fn open(target: &Target, name: &str) -> Result<Opened, Vec<(Host, HostFailure)>> {
     let mut hosts: Vec<&Host> = target.hosts.iter().collect();
     if target.shuffles {
         hosts.shuffle(&mut rand::rng());
@@ -109,12 +109,12 @@ struct Attempts<'a> {
 }
 
 impl Attempts<'_> {
-    async fn run(&self) -> Result<Opened, Vec<Failure>> {
-        let Found { password, mut trouble } = match self.target.password(self.host) {
+    async fn run(&self) -> Result<Opened, Vec<HostFailure>> {
+        let Lookup { password, mut trouble } = match self.target.password(self.host) {
             Ok(found) => found,
             Err(error) => {
-                let failure = Failure::new("", Advice::TARGET);
-                return Err(vec![Failure { is_final: true, error: Some(error), ..failure }]);
+                let failure = HostFailure::new("", Advice::TARGET);
+                return Err(vec![HostFailure { is_final: true, error: Some(error), ..failure }]);
             }
         };
         let addresses = self.addresses().await.map_err(|failure| vec![failure])?;
@@ -141,14 +141,15 @@ impl Attempts<'_> {
     }
 
     /// Nothing to look up for a Unix socket.
-    async fn addresses(&self) -> Result<Vec<Option<IpAddr>>, Failure> {
+    async fn addresses(&self) -> Result<Vec<Option<IpAddr>>, HostFailure> {
         if self.host.is_socket() || self.host.address.is_some() {
             return Ok(vec![self.host.address]);
         }
         let lookup = lookup_host((self.host.name.as_str(), self.host.port));
         let found = within(self.target.limit, lookup).await?;
-        let found = found
-            .map_err(|error| Failure::new(format!("error connecting to server: {error}"), Advice::ABSENT))?;
+        let found = found.map_err(|error| {
+            HostFailure::new(format!("error connecting to server: {error}"), Advice::ABSENT)
+        })?;
         let mut addresses: Vec<_> = found.map(|address| Some(address.ip())).collect();
         if self.target.shuffles {
             addresses.shuffle(&mut rand::rng());
@@ -161,7 +162,7 @@ impl Attempts<'_> {
         address: Option<IpAddr>,
         mode: SslMode,
         password: Option<&[u8]>,
-    ) -> Result<Opened, Failure> {
+    ) -> Result<Opened, HostFailure> {
         let (target, marker) = (self.target, format!("{:016x}", rand::random::<u64>()));
         let mut config = target.config.clone();
         config.host(&self.host.name).port(self.host.port).ssl_mode(mode).options(target.options(&marker));
@@ -177,23 +178,23 @@ impl Attempts<'_> {
             let looked = beside(&mut connection, look(&client, &marker)).await?;
             Ok((client, connection, looked))
         };
-        let refused = |error: tokio_postgres::Error| Failure {
+        let refused = |error: tokio_postgres::Error| HostFailure {
             is_final: is_final(&error),
             other_way: error.code().is_some() || describe(&error).contains("TLS"),
-            ..Failure::new(describe(&error), Advice::on(&error))
+            ..HostFailure::new(describe(&error), Advice::on(&error))
         };
         let (client, connection, (found, is_direct)) =
             within(target.limit, connect).await?.map_err(refused)?;
         match self.wanted.refuses(&found) {
-            Some(why) => Err(Failure::new(why, Advice::TARGET)),
+            Some(why) => Err(HostFailure::new(why, Advice::TARGET)),
             None => Ok(Opened { client, connection, is_direct, trouble: None }),
         }
     }
 }
 
-async fn within<T>(limit: Option<Duration>, step: impl Future<Output = T>) -> Result<T, Failure> {
+async fn within<T>(limit: Option<Duration>, step: impl Future<Output = T>) -> Result<T, HostFailure> {
     let Some(limit) = limit else { return Ok(step.await) };
-    let silent = |_| Failure::new(format!("no answer within {} s", limit.as_secs()), Advice::SILENT);
+    let silent = |_| HostFailure::new(format!("no answer within {} s", limit.as_secs()), Advice::SILENT);
     timeout(limit, step).await.map_err(silent)
 }
 
@@ -212,7 +213,7 @@ async fn beside<T>(
 
 /// What the server says, and whether the session is ours: twice, in two transactions, our marker and the same backend.
 /// A pooler that forgets the start-up packet forgets the marker. `simple_query` prepares nothing that would be left.
-async fn look(client: &Client, marker: &str) -> Result<(Session, bool), tokio_postgres::Error> {
+async fn look(client: &Client, marker: &str) -> Result<(SessionState, bool), tokio_postgres::Error> {
     let query = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('atelier.session', true),
                         pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')";
     let look = async || {
@@ -224,7 +225,12 @@ async fn look(client: &Client, marker: &str) -> Result<(Session, bool), tokio_po
             })
         };
         let (standby, read_only) = (value(2).as_deref() == Some("t"), value(3).as_deref() == Some("on"));
-        Ok::<_, tokio_postgres::Error>(Session { backend: value(0), marker: value(1), standby, read_only })
+        Ok::<_, tokio_postgres::Error>(SessionState {
+            backend: value(0),
+            marker: value(1),
+            standby,
+            read_only,
+        })
     };
     let (first, second) = (look().await?, look().await?);
     let is_ours = first.marker.as_deref() == Some(marker) && first == second;

@@ -39,7 +39,7 @@ impl SessionAttrs {
     }
 
     /// Why a session is not accepted, in libpq's words.
-    pub(super) fn refuses(self, found: &Session) -> Option<&'static str> {
+    pub(super) fn refuses(self, found: &SessionState) -> Option<&'static str> {
         let (read_only, standby) = (found.read_only, found.standby);
         match self {
             SessionAttrs::ReadWrite if read_only => Some("session is read-only"),
@@ -53,7 +53,7 @@ impl SessionAttrs {
 
 /// What the server says of a session.
 #[derive(PartialEq, Eq)]
-pub(super) struct Session {
+pub(super) struct SessionState {
     pub(super) backend: Option<String>,
     pub(super) marker: Option<String>,
     pub(super) standby: bool,

@@ -18,7 +18,7 @@ use super::refused::{Advice, Refused, describe};
 use super::session_attrs::SessionAttrs;
 use crate::conninfo::{Parameters, Variables};
 use crate::error::{Error, Result};
-use crate::passfile::{Found, Login, PasswordFile};
+use crate::passfile::{Login, Lookup, PasswordFile};
 use crate::tls;
 
 /// A host that does not answer at all is given up after this long.
@@ -70,7 +70,7 @@ pub struct Target {
     bulk: bool,
     /// The file, if there is a service.
     service: Option<PathBuf>,
-    pub(super) tls_options: Arc<tls::Options>,
+    pub(super) tls_options: Arc<tls::TlsOptions>,
     tls: Tls,
 }
 
@@ -106,7 +106,7 @@ impl Target {
             })?,
         };
         let tcp = || hosts.iter().filter(|host| !host.is_socket());
-        let tls_options = tls::Options::read(&parameters, tcp().all(|host| host.is_named))?;
+        let tls_options = tls::TlsOptions::read(&parameters, tcp().all(|host| host.is_named))?;
         let tls_options = if tcp().next().is_none() { tls_options.disable() } else { tls_options };
         let tls = tls_options.connector()?;
         let passfile = parameters.get("passfile").map(PathBuf::from);
@@ -237,7 +237,7 @@ impl Target {
     }
 
     /// The password for a host, from the file as it is now.
-    pub(super) fn password(&self, host: &Host) -> Result<Found> {
+    pub(super) fn password(&self, host: &Host) -> Result<Lookup> {
         let password = match &self.password {
             Password::None => None,
             Password::Given(password) => Some(password.clone().into_bytes()),
@@ -250,7 +250,7 @@ impl Target {
                 });
             }
         };
-        Ok(Found { password, trouble: None })
+        Ok(Lookup { password, trouble: None })
     }
 
     /// The files that it was made of, the password file among them, which is read again for each connection.

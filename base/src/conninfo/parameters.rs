@@ -82,33 +82,33 @@ pub(super) const KNOWN: [(&str, Option<&str>, Support); 54] = [
 
 /// Where a parameter was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Origin {
     Text,
     Service(PathBuf),
     Variable(&'static str),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Text => f.write_str("the database URL"),
-            Place::Service(path) => write!(f, "the service file {}", path.display()),
-            Place::Variable(name) => f.write_str(name),
+            Origin::Text => f.write_str("the database URL"),
+            Origin::Service(path) => write!(f, "the service file {}", path.display()),
+            Origin::Variable(name) => f.write_str(name),
         }
     }
 }
 
 /// All parameters that were given, by name. An empty value counts as none, as it does for libpq.
 pub(crate) struct Parameters {
-    pub(super) given: BTreeMap<&'static str, (String, Place)>,
+    pub(super) given: BTreeMap<&'static str, (String, Origin)>,
     /// `-c` options of the variables in [`SETTINGS`].
     pub(crate) settings: Vec<(&'static str, String)>,
     pub(super) home: Option<PathBuf>,
 }
 
 impl Parameters {
-    /// Adds a parameter, unless it was given in a place that goes before.
-    pub(super) fn add(&mut self, known: usize, value: String, place: Place) -> Result<()> {
+    /// Adds a parameter, unless it was given in a origin that goes before.
+    pub(super) fn add(&mut self, known: usize, value: String, origin: Origin) -> Result<()> {
         let (name, _, support) = &KNOWN[known];
         if value.is_empty() || self.given.contains_key(name) {
             return Ok(());
@@ -117,14 +117,14 @@ impl Parameters {
         match support {
             No => refuse(
                 format!("the connection parameter {name} is not supported"),
-                format!("leave it out: it is given in {place}"),
+                format!("leave it out: it is given in {origin}"),
             ),
             Only(values) if !values.contains(&value.as_str()) => refuse(
                 format!("the connection parameter {name} is not supported with this value"),
-                format!("give {}, or leave it out: it is given in {place}", values.join(", ")),
+                format!("give {}, or leave it out: it is given in {origin}", values.join(", ")),
             ),
             Yes | Only(_) => {
-                self.given.insert(name, (value, place));
+                self.given.insert(name, (value, origin));
                 Ok(())
             }
         }
@@ -137,9 +137,9 @@ impl Parameters {
 
     /// The service file that parameters came from.
     pub(crate) fn service_file(&self) -> Option<PathBuf> {
-        self.given.values().find_map(|(_, place)| match place {
-            Place::Service(path) => Some(path.clone()),
-            Place::Text | Place::Variable(_) => None,
+        self.given.values().find_map(|(_, origin)| match origin {
+            Origin::Service(path) => Some(path.clone()),
+            Origin::Text | Origin::Variable(_) => None,
         })
     }
 
@@ -159,8 +159,8 @@ impl Parameters {
 
     /// Why the value of `name` will not do.
     pub(crate) fn refusal(&self, name: &str, why: &str) -> Error {
-        let place = self.given.get(name).map_or(&Place::Text, |(_, place)| place);
-        unreadable(place, format!("{name} {why}"))
+        let origin = self.given.get(name).map_or(&Origin::Text, |(_, origin)| origin);
+        unreadable(origin, format!("{name} {why}"))
     }
 
     /// A file of libpq's in the home directory, if it is there.
@@ -173,17 +173,17 @@ pub(super) fn known(name: &str) -> Option<usize> {
     KNOWN.iter().position(|(known, ..)| *known == name)
 }
 
-pub(super) fn unreadable(place: &Place, why: impl Into<String>) -> Error {
-    let hint = match place {
-        Place::Text => {
+pub(super) fn unreadable(origin: &Origin, why: impl Into<String>) -> Error {
+    let hint = match origin {
+        Origin::Text => {
             "write --database-url postgresql://user@host:5432/database or \"host=/var/run/postgresql dbname=database\""
         }
         _ => "see libpq's documentation for what may be given there",
     };
-    Error::usage(format!("{place} cannot be read")).cause(why.into()).hint(hint)
+    Error::usage(format!("{origin} cannot be read")).cause(why.into()).hint(hint)
 }
 
-pub(super) fn unknown(place: &Place, name: Option<&str>) -> Error {
+pub(super) fn unknown(origin: &Origin, name: Option<&str>) -> Error {
     let name = name.map_or(String::new(), |name| format!(" {name:?}"));
-    unreadable(place, format!("libpq knows no parameter{name}"))
+    unreadable(origin, format!("libpq knows no parameter{name}"))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::parameters::{Parameters, Place, Variables, known, unknown, unreadable};
+use super::parameters::{Origin, Parameters, Variables, known, unknown, unreadable};
 use crate::error::{Error, Result};
 
 /// Where the libpq of Debian and of Red Hat look, unless `PGSYSCONFDIR` says.
@@ -29,8 +29,8 @@ pub(super) fn read(service: &str, parameters: &mut Parameters, variables: Variab
 
 /// Whether the service is in the file.
 fn read_file(path: &Path, service: &str, parameters: &mut Parameters) -> Result<bool> {
-    let place = Place::Service(path.to_owned());
-    let text = fs::read_to_string(path).map_err(|error| unreadable(&place, error.to_string()))?;
+    let origin = Origin::Service(path.to_owned());
+    let text = fs::read_to_string(path).map_err(|error| unreadable(&origin, error.to_string()))?;
     let (mut within, mut found) = (false, false);
     for (line, text) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
         if text.is_empty() || text.starts_with('#') {
@@ -44,13 +44,13 @@ fn read_file(path: &Path, service: &str, parameters: &mut Parameters) -> Result<
             within = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) == Some(service);
             found |= within;
         } else if within {
-            let syntax = || unreadable(&place, format!("line {line} is not key=value"));
+            let syntax = || unreadable(&origin, format!("line {line} is not key=value"));
             let (name, value) = text.split_once('=').ok_or_else(syntax)?;
-            let known = known(name).ok_or_else(|| unknown(&place, None))?;
+            let known = known(name).ok_or_else(|| unknown(&origin, None))?;
             if name.starts_with("service") {
-                return Err(unreadable(&place, format!("line {line}: a service names no other")));
+                return Err(unreadable(&origin, format!("line {line}: a service names no other")));
             }
-            parameters.add(known, value.to_owned(), place.clone())?;
+            parameters.add(known, value.to_owned(), origin.clone())?;
         }
     }
     Ok(found)

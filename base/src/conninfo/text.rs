@@ -1,6 +1,10 @@
 //! Connection strings, both forms, read as libpq's `conninfo_parse` and `conninfo_uri_parse` do. What libpq would read
 //! as part of a host or a database, and is more likely the rest of a password, is refused.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 type Pairs = Vec<(String, String)>;
 
 /// The parameters in the order in which they were written, with names that need not be known.
@@ -107,21 +111,12 @@ fn value(text: &str) -> Result<(String, &str), &'static str> {
     if quoted { Err("a quote has no end") } else { Ok((value, "")) }
 }
 
+/// Refuses what the crate lets pass, a `%` without two hexadecimal digits, and a NUL byte.
 fn percent_decoded(text: &str) -> Result<String, &'static str> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        // from_str_radix would take a sign too.
-        let code = tail.get(..2).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        let byte = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        let byte = byte.filter(|&byte| byte != 0);
-        bytes.push(byte.ok_or("a % has no two hexadecimal digits: write it as %25")?);
-        rest = &tail[2..];
+    let is_code = |code: &[u8]| code != b"00" && code.iter().all(u8::is_ascii_hexdigit);
+    if !text.split('%').skip(1).all(|rest| rest.as_bytes().get(..2).is_some_and(is_code)) {
+        return Err("a % has no two hexadecimal digits: write it as %25");
     }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8")
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_| "it is not UTF-8")
 }

@@ -3,7 +3,7 @@
 
 use crate::csv::ending::{Ending, Reading, ending};
 use crate::csv::lines_like_records::Finder;
-use crate::csv::record::{MAX_RECORD_BYTES, Shape};
+use crate::csv::record::{MAX_RECORD_BYTES, RecordShape};
 
 /// Bytes read at a time: small enough that a chunk and what is made of it may stay in the second-level cache of a core,
 /// with enough rows that handing it over costs nothing. Other sizes were not measured.
@@ -82,7 +82,7 @@ pub enum Cut {
 
 /// Finds the last record end in `bytes`, or the one behind as many records as a chunk may have. `bytes` start where a
 /// record starts and must not be empty; `complete` says that the file ends behind them.
-pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
+pub fn cut(bytes: &[u8], complete: bool, shape: &RecordShape) -> Cut {
     let mut at = 0;
     let mut lines = 0;
     let mut records = 0;
@@ -108,7 +108,7 @@ fn is_empty_line(line: &[u8]) -> bool {
 /// Cuts the rows of a file into chunks, in their order.
 #[derive(Debug)]
 pub struct Chunks<'a, I> {
-    shape: &'a Shape,
+    shape: &'a RecordShape,
     /// Read, and not yet in a chunk.
     buffer: Vec<u8>,
     /// Nothing follows the buffer.
@@ -122,7 +122,7 @@ pub struct Chunks<'a, I> {
 
 impl<'a, I: Rereadable> Chunks<'a, I> {
     /// Cuts the rows from `start` on; `input` gives what follows it.
-    pub fn new(shape: &'a Shape, start: Start, input: I) -> Chunks<'a, I> {
+    pub fn new(shape: &'a RecordShape, start: Start, input: I) -> Chunks<'a, I> {
         let Start { line, offset, read, complete } = start;
         Chunks { shape, buffer: read, complete, line, offset, input, ahead: None }
     }
@@ -255,7 +255,7 @@ mod tests {
     use crate::csv::record::Delimiter;
 
     fn cut_of(text: &[u8], complete: bool) -> Cut {
-        cut(text, complete, &Shape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] })
+        cut(text, complete, &RecordShape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] })
     }
 
     #[test]

@@ -26,7 +26,7 @@
 
 use memchr::{memchr, memchr_iter};
 
-use crate::csv::record::{Delimiter, Shape};
+use crate::csv::record::{Delimiter, RecordShape};
 
 /// Where a record ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Ending {
 /// A shorter piece of the same input gives the same answer if it was cut behind a record: what ended this one is in the
 /// shorter piece too, and where reading on failed, it fails there at the latest, with the quote still open.
 #[inline]
-pub fn ending(bytes: &[u8], complete: bool, shape: &Shape) -> Option<Ending> {
+pub fn ending(bytes: &[u8], complete: bool, shape: &RecordShape) -> Option<Ending> {
     let line = &bytes[..memchr(b'\n', bytes).or(complete.then_some(bytes.len()))?];
     match has_odd_quotes(line) {
         false => Some(Ending::of_line(line.len() as u64)),
@@ -65,7 +65,7 @@ pub fn has_odd_quotes(line: &[u8]) -> bool {
 
 /// [`ending`] for a record whose first line has an odd number of quotes.
 #[cold]
-pub fn read_on(bytes: &[u8], complete: bool, shape: &Shape) -> Option<Ending> {
+pub fn read_on(bytes: &[u8], complete: bool, shape: &RecordShape) -> Option<Ending> {
     let mut reading = Reading::new(shape);
     let ending = reading.next(bytes);
     ending.or_else(|| complete.then(|| reading.finish()))
@@ -74,7 +74,7 @@ pub fn read_on(bytes: &[u8], complete: bool, shape: &Shape) -> Option<Ending> {
 /// A record that is read from its start, in pieces of any size, until it is known where it ends.
 #[derive(Debug)]
 pub struct Reading<'a> {
-    shape: &'a Shape,
+    shape: &'a RecordShape,
     state: State,
     /// Fields begun.
     fields: usize,
@@ -109,7 +109,7 @@ enum State {
 
 impl<'a> Reading<'a> {
     /// Nothing is read yet.
-    pub fn new(shape: &'a Shape) -> Reading<'a> {
+    pub fn new(shape: &'a RecordShape) -> Reading<'a> {
         Reading {
             shape,
             state: State::Start,
@@ -225,8 +225,8 @@ mod tests {
     /// Bytes and lines, if it is known.
     type End = Option<(u64, u64)>;
 
-    fn shape(delimiter: Delimiter) -> Shape {
-        Shape { delimiter, fields: 2, ids: vec![0] }
+    fn shape(delimiter: Delimiter) -> RecordShape {
+        RecordShape { delimiter, fields: 2, ids: vec![0] }
     }
 
     fn end(text: &str, complete: bool) -> End {

@@ -3,7 +3,7 @@
 use atelier_base::error::{Error, Result};
 
 use crate::csv::excerpt::excerpt;
-use crate::csv::record::{Delimiter, Fields, Form, MAX_FIELDS, Shape, scan, without_carriage_returns};
+use crate::csv::record::{Delimiter, Fields, Form, MAX_FIELDS, RecordShape, scan, without_carriage_returns};
 use atelier_base::tables::{Column, ColumnKind, Table};
 
 /// Where the columns of a table stand in the records of one file.
@@ -12,7 +12,7 @@ pub struct Layout {
     /// For each column of the table, in its order, the index of its field.
     pub fields: Vec<usize>,
     /// What a whole record looks like.
-    pub shape: Shape,
+    pub shape: RecordShape,
     /// Spaces stood around a name, or surplus carriage returns at the line's end.
     pub repaired: bool,
     /// Spaces stood between all names: those around a bare text are no part of it then.
@@ -114,7 +114,7 @@ impl HeaderLine<'_> {
         Ok(Layout {
             copied: !derived.is_empty(),
             unknown,
-            shape: Shape { delimiter: self.delimiter, fields: self.names.len(), ids },
+            shape: RecordShape { delimiter: self.delimiter, fields: self.names.len(), ids },
             fields: places,
             repaired: self.fields.spaced || self.fields.padded || self.has_spaces_in_quotes(),
             spaced: self.is_spaced(),

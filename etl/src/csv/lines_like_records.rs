@@ -1,7 +1,7 @@
 //! Records of several lines in which a line looks like a record by itself. RFC 4180 reads them as one record; it may be
 //! that a quote is missing, so the user is warned. No I/O.
 
-use crate::csv::record::{Fields, MAX_RECORD_BYTES, Shape};
+use crate::csv::record::{Fields, MAX_RECORD_BYTES, RecordShape};
 
 /// How many there are in a file, or in a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl LinesLikeRecords {
 
 /// Reads a record in pieces and finds whether a line of it, but for the first, is a record by itself.
 pub(crate) struct Finder<'a> {
-    shape: &'a Shape,
+    shape: &'a RecordShape,
     fields: Fields,
     /// The line that is being read, cut at the size of a record. `None` in the first line.
     line: Option<Vec<u8>>,
@@ -36,7 +36,7 @@ pub(crate) struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    pub(crate) fn new(shape: &'a Shape) -> Finder<'a> {
+    pub(crate) fn new(shape: &'a RecordShape) -> Finder<'a> {
         Finder { shape, fields: Fields::new(shape.delimiter), line: None, found: false }
     }
 

@@ -4,7 +4,7 @@ use memchr::{memchr, memchr_iter};
 
 use crate::csv::chunk::Chunk;
 use crate::csv::ending::read_on;
-use crate::csv::record::{Fields, MAX_RECORD_BYTES, Shape, scan, without_carriage_returns};
+use crate::csv::record::{Fields, MAX_RECORD_BYTES, RecordShape, scan, without_carriage_returns};
 
 /// One record of a chunk.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ pub struct Record<'a> {
 #[derive(Debug)]
 pub struct Records<'a> {
     chunk: &'a Chunk,
-    shape: &'a Shape,
+    shape: &'a RecordShape,
     at: usize,
 }
 
 impl<'a> Records<'a> {
     /// The records of `chunk`, whose whole records have this `shape`.
-    pub fn new(chunk: &'a Chunk, shape: &'a Shape) -> Records<'a> {
+    pub fn new(chunk: &'a Chunk, shape: &'a RecordShape) -> Records<'a> {
         Records { chunk, shape, at: 0 }
     }
 
@@ -107,7 +107,7 @@ mod tests {
     fn records(text: &str) -> Vec<(u64, String, Vec<Form>)> {
         let chunk =
             Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 10, records: 0, oversize: None };
-        let shape = Shape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] };
+        let shape = RecordShape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] };
         let mut records = Records::new(&chunk, &shape);
         let mut lines = Lines::new(&chunk);
         let mut fields = Fields::default();

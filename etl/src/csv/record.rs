@@ -325,7 +325,7 @@ pub fn without_carriage_returns(line: &[u8]) -> &[u8] {
 
 /// What a whole record of a file looks like: enough to tell whether a line is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct RecordShape {
     /// What separates its fields.
     pub delimiter: Delimiter,
     /// Fields in a record.
@@ -334,7 +334,7 @@ pub struct Shape {
     pub ids: Vec<usize>,
 }
 
-impl Shape {
+impl RecordShape {
     /// Whether `line` is a whole record by itself: the right number of fields, integers where the ids are.
     /// It may lack its own last quote.
     pub fn fits(&self, line: &[u8], fields: &mut Fields) -> bool {

@@ -8,9 +8,10 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Cursor, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use atelier_base::error::{Error, Result};
+use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3;
 
 use self::format::{Compression, Encoding, Format, HEAD_BYTES};
@@ -32,21 +33,21 @@ pub struct Source {
     pub path: PathBuf,
     /// Its size on disk in bytes, as it was when found.
     pub bytes: u64,
-    state: State,
+    state: FileState,
 }
 
 /// Which file it is and when it was written last: while this is the same, so are its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State {
+struct FileState {
     device: u64,
     inode: u64,
     bytes: u64,
     written: (i64, i64),
 }
 
-impl State {
-    fn of(metadata: &Metadata) -> State {
-        State {
+impl FileState {
+    fn of(metadata: &Metadata) -> FileState {
+        FileState {
             device: metadata.dev(),
             inode: metadata.ino(),
             bytes: metadata.len(),
@@ -62,7 +63,7 @@ impl Source {
         for path in table.paths(directory) {
             match std::fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => {
-                    let state = State::of(&metadata);
+                    let state = FileState::of(&metadata);
                     let source = Source { path, bytes: state.bytes, state };
                     if let Some(other) = found.replace(source) {
                         return Err(twice(table, &other, found.as_ref()));
@@ -87,11 +88,11 @@ impl Source {
     pub fn digest(&self) -> Result<u128> {
         let raw = self.open_raw()?;
         raw.read_to_end().map_err(|error| unreadable(&self.path, error))?;
-        Ok(raw.lock().digest.digest128())
+        Ok(raw.0.lock().digest.digest128())
     }
 
     fn open_raw(&self) -> Result<Raw> {
-        let opened = File::open(&self.path).and_then(|file| Ok((State::of(&file.metadata()?), file)));
+        let opened = File::open(&self.path).and_then(|file| Ok((FileState::of(&file.metadata()?), file)));
         let (state, file) = opened.map_err(|error| unreadable(&self.path, error))?;
         if state != self.state {
             return Err(self.changed());
@@ -161,7 +162,7 @@ impl Source {
     pub fn open_at(&self, offset: u64) -> Result<Reader> {
         let mut reader = self.open()?;
         if reader.is_plain {
-            let sought = reader.raw.lock().file.seek(SeekFrom::Start(offset));
+            let sought = reader.raw.0.lock().file.seek(SeekFrom::Start(offset));
             sought.map_err(|error| unreadable(&self.path, error))?;
             reader.text = Box::new(reader.raw.clone());
         } else {
@@ -211,7 +212,7 @@ impl Reader {
         buffer.reserve(wanted);
         let read = self.text.by_ref().take(wanted as u64).read_to_end(buffer);
         let read = read.map_err(|error| match std::fs::metadata(&self.source.path) {
-            Ok(now) if State::of(&now) != self.source.state => self.source.changed(),
+            Ok(now) if FileState::of(&now) != self.source.state => self.source.changed(),
             _ => self.source.damaged(self.compression, error),
         })?;
         Ok(read < wanted)
@@ -219,19 +220,19 @@ impl Reader {
 
     /// Bytes taken from the disk so far.
     pub fn bytes_on_disk(&self) -> u64 {
-        self.raw.lock().read
+        self.raw.0.lock().read
     }
 
     /// XXH3 (128 bits) of the file as it stands on the disk. Call it when [`Reader::fill`] said that it ended. Fails if
     /// the file is not the one that was found, or was written to since: its end may not be where it was read to.
     pub fn digest(self) -> Result<u128> {
         // What unpacks may not have asked for the very last bytes.
-        let now = self.raw.read_to_end().and_then(|()| self.raw.lock().file.metadata());
+        let now = self.raw.read_to_end().and_then(|()| self.raw.0.lock().file.metadata());
         let now = now.map_err(|error| unreadable(&self.source.path, error))?;
-        if State::of(&now) != self.source.state {
+        if FileState::of(&now) != self.source.state {
             return Err(self.source.changed());
         }
-        Ok(self.raw.lock().digest.digest128())
+        Ok(self.raw.0.lock().digest.digest128())
     }
 }
 
@@ -248,10 +249,6 @@ struct Digested {
 }
 
 impl Raw {
-    fn lock(&self) -> MutexGuard<'_, Digested> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Digests the rest.
     fn read_to_end(&self) -> io::Result<()> {
         let mut buffer = vec![0; DIGEST_BUFFER_BYTES];
@@ -262,7 +259,7 @@ impl Raw {
 
 impl Read for Raw {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut raw = self.lock();
+        let mut raw = self.0.lock();
         let read = raw.file.read(buffer)?;
         raw.digest.update(&buffer[..read]);
         raw.read += read as u64;

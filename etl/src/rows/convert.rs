@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use crate::csv::chunk::Chunk;
 use crate::csv::lines_like_records::{Finder, LinesLikeRecords};
 use crate::csv::parse::{Lines, Record, Records};
-use crate::csv::record::{Fields, MAX_RECORD_BYTES, Shape};
+use crate::csv::record::{Fields, MAX_RECORD_BYTES, RecordShape};
 use crate::rows::converted::{AcceptedRow, Converted};
 use crate::rows::defect::{Fault, Reject};
 use crate::rows::encode;
@@ -40,7 +40,7 @@ impl Converter {
     }
 
     /// What a whole record of the file looks like.
-    pub fn shape(&self) -> &Shape {
+    pub fn shape(&self) -> &RecordShape {
         &self.validator.layout().shape
     }
 
@@ -107,7 +107,7 @@ impl Converter {
 }
 
 #[cold]
-fn has_line_like_record(record: &Record<'_>, chunk: &Chunk, shape: &Shape) -> bool {
+fn has_line_like_record(record: &Record<'_>, chunk: &Chunk, shape: &RecordShape) -> bool {
     if let Some(oversize) = chunk.oversize {
         return oversize.has_line_like_record;
     }

@@ -5,7 +5,7 @@ use crate::csv::ending::ending;
 use crate::csv::excerpt::{excerpt, excerpt_of_end};
 use crate::csv::lines_like_records::LinesLikeRecords;
 use crate::csv::parse::Lines;
-use crate::csv::record::{Shape, without_carriage_returns};
+use crate::csv::record::{RecordShape, without_carriage_returns};
 use crate::rows::defect::{Counts, Reject, Repair, Repaired, Repairs};
 use crate::rows::digest::ContentDigest;
 
@@ -42,13 +42,13 @@ pub struct Converted {
     /// An accepted id that has no position: the file is not the one that the ids were read from.
     pub unknown_id: Option<u32>,
     pub(super) chunk: Chunk,
-    pub(super) shape: Shape,
+    pub(super) shape: RecordShape,
     pub(super) rows: Vec<AcceptedRow>,
 }
 
 impl Converted {
     /// Nothing yet of a chunk of this many bytes; the chunk itself is to be put into it when it is converted.
-    pub(super) fn new(bytes: usize, shape: Shape) -> Converted {
+    pub(super) fn new(bytes: usize, shape: RecordShape) -> Converted {
         Converted {
             // Binary integers are longer than short decimal ones, by at most this much in real files.
             encoded: Vec::with_capacity(bytes * 2),

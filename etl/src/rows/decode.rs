@@ -40,15 +40,15 @@ pub struct Decoder {
     content: Content,
     /// What has come of a row or the header that is not whole yet.
     rest: Vec<u8>,
-    place: Place,
+    part: Part,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Part {
     #[default]
     Header,
     Rows,
-    Behind,
+    End,
 }
 
 /// What stands at the beginning of some bytes.
@@ -80,25 +80,25 @@ impl Decoder {
 
     /// What was in the copy, now that nothing more comes.
     pub fn finish(self) -> Result<Content, Malformed> {
-        match self.place {
-            Place::Behind => Ok(self.content),
-            Place::Header | Place::Rows => Err(self.malformed("the copy breaks off")),
+        match self.part {
+            Part::End => Ok(self.content),
+            Part::Header | Part::Rows => Err(self.malformed("the copy breaks off")),
         }
     }
 
     /// Digests the whole rows in `bytes`, and says how many bytes they are.
     fn rows(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut at = 0;
-        if self.place == Place::Header {
+        if self.part == Part::Header {
             let Some(header) = bytes.get(..HEADER.len()) else { return Ok(0) };
             if header != HEADER {
                 return Err(self.malformed("this is not a binary copy without OIDs"));
             }
-            self.place = Place::Rows;
+            self.part = Part::Rows;
             at = HEADER.len();
         }
         while at < bytes.len() {
-            if self.place == Place::Behind {
+            if self.part == Part::End {
                 return Err(self.malformed("something follows the end of the copy"));
             }
             match next(&bytes[at..]) {
@@ -108,7 +108,7 @@ impl Decoder {
                     at += length;
                 }
                 Next::Trailer => {
-                    self.place = Place::Behind;
+                    self.part = Part::End;
                     at += TRAILER.len();
                 }
                 Next::More => break,

@@ -3,7 +3,7 @@
 
 use atelier_base::tables::{ColumnKind, TABLES, Table};
 use atelier_etl::csv::chunk::CHUNK_BYTES;
-use atelier_etl::csv::record::{Delimiter, MAX_RECORD_BYTES, Shape};
+use atelier_etl::csv::record::{Delimiter, MAX_RECORD_BYTES, RecordShape};
 use atelier_etl::rows::digest::ContentDigest;
 use atelier_etl::rows::encode;
 use atelier_etl::rows::value::Value;
@@ -21,8 +21,8 @@ use properties::{
 
 mod properties;
 
-fn shape(fields: usize) -> Shape {
-    Shape { delimiter: Delimiter::Comma, fields, ids: vec![0] }
+fn shape(fields: usize) -> RecordShape {
+    RecordShape { delimiter: Delimiter::Comma, fields, ids: vec![0] }
 }
 
 /// The records of an input that is one chunk.

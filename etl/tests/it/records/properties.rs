@@ -11,7 +11,7 @@ use atelier_base::tables::TableId;
 use atelier_etl::csv::chunk::{Chunk, Chunks, Rereadable, Start};
 use atelier_etl::csv::layout::layout;
 use atelier_etl::csv::parse::{Lines, Records};
-use atelier_etl::csv::record::{Delimiter, Fields, Form, MAX_RECORD_BYTES, Shape};
+use atelier_etl::csv::record::{Delimiter, Fields, Form, MAX_RECORD_BYTES, RecordShape};
 use atelier_etl::rows::convert::{Converter, Output};
 use atelier_etl::rows::defect::Reject;
 use atelier_etl::rows::duplicates::reject_duplicates;
@@ -51,7 +51,7 @@ impl Seen {
 }
 
 /// The reference: the whole input as one chunk.
-pub(crate) fn whole(input: &[u8], shape: &Shape) -> Vec<Chunk> {
+pub(crate) fn whole(input: &[u8], shape: &RecordShape) -> Vec<Chunk> {
     let mut chunk = Chunk { bytes: input.to_vec(), line: 2, offset: 0, records: 0, oversize: None };
     chunk.records = records_of(&chunk, shape).len() as u64;
     vec![chunk]
@@ -82,14 +82,14 @@ impl Rereadable for Pieces<'_> {
 }
 
 /// The input as a load cuts it, but read `fills` bytes at a time, over and over. None of them may be 0.
-pub(crate) fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
+pub(crate) fn chunks(input: &[u8], fills: &[usize], shape: &RecordShape) -> Vec<Chunk> {
     let pieces = Pieces { input, at: Some(0), sizes: fills.iter().copied().cycle() };
     let start = Start { line: 2, offset: 0, read: Vec::new(), complete: false };
     Chunks::new(shape, start, pieces).map(|Ok(chunk)| chunk).collect()
 }
 
 /// The records of all chunks, in order. Each has as many as the splitter counted.
-pub(crate) fn records(chunks: &[Chunk], shape: &Shape) -> Vec<Seen> {
+pub(crate) fn records(chunks: &[Chunk], shape: &RecordShape) -> Vec<Seen> {
     let counted = |chunk: &Chunk| {
         let seen = records_of(chunk, shape);
         assert_eq!(seen.len() as u64, chunk.records, "the splitter counts what the parser finds");
@@ -98,7 +98,7 @@ pub(crate) fn records(chunks: &[Chunk], shape: &Shape) -> Vec<Seen> {
     chunks.iter().flat_map(counted).collect()
 }
 
-fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
+fn records_of(chunk: &Chunk, shape: &RecordShape) -> Vec<Seen> {
     let (mut records, mut lines, mut fields) =
         (Records::new(chunk, shape), Lines::new(chunk), Fields::new(shape.delimiter));
     let mut seen = Vec::new();
@@ -126,7 +126,7 @@ fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
 /// crate's reading of it tells, our records have the same fields, however it is cut. Spaces around a field without quotes are looked at later.
 pub(crate) fn assert_valid_is_read_as_csv_reads_it(input: &[u8], delimiter: Delimiter, fills: &[usize]) {
     let Some(valid) = valid_records(input, delimiter) else { return };
-    let shape = Shape { delimiter, fields: valid.first().map_or(0, Vec::len), ids: Vec::new() };
+    let shape = RecordShape { delimiter, fields: valid.first().map_or(0, Vec::len), ids: Vec::new() };
     for chunks in [whole(input, &shape), chunks(input, fills, &shape)] {
         let seen: Vec<_> = records(&chunks, &shape).iter().map(Seen::texts).collect();
         assert_eq!(seen, valid, "{}", input.escape_ascii());
