@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::database::capacity::check_connections;
 use crate::database::dependents::Replaced;
 use crate::database::lock::{lock, lockable, unlock};
-use crate::database::metadata::{self, LoadRecord};
+use crate::database::metadata;
 use crate::database::names::CONTROL_SESSION;
 use crate::database::preflight::preflight;
 use crate::database::publish::{self, interruptible};
@@ -89,9 +89,9 @@ pub async fn load(
         prepared = prepare(input, database, options) => prepared?,
         () = cancel.cancelled() => return Err(Error::interrupted()),
     };
-    let (control, rejects, announced) = match prepared {
-        Prepared::Ready(control, rejects, announced) => (control, rejects, announced),
-        Prepared::Unchanged(published, announced) => return Ok(unchanged(published, announced, begin)),
+    let Ready { control, rejects, announced } = match prepared {
+        Prepared::Ready(ready) => *ready,
+        Prepared::Unchanged(load_id, announced) => return Ok(unchanged(load_id, announced, begin)),
     };
     let context = Context {
         input,
@@ -125,8 +125,16 @@ pub async fn load(
 
 /// What is known before the first row is read.
 enum Prepared {
-    Ready(Session, EnumMap<TableId, RejectFile>, Announced),
-    Unchanged(LoadRecord, Announced),
+    Ready(Box<Ready>),
+    /// The published load is of the same files.
+    Unchanged(Uuid, Announced),
+}
+
+struct Ready {
+    /// Holds the lock.
+    control: Session,
+    rejects: EnumMap<TableId, RejectFile>,
+    announced: Announced,
 }
 
 async fn prepare(input: &Input, database: &Database, options: &Options) -> Result<Prepared> {
@@ -135,7 +143,7 @@ async fn prepare(input: &Input, database: &Database, options: &Options) -> Resul
     preflight(&control).await?;
     lock(&control).await?;
     if !options.force
-        && let Some(published) = published_already(&control, input).await?
+        && let Some(load_id) = published_already(&control, input).await?
     {
         let mut announced = Announced::default();
         // What an earlier load left behind may still be read: that is no reason to fail.
@@ -143,17 +151,16 @@ async fn prepare(input: &Input, database: &Database, options: &Options) -> Resul
             announced.warn(format!("{error:#}"))?;
         }
         unlock(&control).await;
-        return Ok(Prepared::Unchanged(published, announced));
+        return Ok(Prepared::Unchanged(load_id, announced));
     }
     check_connections(&control, input.jobs, number_of_lanes(input.jobs)).await?;
     let announced = Announced::announce(&control, input, options.keep_previous).await?;
     // Only with the lock held: another load may be writing the files of its own.
     let rejects = rejects::create(&input.rejects)?;
-    Ok(Prepared::Ready(control, rejects, announced))
+    Ok(Prepared::Ready(Box::new(Ready { control, rejects, announced })))
 }
 
-fn unchanged(published: LoadRecord, announced: Announced, begin: Instant) -> LoadOutcome {
-    let load_id = published.load_id;
+fn unchanged(load_id: Uuid, announced: Announced, begin: Instant) -> LoadOutcome {
     let report = Report {
         load_id: Some(load_id),
         unchanged: true,

@@ -9,15 +9,16 @@ use atelier_base::tables::TABLES;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use crate::csv::source::Source;
-use crate::database::metadata::{self, LoadRecord};
+use crate::database::metadata;
 use crate::database::names::PUBLISHED;
 use crate::database::session::Session;
 use crate::options::Input;
 
-/// The published load, if it was made of these files and they would be accepted again.
-pub(crate) async fn published_already(session: &Session, input: &Input) -> Result<Option<LoadRecord>> {
+/// The id of the published load, if it was made of these files and they would be accepted again.
+pub(crate) async fn published_already(session: &Session, input: &Input) -> Result<Option<Uuid>> {
     let Some(published) = metadata::published(session).await? else { return Ok(None) };
     if published.version != env!("CARGO_PKG_VERSION") || !is_complete(session).await? {
         return Ok(None);
@@ -35,7 +36,7 @@ pub(crate) async fn published_already(session: &Session, input: &Input) -> Resul
     let pool = Arc::clone(&input.pool);
     let equal = spawn_blocking(move || have_digests(&files, &pool)).await;
     let equal = equal.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    Ok(equal.then_some(published))
+    Ok(equal.then_some(published.load_id))
 }
 
 /// Whether all tables exist. A load creates missing ones again.
