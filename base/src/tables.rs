@@ -175,6 +175,10 @@ pub static TABLES: [Table; 6] = [
     },
 ];
 
+/// The order in which to read tables: those that take longest first, so that the lanes end together.
+pub const LONGEST_FIRST: [TableId; 6] =
+    [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
+
 impl Column {
     /// Whether a CSV header means this column by `name`.
     pub fn is_named(&self, name: &str) -> bool {

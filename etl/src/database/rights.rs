@@ -1,51 +1,51 @@
-//! Whose the published catalogue is, and who else may do what with it: a load changes the tables, not their owner, nor
-//! the rights and comments that others gave them.
+//! Owner, rights, row-level security policies and comments of the published catalogue: a load replaces the tables and keeps
+//! these.
 
 use atelier_base::error::Result;
 
-use super::{STAGING, one, run};
+use crate::database::names::STAGING;
 use crate::database::session::Session;
 
-/// May read what is published, and nothing else.
+/// The role that may read the published catalogue, and nothing else.
 const READER: &str = "atelier_reader";
 
-/// What becomes of rights that a catalogue has already and the published one has not.
+/// What becomes of rights that the new catalogue has and the published one does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Own {
-    /// A new catalogue keeps those of the database's default privileges, and that of the role for readers.
+pub(crate) enum Own {
+    /// After a load: they come from the database's default privileges, or are those of [`READER`].
     Kept,
-    /// A catalogue that was published once gives them up: somebody may have revoked them since.
+    /// After a rollback: they may have been revoked since that catalogue was published.
     Revoked,
 }
 
-/// Lets the role for readers read what is staged. Makes the role where it may.
-pub async fn grant_to_reader(session: &Session) -> Result<()> {
+/// Grants the staged catalogue to [`READER`], which is created if this user may do so.
+pub(crate) async fn grant_to_reader(session: &Session) -> Result<()> {
     let query = format!(
         "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '{READER}'),
                 (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user)"
     );
-    let row = one(session, &query, "look for the role atelier_reader").await?;
+    let row = session.one(&query, "query the role atelier_reader").await?;
     let (exists, may_create): (bool, bool) = (row.get(0), row.get(1));
     if !exists {
         if !may_create {
             return Ok(());
         }
-        // Roles belong to the whole server: a load of another database may make it at the same moment.
-        let make = format!(
+        // Roles belong to the whole server: a load of another database may create it at the same moment.
+        let create = format!(
             "DO $$ BEGIN CREATE ROLE {READER} NOLOGIN;
              EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         );
-        run(session, &make, "make the role atelier_reader").await?;
+        session.run(&create, "create the role atelier_reader").await?;
     }
     let grant = format!(
         "GRANT USAGE ON SCHEMA {STAGING} TO {READER}; GRANT SELECT ON ALL TABLES IN SCHEMA {STAGING} TO {READER}"
     );
-    run(session, &grant, "grant the catalogue to atelier_reader").await
+    session.run(&grant, "grant the catalogue to atelier_reader").await
 }
 
-/// `$1`: the schema that has the owner, the rights, comments and policies; `$2`: the one that is to have them; `$3`:
-/// whether what `$2` has already goes. Statements in the order to run them, when `$2` has the name of `$1`. All rights
-/// are given by the owner, whoever gave them first. Without a search path, the conditions of policies have full names.
+/// `$1`: the schema to copy from; `$2`: the one to copy to; `$3`: whether to revoke what `$2` has already. Statements in
+/// the order to run them, after `$2` got the name of `$1`. The owner becomes the grantor of all rights. Without a search
+/// path, the conditions of policies have qualified names.
 const STATEMENTS: &str = "
     WITH spaces AS (
         SELECT f.oid AS old, t.oid AS new, f.nspacl AS old_acl, t.nspacl AS new_acl, f.nspowner AS owner,
@@ -131,9 +131,9 @@ const STATEMENTS: &str = "
     SELECT 7, format('COMMENT ON %s IS %L', object, words) FROM comments WHERE words IS NOT NULL
     ORDER BY 1, 2";
 
-/// The statements that give the catalogue in the schema `to` the owner, the rights, the comments and the policies of
-/// the one in `from`, once it is in that place: none if there is no such schema.
-pub(super) async fn statements(
+/// The statements that give the catalogue in `to` the owner, rights, comments and policies of the one in `from`, after it
+/// has taken that name. None if there is no such schema.
+pub(crate) async fn statements(
     session: &Session,
     from: &str,
     to: &str,

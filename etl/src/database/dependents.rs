@@ -1,49 +1,47 @@
-//! What others have hung on a catalogue: PostgreSQL drops it with the tables, so it is named before. What holds rows of
-//! others is never dropped: it is refused.
+//! Objects of others that depend on a catalogue. PostgreSQL drops them with the tables, so they are announced before. A load
+//! that would drop rows of others is refused.
 
 use atelier_base::error::{Error, Result};
 use tokio_postgres::types::ToSql;
 
-use super::views::FOLLOWS;
-use super::{DISCARDED, PREVIOUS, PUBLISHED, STAGING};
+use crate::database::names::{DISCARDED, PREVIOUS, PUBLISHED, STAGING};
 use crate::database::schema;
 use crate::database::session::Session;
+use crate::database::views::IS_REPLACEABLE;
 
-/// Something that depends on the tables of a catalogue, or is set on one of them.
+/// An object that depends on the tables of a catalogue, or a setting of one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dependent {
+pub(crate) struct Dependent {
     /// As `view reports.cheap`; for people.
     what: String,
     schema: String,
-    /// Its row of PostgreSQL's catalogues: class, object, column. A setting has none of its own.
+    /// As in `pg_depend`: classid, objid, objsubid. A setting has that of its table.
     address: (u32, u32, i32),
     /// A table or a column of one: dropping it would lose rows.
     holds_rows: bool,
 }
 
-/// What becomes of the catalogue that is replaced.
+/// What becomes of the replaced catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replaced {
-    /// As soon as the new one is published.
+pub(crate) enum Replaced {
+    /// It is dropped as soon as the new one is published.
     Dropped,
-    /// As the previous one.
+    /// It becomes the previous one.
     Kept,
-    /// A view that somebody reads could not be made again: dropping the tables would drop it.
+    /// It stays for now: a view that is being read could not be replaced and would be dropped with the tables.
     InUse,
 }
 
 impl Replaced {
-    /// By what the user wants.
-    pub fn by(keep_previous: bool) -> Replaced {
+    pub(crate) fn when(keep_previous: bool) -> Replaced {
         if keep_previous { Replaced::Kept } else { Replaced::Dropped }
     }
 }
 
 /// Everything that `DROP … CASCADE` would take along with the schema `$1`, besides its tables, their keys (`$2`), and
-/// what is part of something else that is dropped, as an index is of its materialized view. What somebody drops at that moment
-/// has no identity any more. Then the settings of the
-/// tables that are not those of `schema.sql`; rights, comments and policies are not among them, as they are given to
-/// the new tables. Nor, if `$3`, are views that are made again on these ([`FOLLOWS`], for `{follows}`), and what hangs on them.
+/// what is part of something else that is dropped, as an index is of its materialized view. What is dropped at that very
+/// moment has no identity any more. Then the settings of the tables that differ from `schema.sql`; not rights, comments and
+/// policies, as the new tables get them. Nor, if `$3`, are views that will be replaced ([`IS_REPLACEABLE`], for `{replaceable}`), and what depends on them.
 const DEPENDENTS: &str = "
     WITH RECURSIVE tables AS (
         SELECT c.* FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relkind = 'r'
@@ -53,7 +51,7 @@ const DEPENDENTS: &str = "
         UNION ALL SELECT 'pg_namespace'::regclass::oid, oid, 0 FROM pg_namespace WHERE nspname = $1
     ),
     following AS (
-        SELECT v.oid AS view, r.oid AS rule FROM pg_class v JOIN pg_rewrite r ON r.ev_class = v.oid WHERE $3 AND {follows}
+        SELECT v.oid AS view, r.oid AS rule FROM pg_class v JOIN pg_rewrite r ON r.ev_class = v.oid WHERE $3 AND {replaceable}
     ),
     gone AS (
         SELECT * FROM seeds
@@ -118,15 +116,16 @@ const DEPENDENTS: &str = "
     SELECT what, 0, oid, 0, false FROM settings
     ORDER BY 1";
 
-/// What hangs on the catalogue in `schema`; nothing if there is none. Views that are to follow are not among it while it is
-/// the published one.
-pub(super) async fn dependents(
+/// What depends on the catalogue in `schema`; nothing if there is none. Of the published one, without the views that will
+/// be replaced.
+pub(crate) async fn dependents(
     session: &Session,
     schema: &str,
 ) -> Result<Vec<Dependent>, tokio_postgres::Error> {
     let keys = schema::keys();
     let parameters: [&(dyn ToSql + Sync); 3] = [&schema, &keys, &(schema == PUBLISHED)];
-    let rows = session.client.query(&DEPENDENTS.replace("{follows}", FOLLOWS), &parameters).await?;
+    let rows =
+        session.client.query(&DEPENDENTS.replace("{replaceable}", IS_REPLACEABLE), &parameters).await?;
     let dependent = |row: tokio_postgres::Row| Dependent {
         what: row.get(0),
         schema: schema.to_owned(),
@@ -136,18 +135,22 @@ pub(super) async fn dependents(
     Ok(rows.into_iter().map(dependent).collect())
 }
 
-/// What a load that died may have left.
-pub const LEFT_BEHIND: &[&str] = &[STAGING, DISCARDED];
-/// What a load replaces.
-pub const REPLACED: &[&str] = &[PREVIOUS, PUBLISHED];
+/// Schemas that an earlier load may have left behind.
+pub(crate) const LEFT_BEHIND: &[&str] = &[STAGING, DISCARDED];
+/// Schemas that a load replaces.
+pub(crate) const REPLACED: &[&str] = &[PREVIOUS, PUBLISHED];
 
-/// What will be dropped with `schemas`, or stay with the one that is kept. Refuses what must not be dropped.
-pub async fn affected(session: &Session, schemas: &[&str], keep_previous: bool) -> Result<Vec<Dependent>> {
+/// What will be dropped with `schemas`, or stay with the one that is kept. Refuses to drop rows of others.
+pub(crate) async fn affected(
+    session: &Session,
+    schemas: &[&str],
+    keep_previous: bool,
+) -> Result<Vec<Dependent>> {
     let mut affected = Vec::new();
     for &schema in schemas {
         let found = dependents(session, schema).await;
         let found =
-            found.map_err(|error| session.failed("cannot find what depends on the catalogue", &error))?;
+            found.map_err(|error| session.failed("cannot query what depends on the catalogue", &error))?;
         if !(keep_previous && schema == PUBLISHED) {
             found
                 .iter()
@@ -160,55 +163,53 @@ pub async fn affected(session: &Session, schemas: &[&str], keep_previous: bool) 
 }
 
 impl Dependent {
-    /// Whether both are the same object, whatever the catalogue they hang on is called.
-    pub(super) fn is(&self, other: &Dependent) -> bool {
+    /// Whether both are the same object; the catalogue that they depend on may have been renamed.
+    pub(crate) fn is(&self, other: &Dependent) -> bool {
         self.address == other.address
     }
 
-    /// The same, of the catalogue that was published.
-    pub(super) fn of_published(self) -> Dependent {
+    /// The same object, as a dependent of the catalogue that was published.
+    pub(crate) fn of_published(self) -> Dependent {
         Dependent { schema: PUBLISHED.to_owned(), ..self }
     }
 
-    /// Whether it hangs on the catalogue in `schema`.
-    pub(super) fn is_of(&self, schema: &str) -> bool {
+    /// Whether it depends on the catalogue in `schema`.
+    pub(crate) fn is_of(&self, schema: &str) -> bool {
         self.schema == schema
     }
 
     /// Whether dropping it would lose rows.
-    pub(super) fn holds_rows(&self) -> bool {
+    pub(crate) fn holds_rows(&self) -> bool {
         self.holds_rows
     }
 
-    /// It must not be dropped.
-    pub(super) fn refused(&self) -> Error {
+    /// The error that it must not be dropped.
+    pub(crate) fn refused(&self) -> Error {
         let Dependent { what, schema, .. } = self;
-        Error::database(format!("{what} depends on the schema {schema} and would lose its rows with it")).hint(
-            "a load replaces the schema: detach it (ALTER TABLE … NO INHERIT, or another type for the column) or drop it",
+        Error::database(format!("{what} depends on the schema {schema} and would lose rows with it")).hint(
+            "a load replaces the schema: remove the dependency (ALTER TABLE … NO INHERIT, or another type for the column) or drop it",
         )
     }
 
-    /// For people, before and after: what becomes of it.
-    pub fn warning(&self, replaced: Replaced) -> String {
+    /// What will become of it, or did: a warning.
+    pub(crate) fn warning(&self, replaced: Replaced) -> String {
         let Dependent { what, schema, .. } = self;
         match (schema.as_str(), replaced) {
             (PUBLISHED, Replaced::Kept) => {
                 format!(
-                    "{what}: left with the catalogue that is now kept as {PREVIOUS}, and dropped with it later"
+                    "{what}: stays with the replaced catalogue, now {PREVIOUS}, and will be dropped with it"
                 )
             }
             (PUBLISHED, Replaced::Dropped) => {
-                format!(
-                    "{what}: dropped with the catalogue that this load replaces; make it again afterwards"
-                )
+                format!("{what}: dropped with the replaced catalogue; create it again after the load")
             }
             (PUBLISHED, Replaced::InUse) => {
                 format!(
-                    "{what}: still reads the catalogue that this load replaced, and is dropped with it by the next load; \
-                     make it again before"
+                    "{what}: still reads the replaced catalogue, and will be dropped with it by the next load; \
+                     create it again before that"
                 )
             }
-            (PREVIOUS, _) => format!("{what}: dropped with the catalogue that was kept as {PREVIOUS}"),
+            (PREVIOUS, _) => format!("{what}: dropped with the previous catalogue, {PREVIOUS}"),
             _ => format!("{what}: dropped with the schema {schema}, which an earlier load left behind"),
         }
     }

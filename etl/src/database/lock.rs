@@ -2,25 +2,23 @@
 
 use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
-use tokio_postgres::error::SqlState;
 
-use super::transaction;
-use crate::database::session::Session;
+use crate::database::session::{Session, is_lock_timeout};
 
 /// Advisory lock that a load or a rollback holds: "atelier" in ASCII.
 const LOCK: i64 = 0x61_7465_6c69_6572;
 
-/// How long the lock of a session that has just ended is waited for, and how often a session that holds it looks whether
-/// its loader is still there: a load that was killed does not keep the next from starting.
+/// A load that was killed does not block the next one: its session checks so often whether its loader still runs, and the
+/// next load waits so long for the lock.
 const LOST_LOCK_TIMEOUT: &str = "5s";
 const LOADER_CHECK_INTERVAL: &str = "500ms";
 
-/// Advisory lock that the lanes of a load share: by it the next load finds those of one that died.
-pub(super) const LANE_LOCK: i64 = LOCK + 1;
+/// Advisory lock that the lanes of a load share: by it the next load finds the lanes of one that was killed.
+pub(crate) const LANE_LOCK: i64 = LOCK + 1;
 
-/// `target` for a session that takes the lock: it ends soon after its loader, or the network between them. The database
-/// would look after two hours.
-pub fn lockable(target: &Target) -> Target {
+/// `target` for a session that takes the lock: it ends soon after its loader or the network does. By default that would
+/// take two hours.
+pub(crate) fn lockable(target: &Target) -> Target {
     let silence = target.silence().as_millis();
     target.with(&[
         ("client_connection_check_interval", LOADER_CHECK_INTERVAL.to_owned()),
@@ -33,13 +31,13 @@ pub fn lockable(target: &Target) -> Target {
 
 /// Takes the lock that only one load or rollback of a database has at a time. It is held until the session ends, which
 /// has to be one of [`lockable`].
-pub async fn lock(session: &Session) -> Result<()> {
+pub(crate) async fn lock(session: &Session) -> Result<()> {
     let lock = format!(
         "BEGIN; SET LOCAL lock_timeout = '{LOST_LOCK_TIMEOUT}'; SELECT pg_advisory_lock({LOCK}); COMMIT"
     );
-    match transaction(session, &lock).await {
+    match session.transaction(&lock).await {
         Ok(()) => return Ok(()),
-        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+        Err(error) if is_lock_timeout(&error) => {}
         Err(error) => return Err(session.failed("cannot take the lock of a load", &error)),
     }
     let query = format!(
@@ -59,13 +57,13 @@ pub async fn lock(session: &Session) -> Result<()> {
 }
 
 /// Takes the lock of a lane, for as long as its session lives.
-pub async fn lock_lane(session: &Session) -> Result<()> {
+pub(crate) async fn lock_lane(session: &Session) -> Result<()> {
     let locked = session.client.batch_execute(&format!("SELECT pg_advisory_lock_shared({LANE_LOCK})")).await;
     locked.map_err(|error| session.failed("cannot take the lock of a lane", &error))
 }
 
-/// Lets go of the lock, so that another load can begin as soon as this one has ended. A session that ends without it
-/// lets go a moment later.
-pub async fn unlock(session: &Session) {
+/// Releases the lock, so that another load can begin as soon as this one has ended. The end of the session would release
+/// it a moment later.
+pub(crate) async fn unlock(session: &Session) {
     let _ = session.client.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).await;
 }

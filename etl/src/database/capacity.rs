@@ -1,21 +1,20 @@
-//! What a load needs of the server besides rights: connections, and room on its disk. Said before the first row, where
-//! it can be known.
+//! Connections and disk space that a load needs, checked before the first row where they can be known.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use atelier_base::error::{Error, Result};
 use atelier_base::sql::quoted;
+use indicatif::HumanCount;
 use tokio_postgres::Row;
 
-use super::lock::LANE_LOCK;
 use crate::csv::source::Source;
+use crate::database::lock::LANE_LOCK;
 use crate::database::session::Session;
-use crate::output::report::grouped;
 
-/// Sessions that have just ended are counted a moment longer.
-const ENDING: Duration = Duration::from_secs(2);
-const BETWEEN_COUNTS: Duration = Duration::from_millis(100);
+/// PostgreSQL counts sessions for a moment after they ended.
+const RECOUNT_TIMEOUT: Duration = Duration::from_secs(2);
+const RECOUNT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bytes in the database, rows and indexes, for each byte of CSV. A generated catalogue of 100,000 products (`--seed 1`)
 /// is 221 MB of CSV and takes 347 MB: 291 of rows, 56 of indexes.
@@ -24,13 +23,13 @@ const DATABASE_BYTES: f64 = 1.6;
 /// Bytes of CSV for each byte of a compressed file: 6.4 with `gzip -6`, 5.9 with `zstd -3`, of the same catalogue.
 const UNPACKED_BYTES: f64 = 6.0;
 
-/// A load is refused where less than the estimate divided by this is free: a file system that compresses may do with
-/// little, but hardly with less. Between that and the estimate it is a warning.
-const SURELY_TOO_LITTLE: u64 = 4;
+/// With less free than the estimate divided by this, a load is refused: even a file system that compresses would hardly
+/// do with less. Between that and the estimate it is a warning.
+const REFUSED_BELOW: u64 = 4;
 
-/// The limits that hold for this session, with the sessions that count towards each, as PostgreSQL counts them, this one
-/// among them. Lanes of a load that died are not counted: they are ended. Of others' sessions only a member of
-/// `pg_read_all_stats` sees which are no client's: where this user is none, parallel workers count too.
+/// The limits on connections of this session, each with the sessions that PostgreSQL counts towards it, including this
+/// one. Lanes of a killed load are left out: they will be ended. Only a member of `pg_read_all_stats` sees which of other
+/// users' sessions are parallel workers; for any other user these count too.
 const LIMITS: &str = "
     WITH sessions AS (
         SELECT datid, usesysid FROM pg_stat_activity
@@ -60,34 +59,34 @@ struct Limit {
     /// `ROLE`, `DATABASE` or `SERVER`.
     of: String,
     name: String,
-    most: i64,
-    /// This session is one of them.
+    max: i64,
+    /// Including this session.
     used: i64,
 }
 
-/// Refuses a load that would find no connection for one of its `lanes`, with `jobs` at a time.
-pub async fn check_connections(session: &Session, jobs: usize, lanes: usize) -> Result<()> {
+/// Refuses a load with `jobs` if there are no connections for all of its `lanes`.
+pub(crate) async fn check_connections(session: &Session, jobs: usize, lanes: usize) -> Result<()> {
     let lanes = i64::try_from(lanes).unwrap_or(i64::MAX);
-    let deadline = Instant::now() + ENDING;
+    let deadline = Instant::now() + RECOUNT_TIMEOUT;
     loop {
         let rows = session.client.query(LIMITS, &[&LANE_LOCK]).await;
         let rows = rows.map_err(|error| session.failed("cannot count the connections", &error))?;
-        let too_low = rows.iter().map(Limit::of).find(|limit| limit.most - limit.used < lanes);
+        let too_low = rows.iter().map(Limit::of).find(|limit| limit.max - limit.used < lanes);
         match too_low {
             None => return Ok(()),
             Some(limit) if Instant::now() >= deadline => return Err(limit.refused(jobs, lanes)),
-            Some(_) => tokio::time::sleep(BETWEEN_COUNTS).await,
+            Some(_) => tokio::time::sleep(RECOUNT_PAUSE).await,
         }
     }
 }
 
 impl Limit {
     fn of(row: &Row) -> Limit {
-        Limit { of: row.get(0), name: row.get(1), most: row.get(2), used: row.get(3) }
+        Limit { of: row.get(0), name: row.get(1), max: row.get(2), used: row.get(3) }
     }
 
     fn refused(&self, jobs: usize, lanes: i64) -> Error {
-        let Limit { of, name, most, used } = self;
+        let Limit { of, name, max, used } = self;
         let (holder, raise) = match of.as_str() {
             "SERVER" => (
                 "the server has".to_owned(),
@@ -98,11 +97,11 @@ impl Limit {
                 format!("as an administrator: ALTER {of} {} CONNECTION LIMIT {}", quoted(name), used + lanes),
             ),
         };
-        // A load has a lane more than it has jobs.
-        let fewer = most - used - 1;
+        // A load has one lane more than jobs.
+        let fewer = max - used - 1;
         let fewer = if fewer >= 1 { format!("; or --jobs {fewer}") } else { String::new() };
         Error::database(format!(
-            "a load with --jobs {jobs} needs {} connections, and {holder} {most}, {} of them in use by others",
+            "a load with --jobs {jobs} needs {} connections, and {holder} {max}, {} of them in use by others",
             lanes + 1,
             used - 1
         ))
@@ -110,10 +109,10 @@ impl Limit {
     }
 }
 
-/// Compares the room on the disk with what the files will take, and gives a warning if it may not do. Refuses where it
-/// cannot. Says nothing where the disk cannot be seen: on another host, or where this user may not ask for its place.
-/// Call it when what a load left behind is gone.
-pub async fn check_disk(session: &Session, sources: &[Source]) -> Result<Option<String>> {
+/// Compares the free space with an estimate: returns a warning if it may be too little, and refuses if it surely is. Does
+/// nothing if the database is on another host, or if this user may not see the data directory. Call it after what an
+/// earlier load left behind is dropped.
+pub(crate) async fn check_disk(session: &Session, sources: &[Source]) -> Result<Option<String>> {
     let query = "SELECT pg_backend_pid(), coalesce(
                      nullif(pg_tablespace_location(t.oid), ''),
                      (SELECT setting FROM pg_settings WHERE name = 'data_directory'))
@@ -121,27 +120,29 @@ pub async fn check_disk(session: &Session, sources: &[Source]) -> Result<Option<
                      WHEN '' THEN t.oid = d.dattablespace ELSE t.spcname = current_setting('default_tablespace') END
                  WHERE d.datname = current_database()";
     let row = session.client.query_opt(query, &[]).await;
-    let row = row.map_err(|error| session.failed("cannot find the place of the database", &error))?;
-    let place = row.and_then(|row| Some((row.get::<_, i32>(0), row.get::<_, Option<String>>(1)?)));
-    let Some((_, place)) = place.filter(|(backend, _)| is_postgres(*backend)) else { return Ok(None) };
-    let Ok(disk) = rustix::fs::statvfs(&place) else { return Ok(None) };
+    let row = row.map_err(|error| session.failed("cannot query the data directory", &error))?;
+    let directory = row.and_then(|row| Some((row.get::<_, i32>(0), row.get::<_, Option<String>>(1)?)));
+    let Some((_, directory)) = directory.filter(|(backend, _)| is_postgres(*backend)) else {
+        return Ok(None);
+    };
+    let Ok(disk) = rustix::fs::statvfs(&directory) else { return Ok(None) };
     let (free, needed) = (disk.f_bavail * disk.f_frsize, estimate(sources));
-    let megabytes = |bytes: u64| grouped(bytes.div_ceil(1_000_000));
+    let megabytes = |bytes: u64| HumanCount(bytes.div_ceil(1_000_000));
     let what = format!(
-        "the database's disk ({place}) has {} MB free, and the load needs about {} MB",
+        "the database's disk ({directory}) has {} MB free, and the load needs about {} MB",
         megabytes(free),
         megabytes(needed)
     );
     match free {
-        free if free < needed / SURELY_TOO_LITTLE => {
-            Err(Error::database(what).hint("make room there, then load again"))
+        free if free < needed / REFUSED_BELOW => {
+            Err(Error::database(what).hint("free space there, then load again"))
         }
         free if free < needed => Ok(Some(what)),
         _ => Ok(None),
     }
 }
 
-/// Bytes in the database.
+/// Bytes that the files will take in the database.
 fn estimate(sources: &[Source]) -> u64 {
     let unpacked = |source: &Source| match source.is_compressed() {
         false => source.bytes as f64,
@@ -150,8 +151,8 @@ fn estimate(sources: &[Source]) -> u64 {
     (sources.iter().map(unpacked).sum::<f64>() * DATABASE_BYTES) as u64
 }
 
-/// Whether our backend is a process of this host, so that the server's paths are paths here. It is not behind a tunnel,
-/// nor in a container.
+/// Whether our backend is a process of this host, so that the server's paths are valid here. Through a tunnel or from a
+/// container it is not.
 fn is_postgres(backend: i32) -> bool {
     fs::read_to_string(format!("/proc/{backend}/comm")).is_ok_and(|name| name.trim_end() == "postgres")
 }

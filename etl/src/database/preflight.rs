@@ -1,39 +1,36 @@
-//! What a catalogue of the loader's is, and what else is found in its schemas. Only what is one is ever dropped.
+//! What would fail later is refused first: an unsuitable database, missing rights, schemas and objects that atelier-etl did
+//! not create. Only what it created is ever dropped.
 
 use atelier_base::error::{Error, Result};
+use atelier_base::sql::quoted;
 use tokio_postgres::types::ToSql;
 
-use super::{NEXT, OWN, PREVIOUS, PUBLISHED};
+use crate::database::metadata::IS_LOAD;
+use crate::database::names::{NEXT, OWN, PREVIOUS, PUBLISHED};
 use crate::database::schema;
 use crate::database::session::Session;
 
-/// At most so many foreign objects are named.
+/// Foreign objects that a message names.
 const MAX_NAMED: usize = 5;
 
 /// A schema with one of the loader's names.
-struct Schema {
-    name: String,
+pub(crate) struct Schema {
+    pub(crate) name: String,
     owner: String,
-    /// SQL that makes room for the loader's, identifiers quoted.
+    /// SQL that frees the name, identifiers quoted.
     rename: String,
-    is_catalogue: bool,
+    /// Otherwise another program created it.
+    pub(crate) is_catalogue: bool,
 }
 
-/// Something in a catalogue's schema that the loader has not made.
+/// An object in a catalogue's schema that the loader did not create.
 struct Foreign {
     schema: String,
     /// As `table atelier.extra of "postgres"`.
     what: String,
-    /// SQL that takes it out of the schema, or hands it over.
+    /// SQL that moves it to another schema, or changes its owner.
     remedy: String,
 }
-
-/// The condition that `c`, of `pg_class`, is the table `load` of a catalogue: one with other columns is somebody else's.
-pub const IS_LOAD: &str = "
-    c.relname = 'load' AND c.relkind = 'r' AND 5 = (
-        SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND (a.attname, a.atttypid) IN (
-            ('load_id', 'uuid'::regtype), ('started_at', 'timestamptz'::regtype),
-            ('finished_at', 'timestamptz'::regtype), ('version', 'text'::regtype), ('tables', 'jsonb'::regtype)))";
 
 /// `$1`: the schemas; `{}`: [`IS_LOAD`].
 const SCHEMAS: &str = "
@@ -43,8 +40,8 @@ const SCHEMAS: &str = "
     FROM pg_namespace n WHERE n.nspname = ANY($1) ORDER BY array_position($1, n.nspname::text)";
 
 /// `$1`: the schemas; `$2`, `$3`, `$4`: the declared columns, their tables, names and types; `$5`: the schemas that
-/// hold whole catalogues, whose tables are to be locked. What hangs on one of our tables alone, statistics for
-/// one, is not foreign but a dependent. PostgreSQL records no owner where that is its first superuser (oid 10).
+/// hold whole catalogues, whose tables will be locked. What depends on one of our tables alone, such as statistics,
+/// is not foreign but a dependent. PostgreSQL records no owner where that is its first superuser (oid 10).
 const FOREIGN: &str = "
     WITH ours AS (SELECT * FROM unnest($2::text[], $3::text[], $4::text[]) o (tab, col, typ)),
     tables AS (
@@ -79,18 +76,87 @@ const FOREIGN: &str = "
     WHERE NOT pg_has_role(t.relowner, 'USAGE')
       AND (t.nspname = ANY($5) OR NOT pg_has_role(t.relowner, t.nspowner, 'MEMBER'))";
 
+/// Refuses what cannot be loaded into. Writes nothing.
+pub(crate) async fn preflight(session: &Session) -> Result<()> {
+    let user = check_database(session).await?;
+    check_schemas(session).await?;
+    check_owners(session, &user).await?;
+    check_contents(session).await
+}
+
+/// Returns the user's name.
+async fn check_database(session: &Session) -> Result<String> {
+    let query = "SELECT current_database()::text, current_user::text, pg_encoding_to_char(encoding)::text,
+                        pg_is_in_recovery(), has_database_privilege(oid, 'CREATE'),
+                        current_setting('server_version_num')::int
+                 FROM pg_database WHERE datname = current_database()";
+    let row = session.one(query, "query the database").await?;
+    let (database, user): (String, String) = (row.get(0), row.get(1));
+    let (encoding, standby, may_create, version): (String, bool, bool, i32) =
+        (row.get(2), row.get(3), row.get(4), row.get(5));
+    if version < 140_000 {
+        return Err(Error::database(format!("the database is PostgreSQL {}", version / 10_000))
+            .hint("use PostgreSQL 14 or newer"));
+    }
+    if encoding != "UTF8" {
+        return Err(Error::database(format!(
+            "the encoding of database \"{database}\" is {encoding}, not UTF8"
+        ))
+        .hint("create a database with ENCODING 'UTF8' TEMPLATE template0 and name it in --database-url"));
+    }
+    if standby {
+        return Err(Error::database("this PostgreSQL is a standby, which is read-only")
+            .hint("name its primary in --database-url"));
+    }
+    if !may_create {
+        return Err(Error::database(format!(
+            "user \"{user}\" may not create schemas in database \"{database}\""
+        ))
+        .hint(format!(
+            "as an administrator: GRANT CREATE ON DATABASE {} TO {}",
+            quoted(&database),
+            quoted(&user)
+        )));
+    }
+    Ok(user)
+}
+
+/// Refuses schemas of a role that this user is not a member of, or cannot make the owner of new objects: a load keeps
+/// the owner. From PostgreSQL 16 on the latter is a right of its own.
+async fn check_owners(session: &Session, user: &str) -> Result<()> {
+    let query = "SELECT nspname::text, rolname::text, pg_has_role(nspowner, 'USAGE'), rolsuper
+                 FROM pg_namespace JOIN pg_roles r ON r.oid = nspowner
+                 WHERE nspname = ANY($1) AND NOT (pg_has_role(nspowner, 'USAGE') AND pg_has_role(nspowner,
+                     CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END))
+                 ORDER BY array_position($1, nspname::text) LIMIT 1";
+    let row = session.client.query_opt(query, &[&OWN.as_slice()]).await;
+    let row = row.map_err(|error| session.failed("cannot query the schemas", &error))?;
+    let Some(row) = row else { return Ok(()) };
+    let (schema, owner, is_member, is_superuser): (String, String, bool, bool) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
+    let (quoted_owner, quoted_user) = (quoted(&owner), quoted(user));
+    let sql = match (is_member, is_superuser) {
+        (true, _) => format!("GRANT {quoted_owner} TO {quoted_user} WITH SET TRUE"),
+        (false, false) => format!("GRANT {quoted_owner} TO {quoted_user}"),
+        // A load is no reason to make a user a superuser.
+        (false, true) => format!("ALTER SCHEMA {schema} OWNER TO {quoted_user}"),
+    };
+    Err(Error::database(format!("the schema {schema} belongs to \"{owner}\", not to \"{user}\""))
+        .hint(format!("load as \"{owner}\", or as an administrator: {sql}")))
+}
+
 /// Refuses a schema with one of the loader's names that is no catalogue: a load would replace it.
-pub(super) async fn check_schemas(session: &Session) -> Result<()> {
+pub(crate) async fn check_schemas(session: &Session) -> Result<()> {
     let foreign = schemas(session).await?.into_iter().find(|schema| !schema.is_catalogue);
     let Some(Schema { name, owner, rename, .. }) = foreign else { return Ok(()) };
     Err(Error::database(format!(
-        "there is a schema {name} that is not a catalogue of atelier-etl: it belongs to \"{owner}\""
+        "the schema {name} was not created by atelier-etl: it belongs to \"{owner}\""
     ))
     .hint(format!("as \"{owner}\" or an administrator: {rename}; or use another database")))
 }
 
-/// Refuses a catalogue that holds what is not the loader's: a load would drop it.
-pub(super) async fn check_contents(session: &Session) -> Result<()> {
+/// Refuses a catalogue with objects that are not the loader's: a load would drop them.
+pub(crate) async fn check_contents(session: &Session) -> Result<()> {
     let foreign = foreign(session).await?;
     let Some(Foreign { schema, .. }) = foreign.first() else { return Ok(()) };
     let of_schema: Vec<&Foreign> = foreign.iter().filter(|foreign| foreign.schema == *schema).collect();
@@ -103,7 +169,7 @@ pub(super) async fn check_contents(session: &Session) -> Result<()> {
         more => format!(" and {more} more"),
     };
     Err(Error::database(format!(
-        "the schema {schema} holds what is not the loader's: {}{more}",
+        "the schema {schema} contains objects that atelier-etl did not create: {}{more}",
         list(|foreign| &foreign.what, ", ")
     ))
     .hint(format!(
@@ -112,18 +178,13 @@ pub(super) async fn check_contents(session: &Session) -> Result<()> {
     )))
 }
 
-/// Which schemas with the loader's names are there, and whether each is a catalogue.
-pub async fn found(session: &Session) -> Result<Vec<(String, bool)>> {
-    let schemas = schemas(session).await?;
-    Ok(schemas.into_iter().map(|schema| (schema.name, schema.is_catalogue)).collect())
-}
-
-async fn schemas(session: &Session) -> Result<Vec<Schema>> {
+/// The schemas with the loader's names.
+pub(crate) async fn schemas(session: &Session) -> Result<Vec<Schema>> {
     let rows = session.client.query(&SCHEMAS.replace("{}", IS_LOAD), &[&OWN.as_slice()]).await;
-    let rows = rows.map_err(|error| session.failed("cannot look at the schemas", &error))?;
+    let rows = rows.map_err(|error| session.failed("cannot query the schemas", &error))?;
     let schema = |row: tokio_postgres::Row| {
         let name: String = row.get(0);
-        // Of the loader's it is there within a transaction alone.
+        // The loader's own exists only within a transaction.
         let is_catalogue = row.get(3) && name != NEXT;
         Schema { name, owner: row.get(1), rename: row.get(2), is_catalogue }
     };
@@ -138,7 +199,7 @@ async fn foreign(session: &Session) -> Result<Vec<Foreign>> {
     let (own, read) = (OWN.as_slice(), [PUBLISHED, PREVIOUS]);
     let parameters: [&(dyn ToSql + Sync); 5] = [&own, &tables, &names, &kinds, &read.as_slice()];
     let rows = session.client.query(FOREIGN, &parameters).await;
-    let rows = rows.map_err(|error| session.failed("cannot look at what is in the schemas", &error))?;
+    let rows = rows.map_err(|error| session.failed("cannot query the contents of the schemas", &error))?;
     let foreign =
         |row: tokio_postgres::Row| Foreign { schema: row.get(0), what: row.get(1), remedy: row.get(2) };
     Ok(rows.into_iter().map(foreign).collect())
