@@ -165,6 +165,10 @@ pub static TABLES: [Table; 6] = [
     },
 ];
 
+/// The order in which to read tables: those that take longest first, so that the lanes end together.
+pub const LONGEST_FIRST: [TableId; 6] =
+    [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
+
 impl Column {
     /// Whether `name` in a CSV header is this column.
     pub fn is_named(&self, name: &str) -> bool {

@@ -28,7 +28,7 @@ const MAX_WINDOW_LOG: u32 = 31;
 
 /// The file of a table.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub(crate) struct Source {
     pub path: PathBuf,
     /// Its size on the disk when it was found.
     pub bytes: u64,

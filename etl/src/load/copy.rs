@@ -14,11 +14,11 @@ use tokio::task::spawn_blocking;
 use tokio_postgres::CopyInSink;
 
 use crate::csv::source::Source;
-use crate::database::publish::BEGIN_STAGED;
+use crate::database::names::BEGIN_STAGED;
 use crate::database::schema;
 use crate::database::session::Session;
 use crate::load::pipeline::{self, Job, RowSink};
-use crate::output::progress::Board;
+use crate::output::progress::Progress;
 use crate::output::rejects::RejectFile;
 use crate::rows::convert::Output;
 use crate::rows::defect::Reject;
@@ -39,7 +39,7 @@ pub(crate) struct TableCopy {
     pub(crate) first_digest: Option<u128>,
     pub(crate) output: Output,
     pub(crate) rejects: RejectFile,
-    pub(crate) board: Arc<Board>,
+    pub(crate) progress: Arc<Progress>,
     pub(crate) pool: Arc<ThreadPool>,
 }
 
@@ -99,7 +99,7 @@ impl TableCopy {
             source: &self.source,
             parents: &self.parents,
             output: self.output,
-            meter: &self.board.table(self.table.id).meter,
+            meter: &self.progress.table(self.table.id).meter,
         };
         let outcome = pipeline::run(&job, &self.pool, &mut sink)?;
         if self.first_digest.is_some_and(|digest| digest != outcome.file_digest) {

@@ -154,7 +154,7 @@ fn position_is_the_rank_of_the_id() {
     let loaded = load(&database, catalogue.path(), &["--max-rejects", "50%"]).succeeded();
     let warnings = loaded.report["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 5, "{warnings:?}");
-    assert_eq!(warnings[0], "features: the file has a header and no rows");
+    assert_eq!(warnings[0], "features: the file has a header but no rows");
 
     accepted.sort_unstable();
     let expected: Vec<_> = accepted

@@ -46,9 +46,9 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("a limit is reached", "fairness.rs"),
     ("the database cannot answer", "fairness.rs"),
     ("cannot encode a body", "a fault of the program"),
-    ("using the password that was read before: {}", "reload.rs"),
-    ("SIGHUP: certificate and key stay as they were: {}", "reload.rs"),
-    ("SIGHUP: the database's connection parameters stay as they were: {}", "reload.rs"),
+    ("using the password that was read before: {trouble:#}", "reload.rs"),
+    ("SIGHUP: certificate and key stay as they were: {error:#}", "reload.rs"),
+    ("SIGHUP: the database's connection parameters stay as they were: {error:#}", "reload.rs"),
     ("cannot tell the service manager", "takes a service manager that is gone"),
 ];
 

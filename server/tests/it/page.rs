@@ -1,4 +1,4 @@
-//! The page at `/`, as bytes: what a browser makes of it is `scripts/test-page`'s to see.
+//! The page at `/`, as bytes: what a browser makes of it is `tests/page/run`'s to see.
 
 use std::fs;
 use std::path::Path;

@@ -203,7 +203,7 @@ fn a_table_without_rows_is_a_warning() {
     header_only(&data.path().join("related.csv"));
     let run = shop.load(data.path()).run();
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
-    assert!(run.stdout.contains("warning: related: the file has a header and no rows"), "{}", run.stdout);
+    assert!(run.stdout.contains("warning: related: the file has a header but no rows"), "{}", run.stdout);
     assert_eq!(shop.database.query("SELECT count(*) FROM atelier.related")[0][0].as_deref(), Some("0"));
 }
 
@@ -275,7 +275,7 @@ fn outputs_that_are_inputs_are_refused_before_anything_is_overwritten() {
     let elsewhere = tempfile::tempdir().unwrap();
     symlink(data.path().join("product.csv"), elsewhere.path().join("product.csv")).unwrap();
     for (flag, path, telling) in [
-        ("--rejects", data.path().to_owned(), "is where the input files are"),
+        ("--rejects", data.path().to_owned(), "is the directory of the input files"),
         ("--rejects", elsewhere.path().to_owned(), "is an input"),
         ("--report", data.path().join("skus.csv"), "is an input"),
     ] {
@@ -302,7 +302,7 @@ fn rejects_among_compressed_inputs_are_refused() {
     symlink(data.path(), link.path().join("rejects")).unwrap();
     for rejects in [data.path().to_owned(), link.path().join("rejects")] {
         let check = || Etl::new(["check", "--max-rejects=50%", "--data"]).arg(data.path());
-        let what = format!("{} is where the input files are", rejects.display());
+        let what = format!("{} is the directory of the input files", rejects.display());
         let run = check().arg("--rejects").arg(&rejects).run();
         run.failed(2, &[&what, "name another directory with --rejects"]);
         assert_eq!(check().run().code, 0, "the data is as it was");
@@ -319,7 +319,7 @@ fn a_report_that_is_a_reject_file_is_refused() {
         etl.run()
     };
     let refused = |report: &str| {
-        let what = format!("{report} cannot be the report: rejected rows go to rejects/");
+        let what = format!("{report} cannot be the report: rejected rows are written to rejects/");
         check(report).failed(2, &[&what, "name another file with --report"]);
     };
     let rejects = place.path().join("rejects");
@@ -365,8 +365,8 @@ fn wrong_options_are_named() {
     // Nothing is asked of a database before its time.
     let url = "postgresql://nobody@127.0.0.1:1/nothing";
     for (option, code, telling) in [
-        ("--max-rejects=many", 2, &["--max-rejects is \"many\"", "a number of rows such as 250"][..]),
-        ("--max-rejects=101%", 2, &["--max-rejects is \"101%\"", "such as 0.5%"]),
+        ("--max-rejects=many", 2, &["--max-rejects \"many\" is neither", "a number of rows such as 250"][..]),
+        ("--max-rejects=101%", 2, &["--max-rejects \"101%\" is neither", "such as 0.5%"]),
         ("--data=/no/such/place", 3, &["no file for product", "/no/such/place", "--data"]),
     ] {
         let mut etl = Etl::new(["load", "--database-url", url, option]).env("ATELIER_PROGRESS", "none");
