@@ -85,11 +85,11 @@ fn password(line: &[u8], login: Login<'_>) -> Option<Vec<u8>> {
     let port = login.port.to_string();
     let mut rest = line;
     for value in [host, &port, login.database, login.user] {
-        let (field, behind) = field(rest)?;
+        let (field, after) = field(rest)?;
         if field != b"*" && unescaped(field) != value.as_bytes() {
             return None;
         }
-        rest = behind;
+        rest = after;
     }
     // As in libpq, text after another colon is ignored.
     Some(unescaped(field(rest).map_or(rest, |(field, _)| field)))

@@ -138,8 +138,8 @@ impl Row<'_> {
             return self.fields[column].push(b'"');
         }
         let column = self.choose(random, is_required_text);
-        let behind: &[u8] = if random.one_in(2) { b"or so\"" } else { b"or so" };
-        self.fields[column].extend_from_slice(behind);
+        let text: &[u8] = if random.one_in(2) { b"or so\"" } else { b"or so" };
+        self.fields[column].extend_from_slice(text);
     }
 
     /// One line over 1 MiB, well quoted. `plan` uses it for the two tables that have such a column.

@@ -65,10 +65,10 @@ fn parse(record: &[u8]) -> Line {
             }
         }
         let end = rest.iter().position(|&byte| byte == b',').unwrap_or(rest.len());
-        let behind = &rest[..end];
+        let after = &rest[..end];
         if is_quoted {
-            spaces += behind.len() - behind.trim_ascii_start().len();
-            match behind.trim_ascii() {
+            spaces += after.len() - after.trim_ascii_start().len();
+            match after.trim_ascii() {
                 b"" => {}
                 price if price.starts_with(b": ") && field == b"default_price" => {
                     field.splice(.., *b"$").for_each(drop);
@@ -77,8 +77,8 @@ fn parse(record: &[u8]) -> Line {
                 _ => form = Some("bad_quote"),
             }
         } else {
-            field.extend_from_slice(behind);
-            if behind.contains(&b'"') {
+            field.extend_from_slice(after);
+            if after.contains(&b'"') {
                 form = Some("bad_quote");
             }
         }

@@ -26,7 +26,7 @@ impl Refused {
     pub fn with_wait_flag(self, flag: &str) -> Error {
         let Advice { hint, flag: around } = self.advice;
         match around {
-            Some((before, behind)) => self.error.hint(format!("{hint}{before}{flag}{behind}")),
+            Some((before, after)) => self.error.hint(format!("{hint}{before}{flag}{after}")),
             None => self.error,
         }
     }

@@ -82,14 +82,14 @@ fn key_values(text: &str) -> Result<Pairs, &'static str> {
     let mut pairs = Pairs::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let (name, behind) = rest.split_once('=').ok_or("a parameter has no =")?;
+        let (name, after) = rest.split_once('=').ok_or("a parameter has no =")?;
         let name = name.trim_end();
         if name.contains(char::is_whitespace) {
             return Err("a parameter has no =: quote values that contain spaces");
         }
-        let (value, behind) = value(behind.trim_start())?;
+        let (value, after) = value(after.trim_start())?;
         pairs.push((name.to_owned(), value));
-        rest = behind.trim_start();
+        rest = after.trim_start();
     }
     Ok(pairs)
 }

@@ -98,9 +98,9 @@ impl Field {
         let is_space = |&byte: &u8| delimiter.is_space(byte);
         let Range { start, end } = self.span();
         let before = bytes[..start].iter().rev().take_while(|byte| is_space(byte)).count();
-        let behind = bytes[end..].iter().take_while(|byte| is_space(byte)).count();
+        let after = bytes[end..].iter().take_while(|byte| is_space(byte)).count();
         // No longer than the record, which was scanned.
-        Field { start: (start - before) as u32, end: (end + behind) as u32, ..self }
+        Field { start: (start - before) as u32, end: (end + after) as u32, ..self }
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Wide {
     pub(super) big_endian: bool,
 }
 
-const UNPACK: &str = "unpack it; only gzip and zstd files are read as they are";
+const UNPACK: &str = "unpack it; gzip and zstd files need not be unpacked";
 const EXPORT: &str = "export it as CSV, in UTF-8";
 const FETCH: &str = "fetch the CSV file itself";
 
