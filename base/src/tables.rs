@@ -1,27 +1,21 @@
-//! The six tables: file names, columns, kinds, parents. Stated here once; a test
-//! holds it against the tables that `schema.sql` makes.
+//! The six tables: file names, columns, what the columns hold, parents. A test compares them with the tables that
+//! `schema.sql` creates.
 
 use std::path::{Path, PathBuf};
 
 use enum_map::Enum;
 
-/// What a file may be called. How it is compressed is told by its first bytes.
+/// Of file names. The first bytes of a file tell how it is compressed.
 const EXTENSIONS: [&str; 3] = ["csv", "csv.gz", "csv.zst"];
 
-/// One of the six tables. The order is that of dependence: a parent stands before its children.
+/// In order of dependence: parents before children.
 #[derive(Clone, Copy, Debug, Enum, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TableId {
-    /// `product`
     Product,
-    /// `features`
     Features,
-    /// `styles`
     Styles,
-    /// `photos`
     Photos,
-    /// `skus`
     Skus,
-    /// `related`
     Related,
 }
 
@@ -53,27 +47,23 @@ pub enum ColumnKind {
 /// A column of a CSV file and of its table.
 #[derive(Debug)]
 pub struct Column {
-    /// Its name in the database.
     pub name: &'static str,
     /// Its names in a CSV header, the usual one first.
     pub headers: &'static [&'static str],
-    /// What it holds.
     pub kind: ColumnKind,
 }
 
 /// A table and the file it comes from.
 #[derive(Debug)]
 pub struct Table {
-    /// Which one it is.
     pub id: TableId,
-    /// Its name in the database, in messages and of its reject file.
+    /// Also of its reject file.
     pub name: &'static str,
     /// File names without extension, the usual one first.
     pub stems: &'static [&'static str],
     /// The columns in the usual order of the file, which is the order they are encoded in.
     pub columns: &'static [Column],
-    /// Whether the table has a `position` column, which no file holds: the rank of the row's id, from 1.
-    /// It is encoded last.
+    /// Whether the table has a column `position`, which is in no file: the rank of the row's id, from 1. It is encoded last.
     pub ranked: bool,
 }
 
@@ -180,13 +170,13 @@ pub const LONGEST_FIRST: [TableId; 6] =
     [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
 
 impl Column {
-    /// Whether a CSV header means this column by `name`.
+    /// Whether `name` in a CSV header is this column.
     pub fn is_named(&self, name: &str) -> bool {
         self.headers.iter().any(|header| header.eq_ignore_ascii_case(name))
     }
 }
 
-/// The column that a ranked table has besides.
+/// Of a ranked table.
 const POSITION: &str = "position";
 
 /// The tables that others point at, parents before children.
@@ -200,7 +190,6 @@ impl TableId {
         TABLES.iter().any(|table| table.parents().any(|parent| parent == self))
     }
 
-    /// The table's declaration.
     pub fn table(self) -> &'static Table {
         &TABLES[self.into_usize()]
     }
@@ -218,18 +207,18 @@ impl Table {
         self.columns.iter().map(|column| column.headers[0]).collect::<Vec<_>>().join(",")
     }
 
-    /// Whether the table has a column of this `name` that is not read but derived.
+    /// Whether the table has a column of this `name` that is computed, not read.
     pub fn derives(&self, name: &str) -> bool {
         self.ranked && name.eq_ignore_ascii_case(POSITION)
     }
 
-    /// The names of the columns in the order they are encoded in, as COPY takes them.
+    /// The names of the columns in the order in which they are encoded, for COPY.
     pub fn encoded_columns(&self) -> String {
         let names = self.columns.iter().map(|column| column.name).chain(self.ranked.then_some(POSITION));
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// The tables this one points at, once a column.
+    /// The tables that this one points at, once for each column.
     pub fn parents(&self) -> impl Iterator<Item = TableId> {
         self.columns.iter().filter_map(|column| match column.kind {
             ColumnKind::Parent(parent) => Some(parent),
@@ -243,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_stand_at_their_id_and_behind_their_parents() {
+    fn tables_are_at_their_index_and_after_their_parents() {
         for (index, table) in TABLES.iter().enumerate() {
             assert_eq!(table.id.into_usize(), index, "{}", table.name);
             assert!(table.parents().all(|parent| parent < table.id), "{}", table.name);

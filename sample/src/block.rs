@@ -19,7 +19,7 @@ pub(crate) const BLOCK: u32 = 256;
 /// Kept and used again, since fresh memory costs as much as filling it.
 #[derive(Default)]
 pub(crate) struct Block {
-    /// The rows for each file, each behind a line end.
+    /// The rows for each file, each after a line end.
     pub(crate) bytes: EnumMap<TableId, Vec<u8>>,
     pub(crate) counts: EnumMap<TableId, FileCounts>,
 }
@@ -29,7 +29,7 @@ fn products(catalogue: &Catalogue, block: u32) -> std::ops::Range<u32> {
     block * BLOCK..catalogue.products.min((block + 1) * BLOCK)
 }
 
-/// How much a block takes up in each table.
+/// How many rows and ids a block has in each table.
 pub(crate) fn measure(catalogue: &Catalogue, block: u32) -> Cursor {
     let mut size = Cursor::default();
     for product in products(catalogue, block) {
@@ -69,8 +69,8 @@ struct RowWriter<'a> {
 }
 
 impl RowWriter<'_> {
-    /// Writes a row: `write` appends the clean bytes; `decide` is told whether the row before may have a defect; `random`
-    /// gives the draws for a defect.
+    /// Writes a row: `write` appends the clean bytes; `decide` gets whether the row before may have a defect; `random`
+    /// returns the draws for a defect.
     fn row(
         &mut self,
         table: TableId,
@@ -124,7 +124,7 @@ impl Product<'_> {
         self.related(writer, is_rejected);
     }
 
-    /// The row of product.csv: that of a neighbour if the two changed places.
+    /// The row of product.csv: that of a neighbour if the two are swapped.
     fn row(&self, writer: &mut RowWriter) {
         let position = self.product;
         let product = self.plan.product_at(position, self.site);
@@ -155,7 +155,7 @@ impl Product<'_> {
                 TableId::Features,
                 || self.damage(TableId::Features, row),
                 |out| rows::write_feature(out, ids.id(row), self.product, random),
-                |after_defect| fates.next(row, behind(after_defect, is_rejected)),
+                |after_defect| fates.next(row, neighbours(after_defect, is_rejected)),
             );
         }
     }
@@ -179,7 +179,7 @@ impl Product<'_> {
                     let style = Style { id, product: self.product, is_default: default == Some(row) };
                     self.catalogue.write_style(out, style, random);
                 },
-                |after_defect| fates.next(row, behind(after_defect, is_rejected)),
+                |after_defect| fates.next(row, neighbours(after_defect, is_rejected)),
             );
             let orphan = is_rejected || fates.loses(row);
             photos.parent = Parent { id, children: self.shape.photos[row as usize].into(), orphan };
@@ -200,7 +200,7 @@ impl Product<'_> {
                 |out| rows::write_photo(out, ids.id(photo), parent.id, random),
                 |after_defect| match self.plan.is_legacy_photo(in_file) {
                     true => Fate::Defective(Defect::UnterminatedQuote),
-                    false => fates.next(*row, behind(after_defect, parent.orphan)),
+                    false => fates.next(*row, neighbours(after_defect, parent.orphan)),
                 },
             );
             *row += 1;
@@ -216,13 +216,13 @@ impl Product<'_> {
                 TableId::Skus,
                 || self.damage(TableId::Skus, *row),
                 |out| rows::write_sku(out, ids.id(sku), parent.id, sizes[sku as usize], random),
-                |after_defect| fates.next(*row, behind(after_defect, parent.orphan)),
+                |after_defect| fates.next(*row, neighbours(after_defect, parent.orphan)),
             );
             *row += 1;
         }
     }
 
-    /// Their ids ascend, as those of the real copies do.
+    /// Their ids rise, as in the real copies.
     fn related(&self, writer: &mut RowWriter, is_rejected: bool) {
         let fates = &mut self.fates(TableId::Related);
         let related = self.catalogue.related(self.product, &self.shape);
@@ -234,7 +234,7 @@ impl Product<'_> {
                 TableId::Related,
                 || self.damage(TableId::Related, row),
                 |out| rows::write_related(out, self.first(TableId::Related) + row, self.product, related),
-                |after_defect| fates.next(row, behind(after_defect, orphan)),
+                |after_defect| fates.next(row, neighbours(after_defect, orphan)),
             );
         }
     }
@@ -264,8 +264,8 @@ impl Product<'_> {
     }
 }
 
-/// Of a row that is no site's neighbour.
-fn behind(after_defect: bool, orphan: bool) -> Neighbours {
+/// Of a row that is not followed by a site of another product.
+fn neighbours(after_defect: bool, orphan: bool) -> Neighbours {
     Neighbours { after_defect, orphan, before_defect: false }
 }
 

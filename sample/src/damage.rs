@@ -14,8 +14,8 @@ const TOO_LONG_BYTES: usize = 1_100_000;
 /// Ids from here on are in no file: the largest catalogue uses less than 600 million.
 const MISSING_IDS: u32 = 2_000_000_000;
 
-/// Damages the row that begins at `start` (with its line end) and ends with the buffer. False if the row is
-/// such that it cannot have the defect; it is left as it is then.
+/// Puts the defect into the row that begins at `start` (with its line end) and ends with the buffer. Returns false, and
+/// does nothing, if the row cannot have it.
 pub(crate) fn damage(
     out: &mut Vec<u8>,
     start: usize,
@@ -91,7 +91,7 @@ impl Row<'_> {
                 let column = self.choose(random, is_required_text);
                 self.fields[column].insert(1, if random.one_in(2) { 0xFF } else { 0 });
             }
-            // The row itself is not changed; its duplicate is written behind it.
+            // The row itself is not changed; its duplicate is written after it.
             Defect::DuplicateId => {}
             Defect::Orphan => {
                 let column = self.choose(random, |kind| matches!(kind, ColumnKind::Parent(_)));
@@ -116,7 +116,7 @@ impl Row<'_> {
         self.set(column, &text);
     }
 
-    /// A space before a number, or before or behind a quoted text, or both.
+    /// A space before a number, or before or after a quoted text, or both.
     fn spacing(&mut self, random: &mut Random) {
         let column = self.choose(random, |kind| !nullable(kind));
         let field = &mut self.fields[column];
@@ -130,8 +130,8 @@ impl Row<'_> {
         }
     }
 
-    /// Text behind a closing quote, or a quote in a bare number. No form may look as if a quote were left
-    /// open at the line's end, or as if a quote were escaped.
+    /// Text after a closing quote, or a quote in a bare number. No form may be mistaken for an open quote at the line's
+    /// end, or for an escaped quote.
     fn bad_quote(&mut self, random: &mut Random) {
         if random.one_in(3) || !self.table.columns.iter().any(|column| is_required_text(column.kind)) {
             let column = self.choose(random, is_integer);
@@ -153,8 +153,8 @@ impl Row<'_> {
         self.fields[column] = text;
     }
 
-    /// Makes a duplicate differ from the row it repeats: the case of the first letter of its first text, or
-    /// without texts the last id, which becomes that of the row's own parent.
+    /// Makes a duplicate differ from the row it repeats: in the case of the first letter of its first text, or without
+    /// texts in its last id.
     fn differ(&mut self) {
         let text = self.fields.iter_mut().find(|field| field.first() == Some(&b'"'));
         match text.map(|field| &mut field[1]) {

@@ -1,5 +1,5 @@
 //! Which rows have which defect. What is planned here is what a correct loader must find, so the rules that keep the
-//! expectation exact are here too: at most one defect a row, none in a row behind another defective one, none in the last
+//! expectation exact are here too: at most one defect a row, none in a row after a defective one, none in the last
 //! row of a file, none in a row that is an orphan already because its parent is rejected. How a defect looks in bytes is
 //! in `damage`.
 
@@ -80,9 +80,9 @@ const PRODUCT_SITES: u32 = 8;
 /// Prime to 45, so that a cycle reaches every site; wide enough that two slots of `Product` never follow each
 /// other.
 const SITE_STEP: u32 = 14;
-/// Products in a slot, of which one has a row that is rejected. Even, so that a pair of neighbours is in one
-/// slot; 45 × 44 is just below 2,000 products, so that as many hold every site; and few enough products are
-/// rejected, 6 in 1,980, that with all their children no file loses as much as 0.9 %.
+/// Products in a slot, of which one has a row that is rejected. Even, so that a pair of neighbours is in one slot. 45 × 44
+/// is just below 2,000 products, so that a catalogue of that size has every site. Only 6 in 1,980 products are rejected,
+/// so that with all their children no file loses as much as 0.9 %.
 pub(crate) const SLOT: u32 = 44;
 /// Rows over 1 MiB are in this many cycles only: each is as long as 4,000 others.
 const LONG_CYCLES: u32 = 2;
@@ -97,8 +97,8 @@ pub(crate) struct Site {
     pub(crate) defect: Defect,
 }
 
-/// Physical lines of photos.csv (the header is line 1) without their last quote. A reader that pairs such
-/// lines up makes one row of each pair and loses 48 + 35 + 40 + 45 + 25 = 193 rows, as with the real copies.
+/// Lines of photos.csv (the header is line 1) without their last quote. A reader that ends a record where the number of
+/// quotes is even makes one row of each pair and loses 48 + 35 + 40 + 45 + 25 = 193 rows, as with the real copies.
 const LEGACY_PAIRS: [(u32, u32); 5] = [(12, 60), (75, 110), (120, 160), (170, 215), (230, 255)];
 /// One in so many related rows is related to product 0, and the first row is, so that the smallest catalogue
 /// has one: 58 of the 4,508,263 rows of the real copies.
@@ -110,7 +110,7 @@ pub(crate) struct Plan {
     defects: Defects,
     /// The product that has the last row of each file; none in a file without rows.
     tail: EnumMap<TableId, Option<u32>>,
-    /// Lines before this one are damaged if they are in `LEGACY_PAIRS`.
+    /// Lines of `LEGACY_PAIRS` before this one have the defect.
     legacy_end: u32,
 }
 
@@ -127,8 +127,7 @@ impl Plan {
                 break;
             }
         }
-        // A pair fits if a line follows it: the lines are the header and the photos, counted as far
-        // as it matters.
+        // A pair fits if a line follows it. Lines are counted no further than needed.
         let (_, longest) = LEGACY_PAIRS[LEGACY_PAIRS.len() - 1];
         let mut lines = 1;
         for product in 0..catalogue.products {
@@ -142,7 +141,7 @@ impl Plan {
         Self { catalogue, defects, tail, legacy_end }
     }
 
-    /// Whether the photo with this number in its file, from 0, is one of the unterminated ones.
+    /// Whether the photo with this number in its file, from 0, has an unterminated quote.
     pub(crate) fn is_legacy_photo(&self, row: u32) -> bool {
         let line = row + 2;
         self.defects == Defects::Legacy
@@ -155,7 +154,7 @@ impl Plan {
         self.defects == Defects::Legacy && row.is_multiple_of(LEGACY_ZERO_EVERY)
     }
 
-    /// Whether the product's row is rejected, and so all that points to it.
+    /// Whether the product's row is rejected, and with it all rows that point at it.
     pub(crate) fn is_rejected(&self, product: u32) -> bool {
         if self.defects != Defects::Heavy {
             return false;
@@ -176,7 +175,7 @@ impl Plan {
             return None;
         }
         let mut random = self.catalogue.random(Stream::Site, slot);
-        // Never the first or the last product of a slot: two sites are no neighbours.
+        // Never the first or the last product of a slot, so that two sites are never neighbours.
         let offset = random.below(SLOT - 2);
         let choice = random.bits();
         (0..SLOT - 2)
@@ -188,8 +187,8 @@ impl Plan {
             })
     }
 
-    /// A row of the product in the table that may be damaged. It is never the first one, since the row
-    /// before it has to be sound, and that of another product cannot know.
+    /// A row of the product in the table that may have a defect. It is never the first one: the row before it must be
+    /// clean, and a row of another product is not planned together with it.
     fn site_row(&self, table: TableId, product: u32, choice: u64) -> Option<u32> {
         if table == TableId::Product {
             return Some(0);
@@ -226,7 +225,7 @@ impl Plan {
     }
 }
 
-/// The number in `SITES` of a slot's site, and how many cycles went before.
+/// The index in `SITES` of a slot's site, and the number of cycles before it.
 fn site_of(slot: u32) -> (u32, u32) {
     const CYCLE: u32 = SITES.len() as u32;
     (slot % CYCLE * SITE_STEP % CYCLE, slot / CYCLE)
@@ -239,7 +238,7 @@ pub(crate) struct Neighbours {
     pub(crate) orphan: bool,
     /// The row before it may have a defect.
     pub(crate) after_defect: bool,
-    /// The row behind it is a site of another product.
+    /// The row after it is a site of another product.
     pub(crate) before_defect: bool,
 }
 
@@ -266,7 +265,7 @@ impl Fates {
             return Fate::Clean;
         }
         use TableId::{Features, Photos, Product, Styles};
-        // In thousandths, a little over the shares meant, since rows behind a defect are left out.
+        // In thousandths, a little over the shares meant, since rows after a defect are left out.
         match (self.random.below(1000), self.table) {
             (0..11, _) => Fate::Defective(Defect::Spacing),
             (11..16, Features | Photos) => Fate::Defective(Defect::UnterminatedQuote),

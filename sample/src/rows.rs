@@ -1,11 +1,11 @@
-//! The bytes of clean rows. A row is written behind a line end, not before one, since the last line of a
-//! file has none. What a row says is a pure function of (seed, product) and of the ids it is given.
+//! The bytes of clean rows. A row is written after a line end, not before one, since the last line of a file has none. Its
+//! content is a pure function of seed, product and the ids it gets.
 
 use crate::random::{Random, Stream};
 use crate::shape::{Catalogue, MAX_RELATED, ProductShape};
 use crate::{text, words};
 
-/// Ids of rows under one parent: they follow each other, except that two neighbours may have changed places.
+/// Ids of rows under one parent: they count up, except that two neighbours may be swapped.
 #[derive(Clone, Copy)]
 pub(crate) struct Ids {
     first: u32,
@@ -29,21 +29,19 @@ impl Ids {
     }
 }
 
-/// A row of styles, as far as it is not drawn.
+/// What is given of a row of styles; the rest is drawn.
 pub(crate) struct Style {
     pub(crate) id: u32,
     pub(crate) product: u32,
     pub(crate) is_default: bool,
 }
 
-/// The sizes of a style.
 pub(crate) fn sizes(shoes: bool) -> &'static [&'static str] {
     if shoes { &words::SHOE_SIZES } else { &words::LETTER_SIZES }
 }
 
 impl Catalogue {
-    /// The product whose row stands at `position` in product.csv: `position` itself, except that two
-    /// neighbours may have changed places.
+    /// The product whose row is at `position` in product.csv: `position` itself, except that two neighbours may be swapped.
     pub(crate) fn product_at(&self, position: u32) -> u32 {
         let pair = position & !1;
         let is_swapped = pair + 1 < self.products && self.random(Stream::Order, pair).one_in(500);
@@ -60,8 +58,8 @@ impl Catalogue {
         }
     }
 
-    /// The ids of the products that the product is related to; as many as its shape says are meant.
-    /// The same one may be there twice, and the product itself too.
+    /// The ids of related products; only as many as `shape` has are used. The same one may be there twice, and the product
+    /// itself too.
     pub(crate) fn related(&self, product: u32, shape: &ProductShape) -> [u32; MAX_RELATED] {
         let mut random = self.random(Stream::Related, product);
         let mut related = [0; MAX_RELATED];

@@ -1,6 +1,6 @@
-//! How many rows a product has in each table, and which ids they get. A shape is a pure function of
-//! (seed, product); ids run on from product to product, so that a block of products can be drawn up as soon
-//! as the counts of those before it are summed. No bytes are written here.
+//! How many rows a product has in each table, and which ids they get. A shape is a pure function of seed and product; ids
+//! continue from product to product, so that a block of products can be rendered when the counts of those before it are
+//! summed up. No bytes are written here.
 
 use atelier_base::tables::TableId;
 use enum_map::EnumMap;
@@ -12,7 +12,6 @@ use crate::random::{Random, Stream};
 pub(crate) struct Catalogue {
     /// Products have the ids 1 to this, and the indexes 0 to one less.
     pub(crate) products: u32,
-    /// Another seed is another catalogue.
     pub(crate) seed: u64,
 }
 
@@ -24,8 +23,7 @@ pub(crate) const MAX_RELATED: usize = 9;
 /// A weight is out of this many.
 const WHOLE: u32 = 10_000;
 
-/// (how many, weight). The weights give the means of the real copies to four digits;
-/// how they spread around the mean follows what is known of the real spread.
+/// (how many, weight). The weights give the means of the real copies to four digits, and about their spread.
 type Weights = [(u8, u32)];
 const STYLES: &Weights =
     &[(0, 2100), (1, 2929), (2, 1971), (3, 1200), (4, 850), (5, 430), (6, 260), (7, 130), (8, 80), (9, 50)];
@@ -44,7 +42,7 @@ const SHOE_SIZES: u8 = 11;
 /// One id in a table is left out once in this many products, for each table but `product`.
 const GAP_EVERY: u32 = 8192;
 
-/// What one product has.
+/// The rows of one product.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ProductShape {
     pub(crate) features: u8,
@@ -97,7 +95,6 @@ impl Catalogue {
 }
 
 impl ProductShape {
-    /// Rows in a table.
     pub(crate) fn rows(&self, table: TableId) -> u32 {
         match table {
             TableId::Product => 1,
@@ -120,7 +117,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Leaves out the id that the shape says is to be left out, if any.
+    /// Leaves out an id if `shape` has a gap.
     pub(crate) fn skip_gap(&mut self, shape: &ProductShape) {
         if let Some(table) = shape.gap {
             self.ids[table] += 1;
@@ -136,7 +133,7 @@ impl Cursor {
         }
     }
 
-    /// Moves past products that take up as much as `other`.
+    /// Moves past products with the rows and ids of `other`.
     pub(crate) fn add(&mut self, other: &Cursor) {
         for (table, ids) in &mut self.ids {
             *ids += other.ids[table];
@@ -153,7 +150,7 @@ fn weighted(random: &mut Random, weights: &Weights) -> u8 {
         }
         draw -= weight;
     }
-    // Not reached: the weights add up to `WHOLE`, which a test holds.
+    // Not reached: the weights add up to `WHOLE`, which a test checks.
     0
 }
 

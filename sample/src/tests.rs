@@ -262,8 +262,8 @@ fn a_catalogue_without_defects_is_strict_csv() {
     }
 }
 
-/// Reads as COPY does: a quote opens or closes, wherever it stands. (The `csv` crate takes a quote behind a
-/// closed field for text, so it spoils the line after each of the ten, and pairs nothing.)
+/// Reads as COPY does: a quote opens or closes, wherever it is. (The `csv` crate reads a quote after a closed field as
+/// text, so it damages the line after each of the ten, and makes no pairs.)
 fn rows_of_copy(bytes: &[u8]) -> usize {
     let mut is_quoted = false;
     let ends = bytes.iter().filter(|&&byte| {

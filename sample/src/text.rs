@@ -8,7 +8,7 @@ use crate::words;
 /// most 78.
 const MIN_DESCRIPTION: u32 = 55;
 const DESCRIPTION_SPREAD: u32 = 245;
-/// How rare texts are that are valid and awkward: once in this many.
+/// Valid texts that are hard to parse are used once in this many.
 const RARE: u32 = 256;
 /// Widths of pictures, in pixels.
 const WIDTHS: &[&str] = &["480", "640", "750", "934", "1080", "1400", "1650", "2250"];
@@ -108,7 +108,7 @@ fn push(out: &mut Vec<u8>, text: &str) {
 
 fn decimal(out: &mut Vec<u8>, mut bits: u64, digits: u32) {
     for _ in 0..digits {
-        // The upper half counts the digit off, the lower half is what is left to draw from.
+        // The upper bits are the digit, the lower ones are left for the next digits.
         let product = (bits >> 4) * 10;
         out.push(b'0' + (product >> 60) as u8);
         bits = product << 4;

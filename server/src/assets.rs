@@ -1,5 +1,6 @@
-//! Files that are part of the program: the page, and the description of the API.
+//! Files that are part of the program: the page for browsers, and the description of the API.
 
 pub mod docs;
-pub mod file;
-pub mod page;
+pub(crate) mod file;
+pub(crate) mod files;
+pub(crate) mod page;

@@ -1,10 +1,12 @@
-//! What is served.
+//! What is served: resources, the rows that answer them, and finished answers.
 
-pub mod cache;
-pub mod encoding;
-pub mod etag;
-pub mod existing;
-pub mod json;
-pub mod kind;
-pub mod load_id;
-pub mod queries;
+pub(crate) mod cache;
+pub(crate) mod encoding;
+pub(crate) mod etag;
+pub(crate) mod json;
+pub(crate) mod load_id;
+pub(crate) mod product_ids;
+pub(crate) mod published;
+pub(crate) mod queries;
+pub(crate) mod query_kind;
+pub mod resource;

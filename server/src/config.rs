@@ -1,4 +1,4 @@
-//! The command line as args, and what it comes to. All of it is known to be right before any port is opened.
+//! The command line, and the configuration that it results in. It is checked completely before any port is opened.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,85 +12,83 @@ use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 
-use crate::catalogue::kind::Kind;
+use crate::catalogue::query_kind::QueryKind;
 use crate::http::path::is_unreserved;
 use crate::http::route::Site;
-use crate::net::listener::Address;
+use crate::net::address::Address;
 use crate::net::tls::Tls;
-use crate::reload::Sources;
+use crate::sources::Sources;
 
-/// Files that the server needs besides its clients' connections: listeners, logs, connections to the admin port.
+/// Open files besides those of client connections: listeners, the log, connections to the admin port.
 const OTHER_FILES: usize = 64 + ADMIN_CONNECTIONS;
 
-/// Connections to the admin port at a time. Of more, the one that has been open longest gives way: who asks there asks and
-/// goes.
-pub const ADMIN_CONNECTIONS: usize = 64;
+/// Connections to the admin port. If there are more, the oldest is closed: probes only need theirs for a moment.
+pub(crate) const ADMIN_CONNECTIONS: usize = 64;
 
-/// Files that a thread needs besides its usual connections to the database: while statements wait, there are others.
-const FILES_A_THREAD: usize = 8 + Kind::ALL.len();
+/// Open files of a thread besides its usual connections to the database, with the spare ones.
+const FILES_PER_THREAD: usize = 8 + QueryKind::COUNT;
 
-/// Connections at most, unless the user says or the process may not open as many files.
-const DEFAULT_CONNECTIONS: u64 = 16_384;
+/// Fewer if the process may not open as many files.
+const DEFAULT_MAX_CONNECTIONS: u64 = 16_384;
 
-/// Memory that client connections may hold on the average, the kernel's too: one that is idle holds a quarter of it.
-const BYTES_A_CONNECTION: usize = 8 * 1024;
+/// Memory for each client connection on average, including that of the kernel. An idle one takes a quarter of it.
+const BYTES_PER_CONNECTION: usize = 8 * 1024;
 
-/// However few they are, in all and for each thread: room for large answers.
+/// At least this much in total and for each thread, so that there is room for large answers.
 const MIN_CONNECTION_BYTES: usize = 64 << 20;
-const MIN_CONNECTION_BYTES_A_THREAD: usize = 4 << 20;
+const MIN_CONNECTION_BYTES_PER_THREAD: usize = 4 << 20;
 
-/// Connections to the database for each thread. Jobs are pipelined on it, so PostgreSQL is never idle between two of
-/// them; with a second connection jobs are half as large and cost PostgreSQL a fifth more a request (measured with 64
-/// clients on two cores), and are answered out of turn.
-const DATABASE_CONNECTIONS_A_THREAD: usize = 1;
+/// Batches are pipelined on a connection, so PostgreSQL is not idle between them. With a second connection batches are half
+/// as large and a request costs PostgreSQL a fifth more (measured with 64 clients on two cores).
+const DB_CONNECTIONS_PER_THREAD: usize = 1;
 
-/// Serves the Atelier product catalogue that atelier-etl has published in PostgreSQL: a read-only HTTP API.
+/// Read-only HTTP API for the product catalogue that atelier-etl has published in PostgreSQL
 #[derive(Debug, Parser)]
 #[command(name = "atelier-server", version, after_help = AFTER_HELP)]
 pub struct Args {
-    /// Address of the API: a port, as 0.0.0.0:3000, or a Unix socket, as unix:/run/atelier-server/api.sock
+    /// Address of the API: 0.0.0.0:3000, or a Unix socket: unix:/run/atelier-server/api.sock
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:3000", env = "ATELIER_LISTEN")]
-    pub listen: Address,
-    /// Address of /livez, /readyz and /metrics, not for the public: a port or a Unix socket too
+    pub(crate) listen: Address,
+    /// Address of /livez, /readyz and /metrics, which should not be public: a port or a Unix socket
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", env = "ATELIER_ADMIN_LISTEN")]
-    pub admin_listen: Address,
-    /// Certificate chain, a PEM file: the API is served with TLS, and with TLS alone. SIGHUP reads it again
+    pub(crate) admin_listen: Address,
+    /// PEM file with the certificate chain. The API is then only served with TLS. Read again on SIGHUP
     #[arg(long, value_name = "FILE", env = "ATELIER_TLS_CERT")]
-    pub tls_cert: Option<PathBuf>,
-    /// Private key of --tls-cert, a PEM file; read again with it
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of --tls-cert. Read again on SIGHUP
     #[arg(long, value_name = "FILE", env = "ATELIER_TLS_KEY")]
-    pub tls_key: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
     /// libpq connection string: postgresql://user@host/database or "host=a,b dbname=database load_balance_hosts=random"
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    pub(crate) database_url: Option<String>,
     /// Threads that answer requests [default: the number of cores]
     #[arg(long, value_name = "N", env = "ATELIER_THREADS", value_parser = number(1..=1024_u16))]
-    pub threads: Option<u16>,
-    /// Connections to the database, the same number for each thread; one more looks which load is published, and up to six more for each thread are open while statements wait for locks [default: one for each]
+    pub(crate) threads: Option<u16>,
+    /// Connections to the database, divided evenly among the threads. One more is used to check which load is published, and up to six more for each thread while statements wait for locks [default: one for each thread]
     #[arg(long, value_name = "N", env = "ATELIER_DB_CONNECTIONS", value_parser = one_or_more)]
-    pub db_connections: Option<NonZeroUsize>,
-    /// Memory for finished answers, as 256MiB or 1GB; 0 for no cache
+    pub(crate) db_connections: Option<NonZeroUsize>,
+    /// Size of the cache, such as 256MiB or 1GB; 0 disables it
     #[arg(long, value_name = "BYTES", default_value = "256MiB", env = "ATELIER_CACHE_BYTES", value_parser = bytes)]
-    pub cache_bytes: ByteSize,
-    /// Client connections at a time; for further ones idle ones are closed [default: 16384, or what the limit on open files allows]
+    pub(crate) cache_bytes: ByteSize,
+    /// Maximum number of client connections. If there are more, idle ones are closed [default: 16384, or what the limit on open files allows]
     #[arg(long, value_name = "N", env = "ATELIER_MAX_CONNECTIONS", value_parser = number(1..=1_000_000_u64))]
-    pub max_connections: Option<u64>,
-    /// A request without an answer after this long gets a 503
+    pub(crate) max_connections: Option<u64>,
+    /// A request that takes longer is answered with 503
     #[arg(long, value_name = "TIME", default_value = "5s", env = "ATELIER_REQUEST_TIMEOUT", value_parser = time)]
-    pub request_timeout: Duration,
-    /// A client that takes longer to shake hands or to send its headers, or takes nothing of its answer for this long, is disconnected
+    pub(crate) request_timeout: Duration,
+    /// A client is disconnected if the TLS handshake or sending its headers takes longer, or if it reads nothing of its answer for this long
     #[arg(long, value_name = "TIME", default_value = "10s", env = "ATELIER_CLIENT_TIMEOUT", value_parser = time)]
-    pub client_timeout: Duration,
-    /// A connection without a request for this long is closed
+    pub(crate) client_timeout: Duration,
+    /// A connection without requests for this long is closed
     #[arg(long, value_name = "TIME", default_value = "75s", env = "ATELIER_IDLE_TIMEOUT", value_parser = time)]
-    pub idle_timeout: Duration,
-    /// Time for requests in flight to finish after SIGTERM
+    pub(crate) idle_timeout: Duration,
+    /// Time to finish requests in flight after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s", env = "ATELIER_SHUTDOWN_GRACE", value_parser = time)]
-    pub shutdown_grace: Duration,
-    /// Access-Control-Allow-Origin
+    pub(crate) shutdown_grace: Duration,
+    /// Value of Access-Control-Allow-Origin
     #[arg(long, value_name = "ORIGIN", default_value = "*", env = "ATELIER_CORS_ORIGIN", value_parser = header)]
-    pub cors_origin: HeaderValue,
-    /// Cache-Control of answers
+    pub(crate) cors_origin: HeaderValue,
+    /// Value of Cache-Control for answers of the catalogue
     #[arg(
         long,
         value_name = "DIRECTIVES",
@@ -98,22 +96,22 @@ pub struct Args {
         env = "ATELIER_CACHE_CONTROL",
         value_parser = header
     )]
-    pub cache_control: HeaderValue,
-    /// Path that the API, the page and /docs are below, as /shop; elsewhere is nothing. The admin port has none
+    pub(crate) cache_control: HeaderValue,
+    /// Path prefix of the API, the page and /docs, such as /shop. The admin port has none
     #[arg(long, value_name = "PATH", default_value = "/", env = "ATELIER_BASE_PATH", value_parser = base_path)]
-    pub base_path: String,
-    /// Answers a style without photos or skus as the earlier API did: one photo, or sku, of nulls in place of [] and {}
+    pub(crate) base_path: String,
+    /// For a style without photos or skus, answers like the earlier API: with one photo or sku of nulls instead of [] and {}
     #[arg(long, env = "ATELIER_COMPAT", value_parser = clap::builder::BoolishValueParser::new())]
-    pub compat: bool,
-    /// Serves the API without the page at /, which shows products in a browser
+    pub(crate) compat: bool,
+    /// Disables the page at /, which shows products in a browser
     #[arg(long, env = "ATELIER_NO_PAGE", value_parser = clap::builder::BoolishValueParser::new())]
-    pub no_page: bool,
-    /// Log lines for people or for programs, on standard error; RUST_LOG=debug says more
+    pub(crate) no_page: bool,
+    /// Format of the log, which goes to standard error; RUST_LOG=debug logs more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, env = "ATELIER_LOG_FORMAT")]
     pub log_format: LogFormat,
 }
 
-// In lines of at most 80 columns: clap does not break what begins with a space.
+// Lines of at most 80 columns: clap does not wrap lines that begin with a space.
 const AFTER_HELP: &str = "\
 Examples:
   export DATABASE_URL=postgresql://reader@db.example/shop?sslmode=verify-full
@@ -121,51 +119,49 @@ Examples:
   atelier-server --listen 127.0.0.1:8080 --cache-bytes 1GiB
   atelier-server --admin-listen 0.0.0.0:9000 --log-format json
 
-Exit codes: 0 stopped by SIGTERM or Ctrl-C, 2 usage, 4 the database refused or holds no catalogue.";
+Exit codes: 0 stopped by SIGTERM or Ctrl-C, 2 usage, 4 refused by the database or
+no catalogue in it.";
 
-/// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Human-readable
     #[default]
     Text,
-    /// A JSON object a line
+    /// One JSON object a line
     Json,
 }
 
-/// What the command line comes to.
-#[expect(missing_docs, reason = "as in `Args`")]
+/// The resolved command line.
 pub struct Config {
-    pub listen: Address,
-    pub admin_listen: Address,
-    /// Nothing for plain HTTP. Like `database`, replaced by what `sources` say on SIGHUP.
-    pub tls: Option<ArcSwap<Tls>>,
-    pub database: ArcSwap<Target>,
-    pub sources: Sources,
-    pub threads: usize,
+    pub(crate) listen: Address,
+    pub(crate) admin_listen: Address,
+    /// `None` for plain HTTP. Like `database`, replaced from `sources` on SIGHUP.
+    pub(crate) tls: Option<ArcSwap<Tls>>,
+    pub(crate) database: ArcSwap<Target>,
+    pub(crate) sources: Sources,
+    pub(crate) threads: usize,
     /// For each thread.
-    pub db_connections: usize,
-    pub cache_bytes: u64,
-    pub max_connections: usize,
-    /// That client connections may hold, for each thread.
-    pub connection_bytes: usize,
-    pub request_timeout: Duration,
-    pub client_timeout: Duration,
-    pub idle_timeout: Duration,
-    pub shutdown_grace: Duration,
-    pub cors_origin: HeaderValue,
-    pub cache_control: HeaderValue,
-    pub site: Site,
-    pub compat: bool,
+    pub(crate) db_connections: usize,
+    pub(crate) cache_bytes: u64,
+    pub(crate) max_connections: usize,
+    /// For all client connections of a thread together.
+    pub(crate) connection_bytes: usize,
+    pub(crate) request_timeout: Duration,
+    pub(crate) client_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) shutdown_grace: Duration,
+    pub(crate) cors_origin: HeaderValue,
+    pub(crate) cache_control: HeaderValue,
+    pub(crate) site: Site,
+    pub(crate) compat: bool,
 }
 
 impl Config {
-    /// Resolves what was args.
     pub fn resolve(args: Args) -> Result<Config> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = args.threads.map_or(cores, usize::from);
         let db_connections = match args.db_connections.map(NonZeroUsize::get) {
-            None => DATABASE_CONNECTIONS_A_THREAD,
+            None => DB_CONNECTIONS_PER_THREAD,
             Some(connections) if connections < threads => {
                 return Err(Error::usage(format!(
                     "--db-connections {connections} is less than one for each of {threads} threads"
@@ -175,7 +171,7 @@ impl Config {
             Some(connections) => connections / threads,
         };
         let max_connections =
-            max_connections(args.max_connections, threads * (db_connections + FILES_A_THREAD))?;
+            max_connections(args.max_connections, threads * (db_connections + FILES_PER_THREAD))?;
         let sources = Sources {
             tls_cert: args.tls_cert,
             tls_key: args.tls_key,
@@ -192,33 +188,33 @@ impl Config {
             db_connections,
             cache_bytes: args.cache_bytes.as_u64(),
             max_connections,
-            connection_bytes: ((max_connections * BYTES_A_CONNECTION).max(MIN_CONNECTION_BYTES) / threads)
-                .max(MIN_CONNECTION_BYTES_A_THREAD),
+            connection_bytes: ((max_connections * BYTES_PER_CONNECTION).max(MIN_CONNECTION_BYTES) / threads)
+                .max(MIN_CONNECTION_BYTES_PER_THREAD),
             request_timeout: args.request_timeout,
             client_timeout: args.client_timeout,
             idle_timeout: args.idle_timeout,
             shutdown_grace: args.shutdown_grace,
-            cors_origin: for_good(&args.cors_origin),
-            cache_control: for_good(&args.cache_control),
+            cors_origin: make_static(&args.cors_origin),
+            cache_control: make_static(&args.cache_control),
             site: Site { base: args.base_path.leak(), page: !args.no_page },
             compat: args.compat,
         })
     }
 }
 
-/// Raises the limit on open files as far as this process may, and fits the number of connections to it.
+/// Raises the limit on open files as far as possible, and derives the number of connections from it.
 fn max_connections(wanted: Option<u64>, of_threads: usize) -> Result<usize> {
     let other = (OTHER_FILES + of_threads) as u64;
-    let need = wanted.unwrap_or(DEFAULT_CONNECTIONS) + other;
+    let need = wanted.unwrap_or(DEFAULT_MAX_CONNECTIONS) + other;
     let files = rlimit::increase_nofile_limit(need).unwrap_or(1024);
     let possible = files.saturating_sub(other).max(1);
     match wanted {
         Some(wanted) if wanted > possible => Err(Error::usage(format!(
             "--max-connections {wanted} needs {need} open files, and this process may open {files}"
         ))
-        .hint("raise the limit (ulimit -n, LimitNOFILE=) or pass fewer --max-connections")),
+        .hint("raise the limit (ulimit -n, LimitNOFILE=) or lower --max-connections")),
         wanted => {
-            Ok(usize::try_from(wanted.unwrap_or(DEFAULT_CONNECTIONS.min(possible))).unwrap_or(usize::MAX))
+            Ok(usize::try_from(wanted.unwrap_or(DEFAULT_MAX_CONNECTIONS.min(possible))).unwrap_or(usize::MAX))
         }
     }
 }
@@ -241,15 +237,15 @@ fn time(text: &str) -> Result<Duration, String> {
 
 fn header(text: &str) -> Result<HeaderValue, String> {
     let value =
-        HeaderValue::from_str(text).map_err(|_| "it cannot be the value of an HTTP header".to_owned())?;
+        HeaderValue::from_str(text).map_err(|_| "it is not a valid value of an HTTP header".to_owned())?;
     if text.is_empty() {
-        Err("it is empty: leave the option out for its default".to_owned())
+        Err("it is empty: omit the option to use the default".to_owned())
     } else {
         Ok(value)
     }
 }
 
-/// Nothing for `/`. In a path these characters are never escaped, so there is one way to write it.
+/// Empty for `/`. Only unreserved characters, so that there is one way to write the path.
 fn base_path(text: &str) -> Result<String, String> {
     let is_segment =
         |segment: &str| !["", ".", ".."].contains(&segment) && segment.bytes().all(is_unreserved);
@@ -261,9 +257,9 @@ fn base_path(text: &str) -> Result<String, String> {
     }
 }
 
-/// The same, which all threads may clone without telling one another: its bytes stay as long as the process.
-fn for_good(value: &HeaderValue) -> HeaderValue {
-    // Args as text, so it is some.
+/// Leaks the bytes, so that threads can clone the value without a shared reference count.
+fn make_static(value: &HeaderValue) -> HeaderValue {
+    // Always succeeds, since it comes from text.
     value.to_str().map_or_else(|_| value.clone(), |text| HeaderValue::from_static(text.to_owned().leak()))
 }
 
@@ -278,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_read() {
+    fn units_are_parsed() {
         let config =
             resolve(&["--cache-bytes", "1GiB", "--request-timeout", "250ms", "--threads", "3"]).unwrap();
         assert_eq!(config.cache_bytes, 1 << 30);
@@ -291,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_answered_with_its_flag() {
+    fn errors_name_the_flag_with_the_wrong_value() {
         for (flag, value) in [
             ("--listen", "3000"),
             ("--admin-listen", "localhost"),
@@ -323,7 +319,7 @@ mod tests {
                 .map_err(|error| error.to_string());
             let message =
                 args.and_then(|args| Config::resolve(args).map_err(|error| format!("{error:#}"))).err();
-            let message = message.unwrap_or_else(|| panic!("{flag} {value} is taken"));
+            let message = message.unwrap_or_else(|| panic!("{flag} {value} is accepted"));
             assert!(message.contains(flag), "{flag} {value}: {message}");
         }
         let few = resolve(&["--threads", "4", "--db-connections", "3"]).err().unwrap();

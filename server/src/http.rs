@@ -1,9 +1,14 @@
-//! Requests → what they ask for, and answers → responses.
+//! Requests → resources, and answers → responses.
 
-pub mod headers;
-pub mod host;
+pub(crate) mod answer;
+pub(crate) mod body;
+pub(crate) mod headers;
+pub(crate) mod host;
 pub mod parameters;
-pub mod path;
+pub(crate) mod path;
 pub mod problem;
-pub mod respond;
+pub(crate) mod refusal;
+pub(crate) mod respond;
 pub mod route;
+#[cfg(test)]
+mod route_properties;

@@ -1,15 +1,17 @@
-//! Bytes from and to clients: sockets, connections, and what they hold.
+//! Bytes from and to clients: sockets, connections, and the memory that they take.
 
-pub mod activation;
-pub mod activity;
-pub mod client;
-pub mod connection;
-pub mod connections;
-pub mod http2;
-mod kernel;
-pub mod listen;
-pub mod listener;
-pub mod socket;
-pub mod stream;
-pub mod systemd;
-pub mod tls;
+pub(crate) mod accept;
+pub(crate) mod activation;
+pub(crate) mod activity;
+pub(crate) mod address;
+pub(crate) mod connection;
+pub(crate) mod connections;
+pub(crate) mod http2;
+pub(crate) mod http_io;
+pub(crate) mod kernel;
+pub(crate) mod listener;
+pub(crate) mod memory;
+pub(crate) mod service;
+pub(crate) mod stream;
+pub(crate) mod systemd;
+pub(crate) mod tls;

@@ -1,7 +1,8 @@
-//! What operators see: log lines and metrics.
+//! What operators see: the log and the metrics.
 
-pub mod counters;
-pub mod exposition;
-pub mod limits;
+pub(crate) mod counters;
+pub(crate) mod exposition;
+pub(crate) mod limits;
 pub mod log;
-pub mod metrics;
+pub(crate) mod metrics;
+pub mod route_label;

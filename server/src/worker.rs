@@ -1,77 +1,63 @@
-//! What each thread has for itself.
+//! What each worker has for itself.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use http::Response;
 
-use crate::database::Database;
-use crate::http::headers::Labels;
-use crate::http::respond::{self, Body};
-use crate::net::activity::Activity;
+use crate::database::pool::Pool;
+use crate::database::unavailable::Unavailable;
+use crate::http::body::Body;
+use crate::http::headers::LoadHeaders;
+use crate::http::refusal::Refusal;
 use crate::net::connections::Connections;
 use crate::shared::Shared;
-use crate::telemetry::counters::Tally;
-use crate::telemetry::limits::Limit;
+use crate::telemetry::counters::Counters;
 
-/// What one thread has to answer requests with. Nothing of it is written to by another thread: a core that has to
-/// fetch a line of memory from another one for every request loses more by it than by most of the request's work.
-pub struct Worker {
-    /// What it has in common with the others.
-    pub shared: &'static Shared,
-    /// Its own connections.
-    pub database: Rc<Database>,
-    /// Its own counters.
-    pub tally: &'static Tally,
-    /// Its clients' connections.
-    pub connections: Rc<Connections>,
-    /// What those are told for whom there is no room.
-    pub full: Response<Body>,
+/// What one thread answers requests with. No other thread writes to any of it: if a core had to fetch a cache line from
+/// another core for every request, that would cost more than most of the request's work.
+pub(crate) struct Worker {
+    pub(crate) shared: &'static Shared,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) counters: &'static Counters,
+    pub(crate) connections: Rc<Connections>,
+    /// The answer to requests that are refused because of overload.
+    pub(crate) overloaded: Response<Body>,
     /// Client connections that are not parked.
-    pub awake: Cell<usize>,
-    published: RefCell<Published>,
+    pub(crate) awake: Cell<usize>,
+    load_headers: RefCell<CachedLoadHeaders>,
 }
 
-/// What the worker knows of the published load.
 #[derive(Default)]
-struct Published {
-    /// [`Shared::changes`], as it was then.
-    changes: u64,
-    labels: Option<Rc<Labels>>,
+struct CachedLoadHeaders {
+    /// That of `Published` for which they were made.
+    version: u64,
+    headers: Option<Rc<LoadHeaders>>,
 }
 
 impl Worker {
-    /// The worker of this number, from 0.
-    pub fn new(shared: &'static Shared, number: usize) -> Worker {
+    /// Workers are numbered from 0.
+    pub(crate) fn new(shared: &'static Shared, number: usize) -> Worker {
         Worker {
             shared,
-            database: Database::start(shared),
-            tally: shared.metrics.tallies.of(number),
+            pool: Pool::start(shared),
+            counters: shared.metrics.counters.worker(number),
             connections: Connections::new(shared.config.connection_bytes, &shared.metrics.limits),
-            full: respond::full(&shared.config),
+            overloaded: Refusal::Unavailable(Unavailable::Overloaded).response(&shared.config),
             awake: Cell::new(0),
-            published: RefCell::default(),
+            load_headers: RefCell::default(),
         }
     }
 
-    /// A client does not keep up: its connection is about to be closed, and what it has not taken thrown away.
-    pub fn close_slow(&self, activity: &Activity, why: &'static str) {
-        activity.give_way();
-        // Who has sent a body may ask no more on its connection, and knows nothing of that.
-        if !activity.had_body() {
-            self.shared.metrics.limits.bite(Limit::SlowClients);
+    /// The headers of the published load; `None` if no load is published.
+    pub(crate) fn load_headers(&self) -> Option<Rc<LoadHeaders>> {
+        let mut cached = self.load_headers.borrow_mut();
+        let version = self.shared.published.version();
+        if cached.version != version {
+            let headers =
+                self.shared.published.load().map(|load| Rc::new(LoadHeaders::new(&self.shared.config, load)));
+            *cached = CachedLoadHeaders { version, headers };
         }
-        tracing::debug!(why, "a connection is closed");
-    }
-
-    /// The published load and its headers; nothing if none is published.
-    pub fn labels(&self) -> Option<Rc<Labels>> {
-        let mut published = self.published.borrow_mut();
-        let changes = self.shared.changes();
-        if published.changes != changes {
-            let labels = self.shared.load().map(|load| Rc::new(Labels::new(&self.shared.config, load)));
-            *published = Published { changes, labels };
-        }
-        published.labels.clone()
+        cached.headers.clone()
     }
 }

@@ -6,20 +6,19 @@ use crate::csv::excerpt::excerpt;
 use crate::csv::record::{Delimiter, Fields, Form, MAX_FIELDS, RecordShape, scan, without_carriage_returns};
 use atelier_base::tables::{Column, ColumnKind, Table};
 
-/// Where the columns of a table stand in the records of one file.
+/// Where the columns of a table are in the records of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// For each column of the table, in its order, the index of its field.
     pub fields: Vec<usize>,
-    /// What a whole record looks like.
     pub shape: RecordShape,
-    /// Spaces stood around a name, or surplus carriage returns at the line's end.
+    /// There were spaces around a name, or surplus carriage returns at the line's end.
     pub repaired: bool,
-    /// Spaces stood between all names: those around a bare text are no part of it then.
+    /// There were spaces between all names: then spaces around a bare text are not part of it.
     pub spaced: bool,
-    /// COPY wrote the file from a published table, which alone has the position: null is nothing, and `null` a text.
+    /// The file has a column that only published tables have, so COPY wrote it: null is an empty field, and `null` a text.
     pub copied: bool,
-    /// Names of fields that no column wants. They are read over.
+    /// Names of fields that belong to no column. They are ignored.
     pub unknown: Vec<String>,
 }
 
@@ -36,7 +35,7 @@ pub fn layout(line: &[u8], delimiter: Option<Delimiter>, table: &Table, place: &
             Err(why) => refused.push((header.known_names(table), why)),
         }
     }
-    // The one that comes closest to a header; the usual delimiter if several do.
+    // The one with which the line is most like a header; the usual delimiter if there are several.
     let closest = refused.into_iter().rev().max_by_key(|(known, _)| *known);
     let why = closest.map_or_else(String::new, |(_, why)| why);
     Err(Error::input(format!("{place}: {why}")).hint(format!(
@@ -46,13 +45,13 @@ pub fn layout(line: &[u8], delimiter: Option<Delimiter>, table: &Table, place: &
     )))
 }
 
-/// The file has line ends that are not read.
-pub fn cr_line_ends(place: &str) -> Error {
+/// Line ends of old Mac systems are not read.
+pub(crate) fn cr_line_ends(place: &str) -> Error {
     Error::input(format!("{place}: the lines end in CR alone"))
         .hint("write the file with LF or CRLF line ends")
 }
 
-/// A first line read with a delimiter.
+/// The first line, read with a delimiter.
 struct HeaderLine<'a> {
     line: &'a [u8],
     delimiter: Delimiter,
@@ -80,10 +79,10 @@ impl HeaderLine<'_> {
             && separators.all(|byte| byte.is_some_and(|byte| self.delimiter.is_space(byte)))
     }
 
-    /// What is read as one line is all of the file then.
+    /// Whether it has carriage returns outside quotes: then it is the whole file.
     fn is_several_lines(&self) -> bool {
-        let ragged = self.fields.kept().iter().filter(|field| field.form == Form::Ragged);
-        ragged.into_iter().any(|field| field.of(self.line).contains(&b'\r'))
+        let malformed = self.fields.kept().iter().filter(|field| field.form == Form::Malformed);
+        malformed.into_iter().any(|field| field.of(self.line).contains(&b'\r'))
     }
 
     fn has_spaces_in_quotes(&self) -> bool {
@@ -91,38 +90,39 @@ impl HeaderLine<'_> {
         texts.into_iter().any(|text| text.trim_ascii() != text)
     }
 
-    /// How many of the table's columns it names.
+    /// How many names are those of columns.
     fn known_names(&self, table: &Table) -> usize {
         self.names.iter().filter(|name| table.columns.iter().any(|column| column.is_named(name))).count()
     }
 
     fn layout(&self, table: &Table) -> Result<Layout, String> {
-        if self.fields.ragged || self.fields.open {
+        if self.fields.malformed || self.fields.open {
             return Err(format!("this is not a header: {}", excerpt(self.line)));
         }
         if self.fields.count() > MAX_FIELDS {
             let count = self.fields.count();
             return Err(format!("{count} columns, where at most {MAX_FIELDS} columns are read"));
         }
-        let places = table.columns.iter().map(|column| self.place(column)).collect::<Result<Vec<_>, _>>()?;
-        let ids = table.columns.iter().zip(&places);
+        let fields =
+            table.columns.iter().map(|column| self.index_of(column)).collect::<Result<Vec<_>, _>>()?;
+        let ids = table.columns.iter().zip(&fields);
         let ids = ids.filter(|(column, _)| matches!(column.kind, ColumnKind::Id | ColumnKind::Parent(_)));
-        let ids = ids.map(|(_, &place)| place).collect();
-        let others = (0..self.names.len()).filter(|index| !places.contains(index));
+        let ids = ids.map(|(_, &field)| field).collect();
+        let others = (0..self.names.len()).filter(|index| !fields.contains(index));
         let (derived, unknown): (Vec<_>, _) =
             others.map(|index| self.names[index].clone()).partition(|name| table.derives(name));
         Ok(Layout {
             copied: !derived.is_empty(),
             unknown,
             shape: RecordShape { delimiter: self.delimiter, fields: self.names.len(), ids },
-            fields: places,
+            fields,
             repaired: self.fields.spaced || self.fields.padded || self.has_spaces_in_quotes(),
             spaced: self.is_spaced(),
         })
     }
 
-    /// The field of a column.
-    fn place(&self, column: &Column) -> Result<usize, String> {
+    /// The index of the column's field.
+    fn index_of(&self, column: &Column) -> Result<usize, String> {
         let mut found = (0..self.names.len()).filter(|&index| column.is_named(&self.names[index]));
         match (found.next(), found.next()) {
             (Some(index), None) => Ok(index),
@@ -136,8 +136,8 @@ impl HeaderLine<'_> {
     }
 }
 
-/// The delimiter that a line `sep=;` before the header names, as spreadsheets write it; nothing if it is no such line.
-pub fn named_delimiter(line: &[u8], file: &str) -> Result<Option<Delimiter>> {
+/// The delimiter that a line such as `sep=;` names, which spreadsheets write before the header. `None` if it is not one.
+pub(crate) fn named_delimiter(line: &[u8], file: &str) -> Result<Option<Delimiter>> {
     let line = without_carriage_returns(line);
     let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
     let Some((name, [delimiter])) = line.split_at_checked(4) else { return Ok(None) };
@@ -157,7 +157,7 @@ mod tests {
     use atelier_base::tables::TableId;
 
     #[test]
-    fn finds_columns_under_any_name_order_and_spacing() {
+    fn columns_are_found_by_any_name_in_any_order_with_spaces() {
         let related = TableId::Related.table();
         let read = |line: &str| layout(line.as_bytes(), None, related, "related.csv, line 1");
         let usual = read("id,current_product_id,related_product_id").unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_delimiter() {
+    fn the_delimiter_is_found() {
         let product = TableId::Product.table();
         let header = "id,position,name,slogan,description,category,default_price";
         let read = |line: &str, delimiter| layout(line.as_bytes(), delimiter, product, "product.csv, line 1");
@@ -198,7 +198,7 @@ mod tests {
             assert!(found.unknown.is_empty() && !found.repaired);
             assert_eq!(read(&line, Some(delimiter)).unwrap(), found);
         }
-        // The message is of the delimiter that was meant.
+        // The message is about the most likely delimiter.
         let message = read("id;name;slogan;description;kind;default_price", None).unwrap_err().to_string();
         assert!(message.contains("no column \"category\" (found: \"id\", \"name\""), "{message}");
         let message = format!("{:#}", read(header, Some(Delimiter::Bar)).unwrap_err());
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_missing_or_double() {
+    fn messages_name_missing_and_duplicate_columns() {
         let styles = TableId::Styles.table();
         for (line, expected) in [
             ("id,productId,name,sale_price,default_style", "no column \"original_price\""),
@@ -235,14 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn says_in_a_few_words_what_is_no_csv_of_ours() {
+    fn messages_about_other_files_are_short() {
         let related = TableId::Related.table();
         let header = "id,current_product_id,related_product_id";
         let not_of_cr = "write the file with LF or CRLF";
         for (line, expected, to_do) in [
             (format!("{header}\r1,2,3\r").into(), "the lines end in CR alone", not_of_cr),
             (format!("\"id\"\r{}", "1,2,3\r".repeat(9)).into(), "the lines end in CR alone", not_of_cr),
-            // All columns are there, the last of the first line is unknown.
+            // All columns are there, and an unknown one after them.
             (format!("{header},note\r1,2,3,a\r").into(), "the lines end in CR alone", not_of_cr),
             (
                 format!("{header}{}", ",note".repeat(14)).into(),

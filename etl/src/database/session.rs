@@ -57,8 +57,8 @@ impl Session {
                 Err(refused) => refused,
             };
             let now = Instant::now();
-            if !refused.may_come || now >= deadline {
-                return Err(refused.waits_with("--wait SECONDS"));
+            if !refused.is_transient || now >= deadline {
+                return Err(refused.with_wait_flag("--wait SECONDS"));
             }
             tokio::time::sleep(RETRY_PAUSE.min(deadline - now)).await;
         }
@@ -81,7 +81,7 @@ impl Session {
     async fn begin(target: &Target, name: &str) -> Result<Session, Refused> {
         let Opened { client, connection, is_direct, .. } = target.open(name).await?;
         if !is_direct {
-            return Err(target.pooled());
+            return Err(target.pooler_refused());
         }
         let (end, ended) = watch::channel(None);
         tokio::spawn(async move {

@@ -1,6 +1,6 @@
 //! The first pass: reads the tables that others point at for their accepted ids, which takes a few per cent of a load.
-//! Knowing the ids before the first row is copied lets all six tables load in parallel, gives a product's position while
-//! it is copied, and finds an orphan at its line.
+//! When all ids are known before the first row is copied, the six tables can load in parallel, a product gets its position
+//! while it is copied, and an orphan is found at its line.
 
 use atelier_base::error::Result;
 use atelier_base::tables::{TableId, parent_tables};
@@ -14,7 +14,7 @@ use crate::rows::defect::Reject;
 use crate::rows::ids::ParentIds;
 use crate::rows::meter::Meter;
 
-/// Discards all rows: what is wanted is in the outcome.
+/// Discards all rows: the ids are in the outcome.
 struct NullSink;
 
 impl RowSink for NullSink {

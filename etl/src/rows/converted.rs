@@ -10,7 +10,7 @@ use crate::rows::defect::{Counts, Reject, Repair, Repaired, Repairs};
 use crate::rows::digest::ContentDigest;
 
 /// Examples of a repair that are kept, for each file.
-pub const MAX_EXAMPLES: usize = 3;
+pub(crate) const MAX_EXAMPLES: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AcceptedRow {
@@ -106,7 +106,7 @@ impl Converted {
     /// The record of an accepted row: up to the next record's beginning, without the line end.
     pub(super) fn raw(&self, row: &AcceptedRow) -> Vec<u8> {
         let bytes = &self.chunk.bytes[row.at as usize..];
-        // A record never goes on behind its chunk.
+        // A record ends in its chunk.
         let end = ending(bytes, true, &self.shape).map_or(bytes.len(), |ending| ending.bytes as usize);
         without_carriage_returns(&bytes[..end]).to_vec()
     }

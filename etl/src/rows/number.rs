@@ -1,4 +1,4 @@
-//! Text → integers and prices. Strict: what is not certain is not a number.
+//! Text → integers and prices. Strict: nothing is guessed.
 
 use crate::csv::record::Form;
 
@@ -30,8 +30,8 @@ fn digits_value(digits: &[u8]) -> Option<u64> {
     (!digits.is_empty()).then_some(value)
 }
 
-/// A price in cents, and whether its form had to be repaired. The forms that damaged copies have, and no others: a
-/// number is never guessed. `names` are those of the column, one of which may stand before a price in JSON form.
+/// A price in cents, and whether its form was repaired. Reads the forms that damaged copies have, and no others. `names`
+/// are those of the column, one of which may be before a price in JSON form.
 #[inline]
 pub(crate) fn price(text: &[u8], form: Form, names: &[&str]) -> Option<(u64, bool)> {
     match form {
@@ -44,7 +44,7 @@ pub(crate) fn price(text: &[u8], form: Form, names: &[&str]) -> Option<(u64, boo
             Some((amount_cents(amount.strip_prefix(b"$").unwrap_or(amount))?, true))
         }
         // "default_price": 49
-        Form::Ragged => {
+        Form::Malformed => {
             let rest = text.strip_prefix(b"\"")?;
             let quote = rest.iter().position(|&byte| byte == b'"')?;
             let (name, rest) = (&rest[..quote], rest[quote + 1..].trim_ascii_start());

@@ -2,7 +2,7 @@
 
 use roaring::RoaringBitmap;
 
-/// Ranks of ids in a set, from 1. Files are clustered by id, so the next id is mostly the one behind the last.
+/// Ranks of ids in a set, from 1. Files are clustered by id, so the next id is mostly the last one plus one.
 pub(super) struct Ranks<'a> {
     ids: &'a RoaringBitmap,
     last_id: u32,

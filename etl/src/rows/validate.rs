@@ -1,4 +1,4 @@
-//! The fields of a record → a row of the table, or why not. Knows the columns and the parents' ids; no I/O.
+//! The fields of a record → a row of the table, or why it is rejected. Knows the columns and the parents' ids. No I/O.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::rows::number::price;
 use crate::rows::value::{FieldReader, RowError, Value, row_error};
 use atelier_base::tables::{Column, ColumnKind, Table, TableId};
 
-/// Values of a row: no table has more columns.
-pub const MAX_COLUMNS: usize = 6;
+/// No table has more.
+pub(crate) const MAX_COLUMNS: usize = 6;
 
-/// A row that passed every check but that of its id's uniqueness, which needs the rows before it.
+/// A row that is valid, as far as that can be known without the rows before it: its id may be a duplicate.
 #[derive(Debug, Default)]
 pub struct Row<'a> {
-    /// A value for each column of the table, in its order.
+    /// In the order of the table's columns.
     pub values: [Value<'a>; MAX_COLUMNS],
     pub id: u32,
     pub repairs: Repairs,
-    /// For each column that names a parent, the last one found: files are clustered by parent.
+    /// The last parent found in each column: files are clustered by parent, so that the next is often the same.
     last_parents: [i32; MAX_COLUMNS],
 }
 
@@ -31,12 +31,12 @@ pub struct Row<'a> {
 pub struct Validator {
     table: &'static Table,
     layout: Layout,
-    /// The columns that name a parent, each with the parent's ids.
+    /// Indices of the columns that point at a parent, each with the ids of that table.
     parents: Vec<(usize, TableId, Arc<RoaringBitmap>)>,
 }
 
 impl Validator {
-    /// `parents` gives the accepted ids of a table.
+    /// `parents` returns the accepted ids of a table.
     pub fn new(
         table: &'static Table,
         layout: Layout,
@@ -58,9 +58,9 @@ impl Validator {
         &self.layout
     }
 
-    /// Validates the record `raw` with its `fields` and fills `row`. `clean` says that the bytes around it are known
-    /// to be UTF-8 without NUL. One fault is named: a ragged field, the number of fields, the first of the table's columns
-    /// that is at fault, a missing parent, in this order.
+    /// Validates the record `raw` with its `fields` and fills `row`. `clean` means that the bytes around it are known to be
+    /// UTF-8 without NUL. One fault is reported, the first of: a malformed field, the number of fields, the columns of the
+    /// table in their order, a missing parent.
     #[inline]
     pub fn validate<'a>(
         &self,
@@ -72,7 +72,7 @@ impl Validator {
         row.repairs = Repairs::default();
         row.repairs.add_if(fields.open, Repair::UnterminatedQuote);
         row.repairs.add_if(fields.spaced, Repair::Spacing);
-        if fields.ragged {
+        if fields.malformed {
             self.expect_csv(raw, fields)?;
         }
         if fields.count() != self.layout.shape.fields {
@@ -107,9 +107,9 @@ impl Validator {
         Ok(())
     }
 
-    /// A bare field with the spaces around it, where they are its own: RFC 4180 has them as part of the field, and COPY
-    /// writes text that begins or ends with them so. Elsewhere they are spacing: around what is no text, and in a file
-    /// with spaces around the names in its header, which were put there between all fields.
+    /// A bare field, with the spaces around it if they are part of it. RFC 4180 has spaces as part of a field, and COPY
+    /// writes text that begins or ends with spaces so. They are only spacing where the column is not text, and in a file
+    /// that has spaces around the names in its header, since those were added around all fields.
     #[cold]
     fn with_spaces(&self, raw: &[u8], field: Field, column: &Column, repairs: &mut Repairs) -> Field {
         let whole = field.with_spaces(raw, self.layout.shape.delimiter);
@@ -126,11 +126,11 @@ impl Validator {
         }
     }
 
-    /// A ragged field is a fault, unless a price can be read out of it.
+    /// Fails for a malformed field, unless a price can be read from it.
     #[cold]
     fn expect_csv(&self, raw: &[u8], fields: &Fields) -> Result<(), RowError> {
         for (place, field) in fields.kept().iter().enumerate() {
-            if field.form != Form::Ragged {
+            if field.form != Form::Malformed {
                 continue;
             }
             let text = field.of(raw);
@@ -140,10 +140,10 @@ impl Validator {
                     if matches!(column.kind, ColumnKind::Price { .. })
                         && price(text, field.form, column.headers).is_some() => {}
                 Some(column) => {
-                    return Err(row_error(column, Fault::BadQuote, text, ragged(text)));
+                    return Err(row_error(column, Fault::BadQuote, text, malformed(text)));
                 }
                 None => {
-                    let message = format!("{}: {}", ragged(text), excerpt(text));
+                    let message = format!("{}: {}", malformed(text), excerpt(text));
                     return Err(RowError { column: "", fault: Fault::BadQuote, message });
                 }
             }
@@ -165,9 +165,8 @@ impl Validator {
     }
 }
 
-/// What is wrong with a field that is not CSV.
 #[cold]
-fn ragged(text: &[u8]) -> &'static str {
+fn malformed(text: &[u8]) -> &'static str {
     match text.contains(&b'"') {
         true => "a quote in the middle, or text after a closing one",
         false => "a carriage return outside quotes",

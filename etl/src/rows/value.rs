@@ -1,4 +1,4 @@
-//! A field → the value of its column, or why not. Knows what columns hold; no I/O.
+//! A field → the value of its column, or why it has none. No I/O.
 
 use crate::csv::excerpt::excerpt;
 use crate::csv::record::{Field, Form};
@@ -6,7 +6,7 @@ use crate::rows::defect::{Fault, Repair, Repairs};
 use crate::rows::number::{integer, price};
 use atelier_base::tables::{Column, ColumnKind};
 
-/// A value ready to be encoded.
+/// Ready to be encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Value<'a> {
     /// SQL null.

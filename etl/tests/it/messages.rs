@@ -25,10 +25,10 @@ Names in capitals stand for what differs from run to run.";
 /// Messages that are not provoked here, as they are written in the source, and why not.
 const NOT_HERE: &[(&str, &str)] = &[
     ("COPY has ended", "never seen: what ended it is"),
-    ("TLS cannot be set up", FAULT),
+    ("cannot set up TLS", FAULT),
     ("cannot use the private key {}", "base/tests/it/tls.rs"),
     ("cannot take the lock of a lane", "as that of a load"),
-    ("no user is named", "a process without an account"),
+    ("no user given", "a process without an account"),
     ("a thread that converts {} panicked", FAULT),
     ("{records} records were read, but {accepted} accepted and {rejected} rejected", FAULT),
     ("{}: {sent} rows were accepted, but {verb} {found}", FAULT),

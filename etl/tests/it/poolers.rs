@@ -46,7 +46,7 @@ fn every_pool_mode_is_refused_and_leaves_nothing_behind() {
     let data = data.to_str().unwrap();
     for mode in MODES {
         for (lines, telling) in
-            [("", "this is a connection pooler"), (IGNORE, "connection pooler in between")]
+            [("", "this is a connection pooler"), (IGNORE, "the connection goes through a pooler")]
         {
             // Two sessions, so that the next command and the other client would see what one command leaves behind.
             let pooler = Pooler::start(&database, mode, &format!("default_pool_size = 2\n{lines}"));

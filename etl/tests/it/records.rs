@@ -131,7 +131,7 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What may stand in a column: values, forms that are repaired, and faults. Ids are few, so that some stand twice.
+/// Fields of a column: values, forms that are repaired, and faults. Ids are few, so that some are duplicates.
 fn field(kind: ColumnKind) -> impl Strategy<Value = &'static str> {
     let fields: &[&str] = match kind {
         ColumnKind::Id => &["1", "2", "3", "4", "5", "6", "7", " 8", "009", "\"10\"", "0", "x", ""],
@@ -185,7 +185,7 @@ proptest! {
         prop_assert_eq!(&reference, &records);
 
         let seen = whole(&bytes, records[0].len());
-        // Spaces around a field without quotes are the one thing that is not taken as it stands.
+        // Only the spaces around a field without quotes are not read as they are.
         let trimmed = |text: &String| match text.contains([',', '"', '\n', '\r']) {
             false if matches!(style.0, QuoteStyle::Necessary) => text.trim_matches([' ', '\t']).to_owned(),
             _ => text.clone(),
@@ -312,10 +312,10 @@ fn where_a_long_record_is_cut_does_not_matter() {
         let near = MAX_RECORD_BYTES - less;
         cases.push(format!("1,a\n2,{}\n3,b\n", filler(near)));
         cases.push(format!("1,a\n2,\"{}\"\n3,b\n", filler(near)));
-        // A quoted field of many lines that ends just within the limit or just behind it.
+        // A quoted field of many lines that ends just before the limit or just after it.
         cases.push(format!("1,a\n2,\"{}{}\"\n3,b\n4,c", lines(near), filler(near % 7)));
     }
-    // Valid, and longer than is kept in memory; and the same but for the text behind the closing quote.
+    // Valid, and longer than is kept in memory; and the same but for the text after the closing quote.
     for behind in ["", "x"] {
         let text = lines(20 * MAX_RECORD_BYTES);
         cases.push(format!("1,a\n2,\"{text}4,d\n\"\"\"{behind}\n3,b\n4,\"c\n5,d\"\n"));

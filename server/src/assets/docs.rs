@@ -1,15 +1,15 @@
-//! What the API says of itself: `/openapi.json`, and `/docs`, where a person can read it and try requests in. All of it
-//! is in the program: it works without the internet.
+//! The description of the API: `/openapi.json`, and Swagger UI at `/docs`. All of it is part of the program and works
+//! without internet access.
 
 use http::header::HeaderValue;
 use swagger_ui_redist::{SwaggerUi, SwaggerUiStaticFile as Part};
 
-use crate::assets::file::{File, Files, Terms, below};
+use crate::assets::file::{File, Files, Policy, with_base};
 
-/// The description of the API, kept by hand; tests hold it against the answers.
+/// Written by hand; tests compare it with the answers.
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
-/// The page that Swagger UI comes up in. Its own has a script inside, which the policy would not let run.
+/// The page of Swagger UI. Its own has an inline script, which the content security policy forbids.
 const PAGE: &str = r#"<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -29,7 +29,7 @@ const PAGE: &str = r#"<!DOCTYPE html>
 </html>
 "#;
 
-/// `validatorUrl`: it would send the description to a service on the internet.
+/// `validatorUrl` is null because it would send the description to a service on the internet.
 const START: &str = r##"SwaggerUIBundle({
   url: "BASE/openapi.json",
   dom_id: "#swagger-ui",
@@ -41,45 +41,45 @@ const START: &str = r##"SwaggerUIBundle({
 });
 "##;
 
-/// Nothing from elsewhere, and no script in the page. Swagger UI's own images are `data:` in its style sheet. Kept for an
-/// hour, since Swagger UI is large.
-static TERMS: Terms = Terms {
-    policy: HeaderValue::from_static(
+/// Nothing from other origins, and no inline scripts. Swagger UI has `data:` images in its style sheet. Cached for an hour,
+/// since Swagger UI is large.
+static POLICY: Policy = Policy {
+    content_security: HeaderValue::from_static(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
-    keep: HeaderValue::from_static("public, max-age=3600"),
+    cache_control: HeaderValue::from_static("public, max-age=3600"),
 };
 
-/// `/openapi.json`, as it is below `base`.
-pub fn description(base: &str) -> File {
+/// `/openapi.json`, with all paths below `base`.
+pub(crate) fn openapi(base: &str) -> File {
     let mut description = OPENAPI.to_owned();
     if !base.is_empty() {
-        for (text, below) in [
+        for (text, with_base) in [
             ("\"servers\": [{\"url\": \"/\"}]", format!("\"servers\": [{{\"url\": \"{base}\"}}]")),
             ("</products", format!("<{base}/products")), // Link
-            ("/docs and /openapi.json", format!("{base}/docs and {base}/openapi.json")),
+            ("/docs or /openapi.json", format!("{base}/docs or {base}/openapi.json")),
         ] {
-            description = description.replace(text, &below);
+            description = description.replace(text, &with_base);
         }
     }
-    File::new("openapi.json", "application/json; charset=utf-8", description, &TERMS)
+    File::new("openapi.json", "application/json; charset=utf-8", description, &POLICY)
 }
 
-/// `/docs`, which has the empty name, and the files below it: Swagger UI.
-pub fn files(base: &str) -> Files {
+/// `/docs`, which has the empty name, and the files below it.
+pub(crate) fn files(base: &str) -> Files {
     let own = [
-        File::new("", "text/html; charset=utf-8", below(base, PAGE), &TERMS),
-        File::new("start.js", "text/javascript; charset=utf-8", START.replace("BASE", base), &TERMS),
+        File::new("", "text/html; charset=utf-8", with_base(base, PAGE), &POLICY),
+        File::new("start.js", "text/javascript; charset=utf-8", START.replace("BASE", base), &POLICY),
     ];
     let parts = SwaggerUi::static_files().iter().filter_map(|(part, body)| {
         let content_type = match part {
             Part::Css | Part::IndexCss => "text/css; charset=utf-8",
             Part::Js => "text/javascript; charset=utf-8",
             Part::Favicon16 | Part::Favicon32 => "image/png",
-            _ => return None, // the page does without
+            _ => return None, // the page does not use it
         };
-        Some(File::new(part.file_name(), content_type, *body, &TERMS))
+        Some(File::new(part.file_name(), content_type, *body, &POLICY))
     });
     Files(own.into_iter().chain(parts).collect())
 }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_names_files_that_are_there_and_nothing_on_the_internet() {
+    fn the_page_links_to_existing_files_and_to_no_other_origin() {
         let named: Vec<&str> = PAGE.split('"').filter_map(|text| text.strip_prefix("/docs/")).collect();
         let files = files("");
         let known: Vec<&str> = files.0.iter().map(|file| file.name).filter(|name| !name.is_empty()).collect();

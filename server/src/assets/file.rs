@@ -1,4 +1,4 @@
-//! Files that are in the program: what a browser is sent besides JSON. They change with the program alone.
+//! Files that are part of the program and only change with it.
 
 use std::io;
 use std::sync::OnceLock;
@@ -16,43 +16,41 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::catalogue::encoding::{self, Encoding};
 use crate::catalogue::etag;
-use crate::http::respond::Body;
+use crate::http::body::Body;
 
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
 
-/// What the files of one page have in common.
-pub struct Terms {
-    /// `Content-Security-Policy`
-    pub policy: HeaderValue,
-    /// `Cache-Control`
-    pub keep: HeaderValue,
+/// Headers that the files of one page share.
+pub(crate) struct Policy {
+    pub(crate) content_security: HeaderValue,
+    pub(crate) cache_control: HeaderValue,
 }
 
 /// The files of one page.
-pub struct Files(pub Vec<File>);
+pub(crate) struct Files(pub Vec<File>);
 
 impl Files {
-    /// The answer to `GET` of one of them. Nothing if there is no such file.
-    pub async fn answer(&'static self, name: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+    /// `None` if there is no such file.
+    pub(crate) async fn answer(&'static self, name: &str, headers: &HeaderMap) -> Option<Response<Body>> {
         let file = self.0.iter().find(|file| file.name == name)?;
         Some(file.answer(headers).await)
     }
 }
 
-/// A page whose links begin with a slash, with all of them below `base`.
-pub fn below(base: &str, html: &str) -> String {
+/// Puts `base` in front of all links that begin with a slash.
+pub(crate) fn with_base(base: &str, html: &str) -> String {
     html.replace("=\"/", &format!("=\"{base}/"))
 }
 
-/// A file that is in the program, and its compressed forms, each made when somebody first wants it: Swagger UI has
-/// 1.6 MB, which takes tens of milliseconds, and most servers are never asked for it.
-pub struct File {
-    /// Its path behind that of the page. The page itself has the empty name.
-    pub name: &'static str,
+/// A file and its encoded forms, each of which is made on first use: Swagger UI has 1.6 MB, which takes tens of
+/// milliseconds, and most servers never serve it.
+pub(crate) struct File {
+    /// Its path relative to that of the page. The page itself has the empty name.
+    pub(crate) name: &'static str,
     content_type: &'static str,
     body: Bytes,
-    terms: &'static Terms,
-    /// Of the content, so that it is the same from every server of a kind.
+    policy: &'static Policy,
+    /// Of the content, so that all servers of one version have the same entity tag.
     digest: OnceLock<String>,
     gzip: OnceCell<Bytes>,
     brotli: OnceCell<Bytes>,
@@ -60,18 +58,17 @@ pub struct File {
 }
 
 impl File {
-    /// A file of this content.
-    pub fn new(
+    pub(crate) fn new(
         name: &'static str,
         content_type: &'static str,
         body: impl Into<Bytes>,
-        terms: &'static Terms,
+        policy: &'static Policy,
     ) -> File {
         File {
             name,
             content_type,
             body: body.into(),
-            terms,
+            policy,
             digest: OnceLock::new(),
             gzip: OnceCell::new(),
             brotli: OnceCell::new(),
@@ -79,14 +76,14 @@ impl File {
         }
     }
 
-    /// The answer to `GET`: the file as the client likes it coded, or 304 if it has it.
-    pub async fn answer(&'static self, headers: &HeaderMap) -> Response<Body> {
+    /// 200 in the encoding that the client prefers, or 304.
+    pub(crate) async fn answer(&'static self, headers: &HeaderMap) -> Response<Body> {
         let digest = self.digest.get_or_init(|| format!("{:032x}", xxh3_128(&self.body)));
         let mut tags = headers.get_all(IF_NONE_MATCH).iter();
         if tags.any(|tags| tags == "*" || etag::opaque(tags).any(|tag| tag == digest)) {
             let mut response = Response::new(Full::default());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
-            self.describe(response.headers_mut(), digest);
+            self.insert_common(response.headers_mut(), digest);
             return response;
         }
         let wanted = Encoding::negotiate(headers);
@@ -100,35 +97,35 @@ impl File {
         if let Some(encoding) = encoding.header() {
             headers.insert(CONTENT_ENCODING, encoding);
         }
-        self.describe(headers, digest);
+        self.insert_common(headers, digest);
         headers.insert(CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 
-    /// What a 200 and its 304 have in common. The policy too: a browser takes it from a 304 if there is one.
-    fn describe(&self, headers: &mut HeaderMap, digest: &str) {
+    /// Headers of both 200 and 304. A browser uses the content security policy of a 304 if it has one.
+    fn insert_common(&self, headers: &mut HeaderMap, digest: &str) {
         headers.insert(ETAG, etag::weak(digest));
-        headers.insert(CACHE_CONTROL, self.terms.keep.clone());
+        headers.insert(CACHE_CONTROL, self.policy.cache_control.clone());
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        headers.insert(CONTENT_SECURITY_POLICY, self.terms.policy.clone());
+        headers.insert(CONTENT_SECURITY_POLICY, self.policy.content_security.clone());
     }
 
-    /// The file in this coding, where it is worth it.
+    /// `None` if encoding does not pay.
     async fn encoded(&'static self, encoding: Encoding) -> Option<Bytes> {
         let worth_it = self.body.len() >= encoding::MIN_BYTES && self.content_type != "image/png";
-        let kept = match encoding {
+        let cell = match encoding {
             Encoding::Identity => return None,
             _ if !worth_it => return None,
             Encoding::Gzip => &self.gzip,
             Encoding::Brotli => &self.brotli,
             Encoding::Zstd => &self.zstd,
         };
-        // Once, however many ask for it at the same time.
+        // Once, even for concurrent requests.
         let make = async || {
             let encoded =
                 spawn_blocking(move || encoding.encode(&self.body)).await.map_err(io::Error::other)?;
             encoded.map(Bytes::from)
         };
-        kept.get_or_try_init(make).await.ok().cloned()
+        cell.get_or_try_init(make).await.ok().cloned()
     }
 }

@@ -1,8 +1,9 @@
-//! Finished bodies, plain and compressed, bounded in bytes and made once however many ask for one at the same time.
+//! Finished bodies, plain and compressed. Their bytes are bounded, and each is made once, no matter how many requests ask
+//! for it at the same time.
 //!
-//! A key holds the load: a new load makes all entries of the old one unreachable, and they are evicted as others come
-//! in. Bodies that are on their way to a client count too: all bodies of the process together are bounded, or
-//! clients that ask for much and read slowly would take all its memory.
+//! The load is part of the key: a new load makes all entries of the old one unreachable, and they are evicted over time.
+//! Bodies that are being sent count too. Without a bound on all bodies of the process, clients that request much and
+//! read slowly could exhaust its memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,35 +14,32 @@ use quick_cache::sync::{Cache as Entries, DefaultLifecycle, PlaceholderGuard};
 
 use crate::catalogue::encoding::Encoding;
 use crate::catalogue::load_id::LoadId;
-use crate::http::route::Resource;
+use crate::catalogue::resource::Resource;
 
-/// What an entry takes besides its body: key, value and their places in the cache. An estimate.
+/// Estimated memory of an entry besides its body: key, value and bookkeeping.
 const ENTRY_BYTES: u64 = 256;
 
-/// To size the table of entries, which grows if they are smaller.
-const USUAL_BODY_BYTES: u64 = 4 * 1024;
+/// To size the table of entries, which grows if bodies are smaller.
+const TYPICAL_BODY_BYTES: u64 = 4 * 1024;
 
-/// For bodies that are in no cache, yet or any more: ten thousands of usual ones, or some 150 of the largest page.
+/// For bodies that are not in the cache, yet or any more: tens of thousands of typical ones, or some 150 of the largest
+/// page.
 const IN_FLIGHT_BYTES: usize = 64 << 20;
 
-/// What an answer depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// The load it is from.
-    pub load: LoadId,
-    /// What was asked for.
-    pub resource: Resource,
-    /// How it is coded.
-    pub encoding: Encoding,
+pub(crate) struct Key {
+    pub(crate) load: LoadId,
+    pub(crate) resource: Resource,
+    pub(crate) encoding: Encoding,
 }
 
 /// A finished answer.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// The body, or nothing if there is no such product.
-    pub body: Option<Bytes>,
-    /// Products in all, where the answer is a page.
-    pub total: Option<i32>,
+pub(crate) struct Entry {
+    /// `None` if there is no such product.
+    pub(crate) body: Option<Bytes>,
+    /// The number of all products, if the answer is a page.
+    pub(crate) total: Option<i32>,
 }
 
 #[derive(Clone)]
@@ -57,102 +55,97 @@ impl Weighter<Key, Entry> for Weight {
 type Hasher = quick_cache::DefaultHashBuilder;
 type Lifecycle = DefaultLifecycle<Key, Entry>;
 
-/// The right to make the entry that others wait for. Dropped without an entry, it passes to one of them.
-pub struct Guard<'a>(PlaceholderGuard<'a, Key, Entry, Weight, Hasher, Lifecycle>);
+/// The right to make an entry. Other requests for it wait; if this is dropped without an entry, one of them gets the right.
+pub(crate) struct FillGuard<'a>(PlaceholderGuard<'a, Key, Entry, Weight, Hasher, Lifecycle>);
 
-impl Guard<'_> {
-    /// Puts the entry there, for those who wait and those who come.
-    pub fn fill(self, entry: Entry) {
-        // It fails if `put` has been there meanwhile, with an answer from the same load, and so the same.
+impl FillGuard<'_> {
+    pub(crate) fn fill(self, entry: Entry) {
+        // Fails if `put` was faster, with an answer from the same load and so the same one.
         let _ = self.0.insert(entry);
     }
 }
 
-/// The cache.
-pub struct Cache {
-    /// Nothing where the bound is zero.
+pub(crate) struct Cache {
+    /// `None` if its size is zero.
     entries: Option<Entries<Key, Entry, Weight, Hasher, Lifecycle>>,
     live: Arc<AtomicUsize>,
     live_limit: usize,
 }
 
-/// What [`Cache::get`] gives.
-pub enum Lookup<'a> {
-    /// It was there, or somebody else has just made it.
+pub(crate) enum Lookup<'a> {
     Hit(Entry),
-    /// It is for the caller to make.
-    Miss(Option<Guard<'a>>),
+    /// The caller makes the entry; without a guard if nothing is cached.
+    Miss(Option<FillGuard<'a>>),
 }
 
-/// A body that takes its bytes back from the account when its last user lets go of it.
-struct Counted {
+/// A body whose bytes are counted as live until its last user drops it.
+struct LiveBody {
     body: Vec<u8>,
     live: Arc<AtomicUsize>,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for LiveBody {
     fn as_ref(&self) -> &[u8] {
         &self.body
     }
 }
 
-impl Drop for Counted {
+impl Drop for LiveBody {
     fn drop(&mut self) {
         self.live.fetch_sub(self.body.len(), Ordering::Relaxed);
     }
 }
 
 impl Cache {
-    /// A cache of at most `bytes`; of zero bytes, one that keeps nothing and lets everybody make their own.
-    pub fn new(bytes: u64) -> Cache {
+    /// A cache of at most `bytes`; with zero bytes it keeps nothing, and each request makes its own answer.
+    pub(crate) fn new(bytes: u64) -> Cache {
         let entries = (bytes > 0).then(|| {
-            let usual = usize::try_from(bytes / USUAL_BODY_BYTES).unwrap_or(usize::MAX).max(16);
-            Entries::with(usual, bytes, Weight, Hasher::default(), Lifecycle::default())
+            let typical = usize::try_from(bytes / TYPICAL_BODY_BYTES).unwrap_or(usize::MAX).max(16);
+            Entries::with(typical, bytes, Weight, Hasher::default(), Lifecycle::default())
         });
         let live_limit = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(IN_FLIGHT_BYTES);
         Cache { entries, live: Arc::default(), live_limit }
     }
 
-    /// What is there now.
-    pub fn peek(&self, key: &Key) -> Option<Entry> {
+    /// Does not wait for an entry that is being made.
+    pub(crate) fn peek(&self, key: &Key) -> Option<Entry> {
         self.entries.as_ref()?.get(key)
     }
 
-    /// What is there, after waiting for whoever makes it; or the right to make it.
-    pub async fn get(&self, key: &Key) -> Lookup<'_> {
+    /// Waits for an entry that is being made.
+    pub(crate) async fn get(&self, key: &Key) -> Lookup<'_> {
         let Some(entries) = &self.entries else { return Lookup::Miss(None) };
         match entries.get_value_or_guard_async(key).await {
             Ok(entry) => Lookup::Hit(entry),
-            Err(guard) => Lookup::Miss(Some(Guard(guard))),
+            Err(guard) => Lookup::Miss(Some(FillGuard(guard))),
         }
     }
 
-    /// Puts an entry there that nobody has the right to make.
-    pub fn put(&self, key: Key, entry: Entry) {
+    /// Adds an entry without a guard.
+    pub(crate) fn put(&self, key: Key, entry: Entry) {
         if let Some(entries) = &self.entries {
             entries.insert(key, entry);
         }
     }
 
-    /// Makes a body of bytes that are finished.
-    pub fn body(&self, mut body: Vec<u8>) -> Bytes {
+    /// Turns finished bytes into a body whose memory is counted.
+    pub(crate) fn body(&self, mut body: Vec<u8>) -> Bytes {
         body.shrink_to_fit();
         self.live.fetch_add(body.len(), Ordering::Relaxed);
-        Bytes::from_owner(Counted { body, live: Arc::clone(&self.live) })
+        Bytes::from_owner(LiveBody { body, live: Arc::clone(&self.live) })
     }
 
-    /// Whether there is room for further bodies.
-    pub fn has_room(&self) -> bool {
+    /// Whether further bodies may be made.
+    pub(crate) fn has_room(&self) -> bool {
         self.live.load(Ordering::Relaxed) < self.live_limit
     }
 
-    /// Bytes of what is cached.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.entries.as_ref().map_or(0, |entries| entries.weight())
     }
 
-    /// Bytes of all bodies, cached or on their way to a client.
-    pub fn live_bytes(&self) -> usize {
+    /// Bytes of all bodies, cached or being sent.
+    pub(crate) fn live_bytes(&self) -> usize {
         self.live.load(Ordering::Relaxed)
     }
 }
@@ -160,7 +153,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::route::Document;
+    use crate::catalogue::resource::Document;
 
     fn key(id: i32) -> Key {
         let load = LoadId::parse("01a203b5-40f4-70cd-9b33-f881d2ef1c77").unwrap();
@@ -174,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_stays_within_its_bound_and_frees_what_it_evicts() {
+    async fn size_stays_below_the_bound_and_evicted_bodies_are_freed() {
         let bound = 1 << 20;
         let cache = Cache::new(bound);
         for id in 1..=2000 {
@@ -186,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_entry_is_made_once_however_many_ask() {
+    async fn an_entry_is_made_once_for_concurrent_requests() {
         let cache = Cache::new(1 << 20);
         let made = AtomicUsize::new(0);
         let ask = || async {
@@ -208,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_gives_up_leaves_it_to_the_next() {
+    async fn a_dropped_guard_passes_to_the_next_request() {
         let cache = Cache::new(1 << 20);
         let Lookup::Miss(first) = cache.get(&key(1)).await else { panic!("an entry in an empty cache") };
         let (second, ()) =
@@ -220,14 +213,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_count_until_the_last_user_lets_go() {
+    async fn bodies_count_until_the_last_clone_is_dropped() {
         let cache = Cache::new(0);
         assert!(matches!(cache.get(&key(1)).await, Lookup::Miss(None)));
         let body = cache.body(vec![0; IN_FLIGHT_BYTES]);
-        let on_its_way = body.slice(10..20);
+        let slice = body.slice(10..20);
         drop(body);
         assert!(!cache.has_room());
-        drop(on_its_way);
+        drop(slice);
         assert!(cache.has_room());
         assert_eq!(cache.live_bytes(), 0);
     }

@@ -1,22 +1,20 @@
-//! Content codings: which one a client gets (RFC 9110, section 12.5.3), and bodies in it. No I/O.
+//! Content codings: negotiation (RFC 9110, section 12.5.3) and compression. No I/O.
 
 use std::io::{self, Write as _};
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// Bodies below this are sent as they are: they fit into one packet with their headers either way.
-pub const MIN_BYTES: usize = 1024;
+/// Smaller bodies are not compressed: with their headers they fit into one packet either way.
+pub(crate) const MIN_BYTES: usize = 1024;
 
-/// Levels at which a body of a few kilobytes takes well under a millisecond. It is compressed once a load, if it stays
-/// in the cache, but without a cache for every request.
+/// Levels at which a body of a few kilobytes takes well under a millisecond. With a cache it is compressed once a load,
+/// without one for every request.
 const GZIP_LEVEL: u32 = 5;
 const BROTLI_QUALITY: i32 = 4;
 const ZSTD_LEVEL: i32 = 3;
 
-/// How a body is coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Encoding {
-    /// As it is.
+pub(crate) enum Encoding {
     Identity,
     /// gzip, RFC 1952.
     Gzip,
@@ -26,14 +24,14 @@ pub enum Encoding {
     Zstd,
 }
 
-/// From the one preferred among equals: the cheapest for its size first.
+/// The order among codings that a client accepts equally: the cheapest for its size first.
 const PREFERENCE: [(Encoding, &str); 3] =
     [(Encoding::Zstd, "zstd"), (Encoding::Brotli, "br"), (Encoding::Gzip, "gzip")];
 
 impl Encoding {
-    /// What this client gets: whatever it likes best, and what we do among equals. One that accepts nothing we have
-    /// gets the body as it is.
-    pub fn negotiate(headers: &HeaderMap) -> Encoding {
+    /// The coding that the client prefers, and among equals the one that we prefer. A client that accepts none of ours
+    /// gets the body uncompressed.
+    pub(crate) fn negotiate(headers: &HeaderMap) -> Encoding {
         if !headers.contains_key(header::ACCEPT_ENCODING) {
             return Encoding::Identity;
         }
@@ -44,21 +42,20 @@ impl Encoding {
                 best = (quality, encoding);
             }
         }
-        // Stated to be liked better than any coding: `gzip;q=0.5, identity`.
+        // Explicitly preferred to any coding: `gzip;q=0.5, identity`.
         if stated(headers, "identity").is_some_and(|quality| quality > best.0) {
             return Encoding::Identity;
         }
         best.1
     }
 
-    /// The value of `Content-Encoding`, which identity has none of.
-    pub fn header(self) -> Option<HeaderValue> {
+    /// The value of `Content-Encoding`; `None` for identity.
+    pub(crate) fn header(self) -> Option<HeaderValue> {
         let (_, name) = PREFERENCE.into_iter().find(|(encoding, _)| *encoding == self)?;
         Some(HeaderValue::from_static(name))
     }
 
-    /// The body in this coding.
-    pub fn encode(self, body: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn encode(self, body: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Encoding::Identity => Ok(body.to_vec()),
             Encoding::Gzip => {
@@ -83,12 +80,12 @@ impl Encoding {
     }
 }
 
-/// How much a coding is liked, in thousandths; 0 is not at all.
+/// The quality of a coding in thousandths; 0 means not acceptable.
 fn quality(headers: &HeaderMap, name: &str) -> u32 {
     stated(headers, name).or_else(|| stated(headers, "*")).unwrap_or(0)
 }
 
-/// The same, where the client says it by name.
+/// The quality that the client gives for a coding by its name.
 fn stated(headers: &HeaderMap, name: &str) -> Option<u32> {
     let values = headers.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).find_map(|item| {
@@ -114,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_get_what_they_like_best() {
+    fn clients_get_the_coding_that_they_prefer() {
         use Encoding::{Brotli, Gzip, Identity, Zstd};
         for (accept, expected) in [
             (&[][..], Identity),
@@ -147,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded_to_the_same() {
+    fn encoded_bodies_decode_to_the_same_bytes() {
         let body: Vec<u8> =
             (0..30_000_u32).flat_map(|number| (number % 251).to_string().into_bytes()).collect();
         for body in [&body[..], b""] {

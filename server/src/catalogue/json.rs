@@ -1,85 +1,69 @@
-//! Rows → the bytes that clients get: keys in the order of the contract, no white space, UTF-8. No I/O.
+//! Rows → JSON bodies: keys in the order of `docs/api.md`, no white space, UTF-8. No I/O.
 //!
-//! Rows may come in any order, but for `related`, whose order is its content.
+//! Rows may come in any order, except those of `related`, whose order is part of the answer.
 
 use serde::{Serialize, Serializer};
 
-use crate::http::route::Document;
+use crate::catalogue::resource::Document;
 
-/// Rows of one statement, about any number of products.
+/// The rows that one statement returned, about any number of products.
 #[derive(Debug, Default)]
-pub struct Rows<'a> {
-    /// Products, of which those with styles may be missing where only styles are asked for.
-    pub products: Vec<Product<'a>>,
-    /// Features of these products.
-    pub features: Vec<Child<Feature<'a>>>,
-    /// Styles of these products.
-    pub styles: Vec<Child<Style<'a>>>,
-    /// Photos of these styles.
-    pub photos: Vec<Child<Photo<'a>>>,
-    /// Stock-keeping units of these styles.
-    pub skus: Vec<Child<Sku<'a>>>,
-    /// Related products; of each product in the order of the source.
-    pub related: Vec<Child<i32>>,
-    /// Whether a style without photos or stock-keeping units is answered as the earlier API did.
-    pub compat: bool,
+pub(crate) struct Rows<'a> {
+    /// Products with styles may be missing if only styles were queried.
+    pub(crate) products: Vec<Product<'a>>,
+    pub(crate) features: Vec<Child<Feature<'a>>>,
+    pub(crate) styles: Vec<Child<Style<'a>>>,
+    pub(crate) photos: Vec<Child<Photo<'a>>>,
+    pub(crate) skus: Vec<Child<Sku<'a>>>,
+    /// For each product, in the order of the source file.
+    pub(crate) related: Vec<Child<i32>>,
+    /// `--compat`: a style without photos or skus is rendered as by the earlier API.
+    pub(crate) compat: bool,
 }
 
 /// A row that belongs to another.
 #[derive(Clone, Copy, Debug)]
-pub struct Child<T> {
-    /// The id of what it belongs to.
-    pub parent: i32,
-    /// Its own id.
-    pub id: i32,
-    /// The rest of it.
-    pub row: T,
+pub(crate) struct Child<T> {
+    pub(crate) parent: i32,
+    pub(crate) id: i32,
+    pub(crate) row: T,
 }
 
-/// A product. Its price is a decimal number with two digits, as in all that follow.
+/// Prices are decimal numbers with two decimal places, here and below. Fields are named as in `schema.sql`.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "columns of schema.sql")]
-pub struct Product<'a> {
-    pub id: i32,
-    pub name: &'a str,
-    pub slogan: &'a str,
-    pub description: &'a str,
-    pub category: &'a str,
-    pub default_price: &'a str,
+pub(crate) struct Product<'a> {
+    pub(crate) id: i32,
+    pub(crate) name: &'a str,
+    pub(crate) slogan: &'a str,
+    pub(crate) description: &'a str,
+    pub(crate) category: &'a str,
+    pub(crate) default_price: &'a str,
 }
 
-/// A feature.
 #[derive(Clone, Copy, Debug, Serialize)]
-#[expect(missing_docs, reason = "columns of schema.sql")]
-pub struct Feature<'a> {
-    pub feature: &'a str,
-    pub value: Option<&'a str>,
+pub(crate) struct Feature<'a> {
+    pub(crate) feature: &'a str,
+    pub(crate) value: Option<&'a str>,
 }
 
-/// A style.
 #[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "columns of schema.sql")]
-pub struct Style<'a> {
-    pub name: &'a str,
-    pub original_price: &'a str,
-    pub sale_price: Option<&'a str>,
-    pub default_style: bool,
+pub(crate) struct Style<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) original_price: &'a str,
+    pub(crate) sale_price: Option<&'a str>,
+    pub(crate) default_style: bool,
 }
 
-/// A photo.
 #[derive(Clone, Copy, Debug, Serialize)]
-#[expect(missing_docs, reason = "columns of schema.sql")]
-pub struct Photo<'a> {
-    pub thumbnail_url: &'a str,
-    pub url: &'a str,
+pub(crate) struct Photo<'a> {
+    pub(crate) thumbnail_url: &'a str,
+    pub(crate) url: &'a str,
 }
 
-/// A stock-keeping unit.
 #[derive(Clone, Copy, Debug, Serialize)]
-#[expect(missing_docs, reason = "columns of schema.sql")]
-pub struct Sku<'a> {
-    pub quantity: i32,
-    pub size: &'a str,
+pub(crate) struct Sku<'a> {
+    pub(crate) quantity: i32,
+    pub(crate) size: &'a str,
 }
 
 /// `/products/:product_id`
@@ -117,7 +101,7 @@ struct ProfileDocument<Product, Styles, Related> {
     related: Related,
 }
 
-/// An array, made of rows as it is written.
+/// An array whose items are made from rows while it is serialized.
 struct Array<'r, T, F>(&'r [T], F);
 
 impl<'r, T, F: Fn(&'r T) -> S, S: Serialize> Serialize for Array<'r, T, F> {
@@ -126,7 +110,7 @@ impl<'r, T, F: Fn(&'r T) -> S, S: Serialize> Serialize for Array<'r, T, F> {
     }
 }
 
-/// Photos, or one that is none.
+/// Photos; with `compat`, one of nulls if there are none.
 struct Photos<'r, 'a> {
     rows: &'r [Child<Photo<'a>>],
     compat: bool,
@@ -146,7 +130,7 @@ impl Serialize for Photos<'_, '_> {
     }
 }
 
-/// Stock-keeping units, keyed by their id as a string, or one that is none.
+/// An object of skus, keyed by their id as a string; with `compat`, one of nulls if there are none.
 struct Skus<'r, 'a> {
     rows: &'r [Child<Sku<'a>>],
     compat: bool,
@@ -167,18 +151,18 @@ impl Serialize for Skus<'_, '_> {
 }
 
 impl<'a> Rows<'a> {
-    /// Brings the rows into the order of the contract. Rendering needs it.
-    pub fn sort(&mut self) {
+    /// Brings the rows into the order of the answer. Must be called before anything is rendered.
+    pub(crate) fn sort(&mut self) {
         self.products.sort_unstable_by_key(|product| product.id);
         self.features.sort_unstable_by_key(Child::key);
         self.styles.sort_unstable_by_key(Child::key);
         self.photos.sort_unstable_by_key(Child::key);
         self.skus.sort_unstable_by_key(Child::key);
-        self.related.sort_by_key(|row| row.parent); // stable: within a product the order is the source's
+        self.related.sort_by_key(|row| row.parent); // stable: keeps the order of the source file
     }
 
-    /// A document of one product, or nothing if there is no such product.
-    pub fn document(&self, document: Document, id: i32) -> Option<Vec<u8>> {
+    /// `None` if there is no such product.
+    pub(crate) fn document(&self, document: Document, id: i32) -> Option<Vec<u8>> {
         match document {
             Document::Product => Some(bytes(&self.with_features(self.product(id)?))),
             Document::Styles => self
@@ -193,18 +177,18 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Whether there is such a product: by a row of its own, or by one of its styles.
+    /// A product exists if it has a row or one of its styles does.
     fn exists(&self, id: i32) -> bool {
         !children(&self.styles, id).is_empty() || self.product(id).is_some()
     }
 
     /// A page: all products, by id.
-    pub fn page(&self) -> Vec<u8> {
+    pub(crate) fn page(&self) -> Vec<u8> {
         bytes(&self.products)
     }
 
-    /// Products in the order asked; an unknown one is left out.
-    pub fn products(&self, ids: &[i32]) -> Vec<u8> {
+    /// Products in the order of `ids`; unknown ids are left out.
+    pub(crate) fn products(&self, ids: &[i32]) -> Vec<u8> {
         bytes(&ids.iter().filter_map(|id| self.product(*id)).collect::<Vec<_>>())
     }
 
@@ -242,7 +226,7 @@ impl<T> Child<T> {
     }
 }
 
-/// The rows of one parent among rows that are in order of their parents.
+/// The rows of one parent. `rows` must be sorted by parent.
 fn children<T>(rows: &[Child<T>], parent: i32) -> &[Child<T>] {
     let begin = rows.partition_point(|row| row.parent < parent);
     let end = begin + rows[begin..].partition_point(|row| row.parent == parent);
@@ -250,7 +234,7 @@ fn children<T>(rows: &[Child<T>], parent: i32) -> &[Child<T>] {
 }
 
 fn bytes(value: &impl Serialize) -> Vec<u8> {
-    // Strings, numbers, and keys that are either: there is nothing in them that could fail.
+    // Cannot fail: there are only strings and numbers, and maps with such keys.
     serde_json::to_vec(value).unwrap_or_default()
 }
 
@@ -262,7 +246,7 @@ mod tests {
         Child { parent, id, row }
     }
 
-    /// Two products with all there is, in no order, and one with nothing.
+    /// Two products with all kinds of rows, unsorted, and one with none.
     fn rows() -> Rows<'static> {
         let product = |id, name| Product {
             id,
@@ -308,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_as_the_contract_says() {
+    fn documents_have_the_documented_form() {
         let rows = rows();
         let product = r#"{"id":2,"name":"two","slogan":"s","description":"d","category":"c","default_price":"140.00","features":[{"feature":"Fabric","value":""},{"feature":"UV Protection","value":null}]}"#;
         let styles = r#"[{"style_id":10,"name":"a","original_price":"0.00","sale_price":null,"default?":true,"photos":[{"thumbnail_url":"t","url":"u6"},{"thumbnail_url":"t","url":"u7"}],"skus":{}},{"style_id":12,"name":"b","original_price":"0.00","sale_price":"500000000.00","default?":false,"photos":[{"thumbnail_url":"t","url":"u8"}],"skus":{"3":{"quantity":0,"size":"XS"},"21":{"quantity":8,"size":"7 1/2"}}}]"#;
@@ -324,13 +308,13 @@ mod tests {
         );
         assert_eq!(text(rows.document(Document::Styles, 5)), r#"{"product_id":"5","results":[]}"#);
         assert_eq!(text(rows.document(Document::Related, 5)), "[]");
-        for document in Document::ALL {
+        for document in [Document::Product, Document::Styles, Document::Related, Document::Profile] {
             assert_eq!(rows.document(document, 4), None);
         }
     }
 
     #[test]
-    fn what_a_style_has_none_of_is_answered_as_by_the_earlier_api_if_asked_for() {
+    fn compat_renders_a_style_without_photos_or_skus_like_the_earlier_api() {
         let style = Style { name: "a", original_price: "0.00", sale_price: None, default_style: false };
         let mut rows = Rows {
             products: vec![Product { id: 2, ..Product::default() }],
@@ -353,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_by_id_or_as_asked() {
+    fn lists_are_in_order_of_ids_or_of_the_request() {
         let rows = rows();
         let ids = |body: Vec<u8>| -> Vec<i64> {
             let products: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -365,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_escaped_where_json_asks_for_it_and_nowhere_else() {
+    fn only_characters_that_json_requires_are_escaped() {
         let mut rows = Rows {
             products: vec![Product {
                 id: 1,

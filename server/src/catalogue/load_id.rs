@@ -1,25 +1,36 @@
-//! Which load is published: it names every answer (`ETag`) and keys the cache.
+//! The id of a load, a UUID. It is in the `ETag` of every answer and in every key of the cache.
 
+use std::error::Error;
 use std::fmt;
 
-/// The identifier of a load, a UUID.
+use postgres_types::{FromSql, Type, accepts};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LoadId(u128);
+pub(crate) struct LoadId(Uuid);
 
 impl LoadId {
-    /// Reads PostgreSQL's text of a UUID.
-    pub fn parse(text: &str) -> Option<LoadId> {
-        let digits: String = text.split('-').collect();
-        u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32).map(LoadId)
+    /// Reads the form with hyphens, as PostgreSQL writes it.
+    pub(crate) fn parse(text: &str) -> Option<LoadId> {
+        text.parse().ok().map(|id: Hyphenated| LoadId(id.into_uuid()))
     }
 }
 
 impl fmt::Display for LoadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = format!("{:032x}", self.0);
-        let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
-        write!(f, "{a}-{b}-{c}-{d}-{e}")
+        self.0.hyphenated().fmt(f)
     }
+}
+
+/// Reads a `uuid`, and a `uuid` that was cast to `text`, as statements do whose rows share a column of texts.
+impl<'a> FromSql<'a> for LoadId {
+    fn from_sql(r#type: &Type, raw: &'a [u8]) -> Result<LoadId, Box<dyn Error + Sync + Send>> {
+        let id = if *r#type == Type::UUID { Uuid::from_slice(raw)? } else { Uuid::try_parse_ascii(raw)? };
+        Ok(LoadId(id))
+    }
+
+    accepts!(UUID, TEXT);
 }
 
 #[cfg(test)]
@@ -36,5 +47,13 @@ mod tests {
         for text in ["", "1", "01a203b5-40f4-70cd-9b33-f881d2ef1c7x", "+1a203b5-40f4-70cd-9b33-f881d2ef1c7"] {
             assert_eq!(LoadId::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_id_is_read_from_a_uuid_and_from_its_text() {
+        let id = LoadId::parse(ID).unwrap();
+        assert_eq!(LoadId::from_sql(&Type::UUID, id.0.as_bytes()).unwrap(), id);
+        assert_eq!(LoadId::from_sql(&Type::TEXT, ID.as_bytes()).unwrap(), id);
+        assert!(LoadId::from_sql(&Type::TEXT, b"x").is_err());
     }
 }

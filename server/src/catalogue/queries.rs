@@ -1,45 +1,83 @@
 //! All SQL of the server, and what its rows mean.
 //!
-//! Each answer is one statement, and each statement begins with the row of `load`: so an answer is of one load, and
-//! says of which. (PostgreSQL looks up and locks the tables of a statement before it runs, and the loader publishes
+//! Each answer comes from one statement, and each statement returns the row of `load` with it: so an answer is of one
+//! load and names it. (PostgreSQL looks up and locks the tables of a statement before it runs, and the loader publishes
 //! under a lock of them all.)
 //!
-//! A statement is a `UNION ALL` of the parts it needs, all of one shape, with `Part` in the first column. JSON made by
-//! PostgreSQL takes it twice the time. Documents are asked for by `= ANY`: one statement answers for as many products
-//! as there are waiting requests, which costs PostgreSQL half of what one statement for each does.
+//! A statement is a `UNION ALL` of the parts that it needs. All parts have the same columns, and the first says which
+//! part a row is of. Building JSON in PostgreSQL takes twice the time. Documents are queried by `= ANY`: one statement
+//! answers all waiting requests of its kind, which costs PostgreSQL half of what one statement for each would.
 
+use std::error::Error;
 use std::future::ready;
 use std::iter;
 use std::time::Duration;
 
 use atelier_base::connect::Setting;
+use enum_map::EnumMap;
 use futures_util::TryStreamExt as _;
+use postgres_types::{FromSql, ToSql, Type, accepts};
 use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
-use crate::catalogue::existing::Existing;
 use crate::catalogue::json::{Child, Feature, Photo, Product, Rows, Sku, Style};
-use crate::catalogue::kind::Kind;
 use crate::catalogue::load_id::LoadId;
-use crate::http::route::Page;
+use crate::catalogue::product_ids::ProductIds;
+use crate::catalogue::query_kind::QueryKind;
+use crate::catalogue::resource::ProductPage;
 
-/// What a row is. The numbers stand in the SQL below.
-mod part {
-    pub(super) const LOAD: i16 = 0;
-    pub(super) const PRODUCT: i16 = 1;
-    pub(super) const FEATURE: i16 = 2;
-    pub(super) const STYLE: i16 = 3;
-    pub(super) const PHOTO: i16 = 4;
-    pub(super) const SKU: i16 = 5;
-    pub(super) const RELATED: i16 = 6;
-    /// A product of which nothing but its existence is asked for.
-    pub(super) const EXISTING: i16 = 7;
+/// The first column of every row. The numbers are those in the SQL below.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RowKind {
+    Load,
+    Product,
+    Feature,
+    Style,
+    Photo,
+    Sku,
+    Related,
+    /// A product that is only known to exist.
+    Existing,
 }
 
-/// A part of a statement. Its columns: part, parent's id, own id, a number, two texts; where products are read, three
-/// more, which the other parts leave empty. The fewer there are, the better: PostgreSQL and we pay for each of each row.
+impl<'a> FromSql<'a> for RowKind {
+    fn from_sql(r#type: &Type, raw: &'a [u8]) -> Result<RowKind, Box<dyn Error + Sync + Send>> {
+        Ok(match i16::from_sql(r#type, raw)? {
+            0 => RowKind::Load,
+            1 => RowKind::Product,
+            2 => RowKind::Feature,
+            3 => RowKind::Style,
+            4 => RowKind::Photo,
+            5 => RowKind::Sku,
+            6 => RowKind::Related,
+            7 => RowKind::Existing,
+            other => return Err(format!("no kind of row has the number {other}").into()),
+        })
+    }
+
+    accepts!(INT2);
+}
+
+/// Both prices of a style, in one text; the second may be missing.
+struct Prices<'a> {
+    original: &'a str,
+    sale: Option<&'a str>,
+}
+
+impl<'a> FromSql<'a> for Prices<'a> {
+    fn from_sql(r#type: &Type, raw: &'a [u8]) -> Result<Prices<'a>, Box<dyn Error + Sync + Send>> {
+        let text = <&str>::from_sql(r#type, raw)?;
+        let (original, sale) =
+            text.split_once(' ').map_or((text, None), |(original, sale)| (original, Some(sale)));
+        Ok(Prices { original, sale })
+    }
+
+    accepts!(TEXT);
+}
+
+/// A part of a statement. Its columns: kind of row, parent's id, own id, a number, two texts; if products are queried,
+/// three more, which are NULL in the other parts. Each column costs PostgreSQL and us something for each row.
 struct Part {
     columns: &'static str,
     from: &'static str,
@@ -59,7 +97,7 @@ const PAGE: Part =
     Part { columns: PRODUCT_COLUMNS, from: "atelier.product WHERE position > $1 AND position <= $2" };
 const EXISTING: Part =
     Part { columns: "7::int2, 0, id, 0, NULL, NULL", from: "atelier.product WHERE id = ANY($1)" };
-/// Whatever has styles exists: the loader has checked it, and the look-up is saved.
+/// A product with styles exists, since the loader has checked their parents: only the others are looked up.
 const EXISTING_WITHOUT_STYLES: Part = Part {
     columns: "7::int2, 0, id, 0, NULL, NULL",
     from: "atelier.product WHERE id = ANY(ARRAY(SELECT asked FROM unnest($1::int[]) AS asked
@@ -69,11 +107,11 @@ const FEATURES: Part = Part {
     columns: "2::int2, product_id, id, 0, feature, value",
     from: "atelier.features WHERE product_id = ANY($1)",
 };
-/// The styles of a statement are read once, for themselves and for what hangs on them.
+/// The styles are read once, for themselves and for their photos and skus.
 const WITH_STYLES: &str =
     "WITH style AS MATERIALIZED (SELECT id, product_id, name, original_price, sale_price, default_style
     FROM atelier.styles WHERE product_id = ANY($1))";
-/// Both prices in one text, the second of which may be missing.
+/// [`Prices`] saves a column.
 const STYLES: Part = Part {
     columns: "3::int2, product_id, id, default_style::int, name, pg_catalog.concat_ws(' ', original_price, sale_price)",
     from: "style",
@@ -86,13 +124,12 @@ const SKUS: Part = Part {
     columns: "5::int2, style_id, id, quantity, size, NULL",
     from: "atelier.skus WHERE style_id = ANY(ARRAY(SELECT id FROM style))",
 };
-/// In the order of the source: rows lie in the table as they were copied.
+/// In the order of the source file, which is the physical order of the table.
 const RELATED: Part = Part {
     columns: "6::int2, product_id, id, related_product_id, NULL, NULL",
     from: "atelier.related WHERE product_id = ANY($1) ORDER BY ctid",
 };
 
-/// One statement of these parts.
 fn union(parts: &[&Part]) -> String {
     let wide = parts.iter().any(|part| part.columns == PRODUCT_COLUMNS);
     let select = |part: &&Part| {
@@ -102,11 +139,11 @@ fn union(parts: &[&Part]) -> String {
     parts.iter().map(select).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
-/// Of every connection. The generic plan is the right one for every parameter, and asking for it saves planning each
-/// execution to find that out.
-pub fn settings(statement_timeout: Duration) -> [Setting; 5] {
+/// Settings of every session. The generic plan is the right one for all parameters; forcing it saves the planning that
+/// PostgreSQL would do to find that out.
+pub(crate) fn settings(statement_timeout: Duration) -> [Setting; 5] {
     [
-        // Functions that others have made are not taken for PostgreSQL's own.
+        // Functions of other users must not replace those of PostgreSQL.
         ("search_path", "pg_catalog".to_owned()),
         ("plan_cache_mode", "force_generic_plan".to_owned()),
         ("jit", "off".to_owned()),
@@ -115,65 +152,65 @@ pub fn settings(statement_timeout: Duration) -> [Setting; 5] {
     ]
 }
 
-/// The process that a session is.
-pub(crate) const BACKEND: &str = "SELECT pg_backend_pid()";
+/// Tells sessions apart.
+pub(crate) const BACKEND_PID: &str = "SELECT pg_backend_pid()";
 
-/// Under which names this very statement is prepared in a session.
-pub(crate) const NAMES_OF_THIS: &str = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'SELECT name FROM pg_prepared_statements WHERE %'";
+/// The names under which this very statement is prepared in the session.
+pub(crate) const OWN_STATEMENT_NAMES: &str = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'SELECT name FROM pg_prepared_statements WHERE %'";
 
-/// The statements of one connection. All but the first are prepared when they are first run: preparing takes the same
-/// locks as running does, and so waits for the same, and a table that is missing concerns only those who read it.
-pub struct Statements {
+/// The prepared statements of one connection. All but `load` are prepared when they are first run: preparing takes the
+/// same locks as running, so it can wait as long, and a missing table only affects the requests that read it.
+pub(crate) struct Statements {
     load: Statement,
-    of: [OnceCell<Statement>; Kind::ALL.len()],
+    queries: EnumMap<QueryKind, OnceCell<Statement>>,
 }
 
 impl Statements {
-    /// Prepares what every connection needs. A catalogue or a right that is missing shows here.
-    pub async fn begin(client: &Client) -> Result<Statements, tokio_postgres::Error> {
-        let load = client.prepare("SELECT load_id::text FROM atelier.load").await?;
-        Ok(Statements { load, of: Default::default() })
+    /// Prepares `load`, and so fails without a catalogue or without the right to read it.
+    pub(crate) async fn prepare(client: &Client) -> Result<Statements, tokio_postgres::Error> {
+        let load = client.prepare("SELECT load_id FROM atelier.load").await?;
+        Ok(Statements { load, queries: EnumMap::default() })
     }
 
-    /// Prepares all the others too. A table, a column or a right that is missing shows here; what is locked is left out.
-    pub async fn prepare_all(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
-        for kind in Kind::ALL {
-            match self.of(client, kind).await {
-                Err(error) if !is_refused(&error) && error.code().is_some() => {}
+    /// Prepares all others, and so fails if a table, a column or a right is missing. Skips those that wait for a lock.
+    pub(crate) async fn prepare_all(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        for kind in QueryKind::all() {
+            match self.get(client, kind).await {
+                Err(error) if !is_permanent(&error) && error.code().is_some() => {}
                 prepared => drop(prepared?),
             }
         }
         Ok(())
     }
 
-    async fn of(&self, client: &Client, kind: Kind) -> Result<&Statement, tokio_postgres::Error> {
-        self.of[kind as usize].get_or_try_init(|| async { client.prepare(&sql(kind)).await }).await
+    async fn get(&self, client: &Client, kind: QueryKind) -> Result<&Statement, tokio_postgres::Error> {
+        self.queries[kind].get_or_try_init(|| async { client.prepare(&sql(kind)).await }).await
     }
 }
 
-fn sql(kind: Kind) -> String {
+fn sql(kind: QueryKind) -> String {
     match kind {
-        Kind::Page => union(&[&LOAD_AND_TOTAL, &PAGE]),
-        Kind::Products => union(&[&LOAD, &PRODUCTS]),
-        Kind::Product => union(&[&LOAD, &PRODUCTS, &FEATURES]),
-        Kind::Styles => {
+        QueryKind::Page => union(&[&LOAD_AND_TOTAL, &PAGE]),
+        QueryKind::Products => union(&[&LOAD, &PRODUCTS]),
+        QueryKind::Product => union(&[&LOAD, &PRODUCTS, &FEATURES]),
+        QueryKind::Styles => {
             let parts = [&LOAD, &EXISTING_WITHOUT_STYLES, &STYLES, &PHOTOS, &SKUS];
             format!("{WITH_STYLES} {}", union(&parts))
         }
-        Kind::Related => union(&[&LOAD, &EXISTING, &RELATED]),
-        Kind::Profile => {
+        QueryKind::Related => union(&[&LOAD, &EXISTING, &RELATED]),
+        QueryKind::Profile => {
             let parts = [&LOAD, &PRODUCTS, &FEATURES, &STYLES, &PHOTOS, &SKUS, &RELATED];
             format!("{WITH_STYLES} {}", union(&parts))
         }
     }
 }
 
-/// Why a statement gave no answer.
+/// Why a statement has no result.
 #[derive(Debug)]
-pub enum Failure {
-    /// PostgreSQL's, or the connection's.
+pub(crate) enum Failure {
+    /// An error of PostgreSQL or of the connection.
     Database(tokio_postgres::Error),
-    /// The tables are there, but no load is published in them.
+    /// The tables exist, but no load is published.
     NotPublished,
 }
 
@@ -183,23 +220,22 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
-/// What a statement found: of one load.
-pub struct Found {
-    /// The load.
-    pub load: LoadId,
-    /// Products in all, where the statement counts them: [`page`].
-    pub total: i32,
+/// The result of a statement, all from one load.
+pub(crate) struct ResultSet {
+    pub(crate) load: LoadId,
+    /// The number of all products; only [`page`] counts them.
+    pub(crate) total: i32,
     rows: Vec<Row>,
 }
 
-/// The published load, or nothing if none is.
-pub async fn load(client: &Client, statements: &Statements) -> Result<Option<LoadId>, Failure> {
+/// `None` if no load is published.
+pub(crate) async fn load(client: &Client, statements: &Statements) -> Result<Option<LoadId>, Failure> {
     let row = client.query_opt(&statements.load, &[]).await?;
-    row.map(|row| load_id(&row, 0)).transpose()
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// The products of the published load, if it is the same before and behind.
-pub async fn existing(client: &Client, statements: &Statements) -> Result<Existing, Failure> {
+/// The ids of all products. Fails if another load is published meanwhile.
+pub(crate) async fn product_ids(client: &Client, statements: &Statements) -> Result<ProductIds, Failure> {
     let before = load(client, statements).await?;
     let rows = client.query_raw("SELECT id FROM atelier.product", iter::empty::<i32>()).await?;
     let ids = rows.try_fold(RoaringBitmap::new(), |mut ids, row| {
@@ -208,71 +244,74 @@ pub async fn existing(client: &Client, statements: &Statements) -> Result<Existi
     });
     let ids = ids.await?;
     match before {
-        Some(before) if load(client, statements).await? == Some(before) => Ok(Existing { load: before, ids }),
+        Some(before) if load(client, statements).await? == Some(before) => {
+            Ok(ProductIds { load: before, ids })
+        }
         _ => Err(Failure::NotPublished),
     }
 }
 
-/// A page of products, and how many there are in all.
-pub async fn page(client: &Client, statements: &Statements, page: Page) -> Result<Found, Failure> {
+pub(crate) async fn page(
+    client: &Client,
+    statements: &Statements,
+    page: ProductPage,
+) -> Result<ResultSet, Failure> {
     let before = page.page.saturating_sub(1).saturating_mul(page.count);
     let through = before.saturating_add(page.count);
-    find(client, statements, Kind::Page, &[&before, &through]).await
+    execute(client, statements, QueryKind::Page, &[&before, &through]).await
 }
 
-/// Products by their ids, or whatever another kind takes of them.
-pub async fn products(
+/// Runs a query that is by ids of products: any but [`QueryKind::Page`].
+pub(crate) async fn by_ids(
     client: &Client,
     statements: &Statements,
-    kind: Kind,
+    kind: QueryKind,
     ids: &[i32],
-) -> Result<Found, Failure> {
-    find(client, statements, kind, &[&ids]).await
+) -> Result<ResultSet, Failure> {
+    execute(client, statements, kind, &[&ids]).await
 }
 
-/// Runs the statement of a kind where it reads nothing: it fails if the database does not run it.
-pub async fn probe(
+/// Runs a query with parameters for which it reads no rows, to see whether the database can run it.
+pub(crate) async fn probe(
     client: &Client,
     statements: &Statements,
-    kind: Kind,
+    kind: QueryKind,
 ) -> Result<(), tokio_postgres::Error> {
-    let statement = statements.of(client, kind).await?;
+    let statement = statements.get(client, kind).await?;
     let nothing: &[i32] = &[];
-    let parameters: &[&(dyn ToSql + Sync)] = if kind == Kind::Page { &[&0, &0] } else { &[&nothing] };
+    let parameters: &[&(dyn ToSql + Sync)] = if kind == QueryKind::Page { &[&0, &0] } else { &[&nothing] };
     client.query(statement, parameters).await.map(drop)
 }
 
-/// Whether the database does not run a statement, now or next time. Not so if it was ended, as one that waits for a
-/// lock, or if the database stops, or is full, or the connection was lost.
-pub fn is_refused(error: &tokio_postgres::Error) -> bool {
-    let passes = ["08", "40", "53", "55", "57"];
-    error.code().is_some_and(|code| !passes.iter().any(|class| code.code().starts_with(class)))
+/// Whether the statement would fail again: a table, a column or a right is missing. Not so for a statement that was
+/// cancelled or waited too long for a lock, nor if the database is stopping or out of connections, nor if the connection was
+/// lost.
+pub(crate) fn is_permanent(error: &tokio_postgres::Error) -> bool {
+    let transient = ["08", "40", "53", "55", "57"];
+    error.code().is_some_and(|code| !transient.iter().any(|class| code.code().starts_with(class)))
 }
 
-async fn find(
+async fn execute(
     client: &Client,
     statements: &Statements,
-    kind: Kind,
+    kind: QueryKind,
     parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Found, Failure> {
-    let statement = statements.of(client, kind).await?;
+) -> Result<ResultSet, Failure> {
+    let statement = statements.get(client, kind).await?;
     let rows = client.query(statement, parameters).await?;
-    let label = rows.iter().find(|row| row.get::<_, i16>(0) == part::LOAD).ok_or(Failure::NotPublished)?;
-    Ok(Found { load: load_id(label, 4)?, total: label.get(3), rows })
+    let load =
+        rows.iter().find(|row| row.get::<_, RowKind>(0) == RowKind::Load).ok_or(Failure::NotPublished)?;
+    Ok(ResultSet { load: load.try_get(4)?, total: load.get(3), rows })
 }
 
-fn load_id(row: &Row, column: usize) -> Result<LoadId, Failure> {
-    LoadId::parse(row.get(column)).ok_or(Failure::NotPublished)
-}
-
-impl Found {
-    /// The rows, sorted into their tables and into order.
-    pub fn rows(&self, compat: bool) -> Rows<'_> {
+impl ResultSet {
+    /// The rows by table, sorted.
+    pub(crate) fn rows(&self, compat: bool) -> Rows<'_> {
         let mut rows = Rows { compat, ..Rows::default() };
         for row in &self.rows {
             let (parent, id) = (row.get(1), row.get(2));
-            match row.get::<_, i16>(0) {
-                part::PRODUCT => rows.products.push(Product {
+            match row.get(0) {
+                RowKind::Product => rows.products.push(Product {
                     id,
                     name: row.get(4),
                     slogan: row.get(5),
@@ -280,30 +319,31 @@ impl Found {
                     category: row.get(7),
                     default_price: row.get(8),
                 }),
-                part::FEATURE => {
+                RowKind::Feature => {
                     let row = Feature { feature: row.get(4), value: row.get(5) };
                     rows.features.push(Child { parent, id, row });
                 }
-                part::STYLE => {
-                    let prices: &str = row.get(5);
-                    let (original_price, sale_price) = prices
-                        .split_once(' ')
-                        .map_or((prices, None), |(original, sale)| (original, Some(sale)));
-                    let default_style = row.get::<_, i32>(3) != 0;
-                    let row = Style { name: row.get(4), original_price, sale_price, default_style };
+                RowKind::Style => {
+                    let prices: Prices<'_> = row.get(5);
+                    let row = Style {
+                        name: row.get(4),
+                        original_price: prices.original,
+                        sale_price: prices.sale,
+                        default_style: row.get::<_, i32>(3) != 0,
+                    };
                     rows.styles.push(Child { parent, id, row });
                 }
-                part::PHOTO => {
+                RowKind::Photo => {
                     let row = Photo { thumbnail_url: row.get(4), url: row.get(5) };
                     rows.photos.push(Child { parent, id, row });
                 }
-                part::SKU => {
+                RowKind::Sku => {
                     let row = Sku { quantity: row.get(3), size: row.get(4) };
                     rows.skus.push(Child { parent, id, row });
                 }
-                part::EXISTING => rows.products.push(Product { id, ..Product::default() }),
-                part::RELATED => rows.related.push(Child { parent, id, row: row.get(3) }),
-                _ => {} // the row of `load`
+                RowKind::Existing => rows.products.push(Product { id, ..Product::default() }),
+                RowKind::Related => rows.related.push(Child { parent, id, row: row.get(3) }),
+                RowKind::Load => {}
             }
         }
         rows.sort();

@@ -1,90 +1,89 @@
-//! What is asked of the database and waits for it, and how it is put together into jobs. No I/O.
+//! A batch: the requests that one statement answers.
 //!
-//! A job is one statement. For documents it answers every request for the same kind of document that waits at that
-//! moment, so the busier the server is, the less a request costs PostgreSQL; at rest each is sent at once, alone.
+//! A batch of documents answers all waiting requests of its kind, so the busier the server is, the less a request costs
+//! PostgreSQL. When the server is idle, each request is sent alone and without delay.
 
-mod line;
-mod queue;
-#[cfg(test)]
-mod tests;
-
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio_postgres::Client;
 
-use crate::catalogue::kind::Kind;
-use crate::catalogue::load_id::LoadId;
-use crate::http::problem::Unavailable;
-use crate::http::route::Resource;
-use crate::net::client::Client;
+use crate::catalogue::cache::Cache;
+use crate::catalogue::json::Rows;
+use crate::catalogue::queries::{self, Failure, ResultSet, Statements};
+use crate::catalogue::query_kind::QueryKind;
+use crate::catalogue::resource::Resource;
+use crate::database::pending::{Answer, PendingRequest};
+use crate::database::unavailable::Unavailable;
 
-pub use queue::{Queue, Room};
+/// Not empty; all requests are of one kind.
+pub(crate) struct Batch(Vec<PendingRequest>);
 
-/// A request that waits, or is under way.
-pub struct Ask {
-    /// What is asked for.
-    pub resource: Resource,
-    /// How many times it was under way when its connection broke.
-    pub broken: usize,
-    /// Whether a statement was sent for it.
-    pub sent: bool,
-    kind: Kind,
-    client: Rc<Client>,
-    answer: oneshot::Sender<Result<Answer, Unavailable>>,
-    /// When its client is told that it took too long.
-    deadline: Instant,
-    place: line::Place,
+impl Batch {
+    /// `None` without requests.
+    pub(crate) fn new(requests: Vec<PendingRequest>) -> Option<Batch> {
+        (!requests.is_empty()).then_some(Batch(requests))
+    }
+
+    pub(crate) fn kind(&self) -> QueryKind {
+        self.0[0].kind
+    }
+
+    pub(crate) fn requests(&self) -> &[PendingRequest] {
+        &self.0
+    }
+
+    pub(crate) fn into_requests(self) -> Vec<PendingRequest> {
+        self.0
+    }
+
+    /// Marks all requests as sent. Returns how many were not sent before.
+    pub(crate) fn mark_sent(&mut self) -> u64 {
+        let new = self.0.iter_mut().filter(|request| !request.was_sent);
+        new.map(|request| request.was_sent = true).count() as u64
+    }
+
+    /// Sends the statement.
+    pub(crate) fn execute<'c>(
+        &self,
+        client: &'c Client,
+        statements: &'c Statements,
+    ) -> impl Future<Output = Result<ResultSet, Failure>> + use<'c> {
+        let (kind, first) = (self.kind(), self.0[0].resource.clone());
+        let documents: Vec<i32> = self.0.iter().filter_map(|request| request.resource.product()).collect();
+        async move {
+            match first {
+                Resource::Page(page) => queries::page(client, statements, page).await,
+                Resource::Products(ids) => queries::by_ids(client, statements, kind, &ids).await,
+                Resource::Document(..) => queries::by_ids(client, statements, kind, &documents).await,
+            }
+        }
+    }
+
+    /// Renders the rows and answers all requests.
+    pub(crate) fn answer(self, result: &ResultSet, database: Duration, compat: bool, cache: &Cache) {
+        let begin = Instant::now();
+        let rows = result.rows(compat);
+        let bodies = self.0.iter().map(|request| render(&rows, &request.resource));
+        let bodies: Vec<Option<Bytes>> = bodies.map(|body| body.map(|body| cache.body(body))).collect();
+        let render = begin.elapsed();
+        for (request, body) in self.0.into_iter().zip(bodies) {
+            let total = matches!(request.resource, Resource::Page(_)).then_some(result.total);
+            request.answer(Ok(Answer { load: result.load, body, total, database, render }));
+        }
+    }
+
+    pub(crate) fn fail(self, why: Unavailable) {
+        for request in self.0 {
+            request.answer(Err(why));
+        }
+    }
 }
 
-/// Where the answer to a request comes.
-pub type Answered = oneshot::Receiver<Result<Answer, Unavailable>>;
-
-impl Ask {
-    /// A request of `client`.
-    pub fn new(resource: Resource, client: &Rc<Client>, deadline: Instant) -> (Ask, Answered) {
-        let (answer, answered) = oneshot::channel();
-        let (kind, client) = (Kind::of(&resource), Rc::clone(client));
-        let place = line::Place::default();
-        (Ask { resource, broken: 0, sent: false, kind, client, answer, deadline, place }, answered)
-    }
-
-    /// What it is answered with.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Answers it. Whoever asked may have gone.
-    pub fn answer(self, answer: Result<Answer, Unavailable>) {
-        let _ = self.answer.send(answer);
-    }
-
-    fn cost(&self) -> u64 {
-        cost(&self.resource)
-    }
-}
-
-/// What an answer costs, in products with their styles. Those of a page cost a tenth of one.
-fn cost(resource: &Resource) -> u64 {
+fn render(rows: &Rows<'_>, resource: &Resource) -> Option<Vec<u8>> {
     match resource {
-        Resource::Document(..) => 1,
-        Resource::Page(page) => 1 + u64::from(page.count.unsigned_abs()) / 10,
-        Resource::Products(ids) => 1 + ids.len() as u64 / 10,
+        Resource::Page(_) => Some(rows.page()),
+        Resource::Products(ids) => Some(rows.products(ids)),
+        Resource::Document(document, id) => rows.document(*document, *id),
     }
-}
-
-/// What the database had to say.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The load that it is from.
-    pub load: LoadId,
-    /// The body, or nothing if there is no such product.
-    pub body: Option<Bytes>,
-    /// Products in all, for a page.
-    pub total: Option<i32>,
-    /// From sending the statement to its last row.
-    pub database: Duration,
-    /// For the rows of the whole statement to become bodies.
-    pub render: Duration,
 }

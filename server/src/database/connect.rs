@@ -1,4 +1,4 @@
-//! Opening a connection to the database: its settings, its statements, and what it means when they cannot be prepared.
+//! Opens one connection to the database, prepares its statements, and explains why that fails.
 
 use std::sync::Once;
 use std::time::Duration;
@@ -13,53 +13,59 @@ use tokio_postgres::error::SqlState;
 use crate::catalogue::queries::{self, Statements};
 use crate::database::pooler;
 
-/// How connections show up in `pg_stat_activity`.
-pub const SESSION: &str = "atelier-server";
+/// As in `pg_stat_activity`.
+const APPLICATION_NAME: &str = "atelier-server";
 
-/// A new connection that has not prepared its statements by then is given up.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What to do about a database that stops, starts or is full.
-const GIVE_IT_TIME: &str =
-    "see that PostgreSQL runs and has sessions left (max_connections); it is tried again";
+/// For a database that is stopping, starting or out of connections.
+const RETRY_HINT: &str =
+    "check that PostgreSQL runs and has connections left (max_connections); the server tries again";
 
-/// What to do about a pooler.
-const POOLED: &str = "use the address of PostgreSQL itself, or a pool in session mode, or PgBouncer from 1.21 on in \
-                      transaction mode with max_prepared_statements";
+const POOLER_HINT: &str = "connect to PostgreSQL directly, or use a pool in session mode, or PgBouncer 1.21 or later in \
+                           transaction mode with max_prepared_statements";
 
-/// Why no connection could be opened.
-pub enum Unopened {
-    /// Nobody listens there, or it is still starting: it may come.
-    NotYet(Error),
-    /// It refuses, or holds no catalogue: trying again changes nothing.
-    Never(Error),
+pub(crate) enum ConnectError {
+    /// The database does not run or is starting: trying again can help.
+    Transient(Error),
+    /// It refuses the connection, or has no catalogue: trying again does not help.
+    Permanent(Error),
 }
 
-/// Opens a connection.
-pub async fn open(database: &Target) -> Result<(Client, Statements, Connection), Unopened> {
-    open_with(database, Statements::begin).await
+impl ConnectError {
+    pub(crate) fn error(&self) -> &Error {
+        match self {
+            ConnectError::Transient(error) | ConnectError::Permanent(error) => error,
+        }
+    }
 }
 
-/// Opens a connection and prepares every statement on it: whatever is missing shows now, not at a request.
-pub async fn open_whole(database: &Target) -> Result<(Client, Statements, Connection), Unopened> {
-    let all = async |client: &Client| {
-        let statements = Statements::begin(client).await?;
+pub(crate) async fn connect(database: &Target) -> Result<(Client, Statements, Connection), ConnectError> {
+    connect_and_prepare(database, Statements::prepare).await
+}
+
+/// Also prepares all statements, to fail now and not at a request if something is missing.
+pub(crate) async fn connect_and_prepare_all(
+    database: &Target,
+) -> Result<(Client, Statements, Connection), ConnectError> {
+    let prepare_all = async |client: &Client| {
+        let statements = Statements::prepare(client).await?;
         statements.prepare_all(client).await?;
         Ok(statements)
     };
-    open_with(database, all).await
+    connect_and_prepare(database, prepare_all).await
 }
 
-async fn open_with(
+async fn connect_and_prepare(
     database: &Target,
-    statements: impl AsyncFnOnce(&Client) -> Result<Statements, tokio_postgres::Error>,
-) -> Result<(Client, Statements, Connection), Unopened> {
-    let Opened { client, mut connection, is_direct, .. } = connect(database).await?;
+    prepare: impl AsyncFnOnce(&Client) -> Result<Statements, tokio_postgres::Error>,
+) -> Result<(Client, Statements, Connection), ConnectError> {
+    let Opened { client, mut connection, is_direct, .. } = open(database).await?;
     let prepare = async {
         if !is_direct {
-            pass_pooler(&client, database).await?;
+            check_pooler(&client, database).await?;
         }
-        statements(&client).await.map_err(|error| explain(&error, database))
+        prepare(&client).await.map_err(|error| explain(&error, database))
     };
     let prepared = timeout(PREPARE_TIMEOUT, async {
         tokio::pin!(prepare);
@@ -74,48 +80,48 @@ async fn open_with(
         Ok(statements) => Ok((client, statements?, connection)),
         Err(_) => {
             let what = format!("{database} takes too long to prepare statements");
-            Err(Unopened::NotYet(
-                Error::database(what).hint("see what else keeps it busy; it is tried again"),
+            Err(ConnectError::Transient(
+                Error::database(what).hint("check what else keeps it busy; the server tries again"),
             ))
         }
     }
 }
 
-async fn connect(database: &Target) -> Result<Opened, Unopened> {
-    let opened = database.open(SESSION).await.map_err(|refused| match refused.may_come {
-        true => Unopened::NotYet(refused.error),
-        false => Unopened::Never(refused.error),
+async fn open(database: &Target) -> Result<Opened, ConnectError> {
+    let opened = database.open(APPLICATION_NAME).await.map_err(|refused| match refused.is_transient {
+        true => ConnectError::Transient(refused.error),
+        false => ConnectError::Permanent(refused.error),
     })?;
-    if let Some(trouble) = &opened.trouble {
-        tracing::warn!("using the password that was read before: {trouble:#}");
+    if let Some(error) = &opened.password_error {
+        tracing::warn!("using the password that was read earlier: {error:#}");
     }
     Ok(opened)
 }
 
-/// Refuses a pooler that would lose our statements. In the sessions of any other our settings are lost: statements are
-/// planned more often, and have no time limit in the database.
-async fn pass_pooler(client: &Client, database: &Target) -> Result<(), Unopened> {
+/// Refuses a pooler that does not keep prepared statements. All others still lose our settings: statements are planned more
+/// often, and have no time limit in the database.
+async fn check_pooler(client: &Client, database: &Target) -> Result<(), ConnectError> {
     static WARNED: Once = Once::new();
-    let another = connect(database).await?;
+    let another = open(database).await?;
     match pooler::keeps_statements(client, another).await {
         Err(error) => Err(explain(&error, database)),
         Ok(true) => {
             WARNED.call_once(|| {
                 tracing::warn!(
-                    "a connection pooler in between loses our settings, statement_timeout for one"
+                    "a connection pooler discards the settings of our sessions, such as statement_timeout"
                 );
             });
             Ok(())
         }
         Ok(false) => {
-            let what = format!("the connection pooler before {database} keeps no prepared statements");
-            Err(Unopened::Never(Error::database(what).hint(POOLED)))
+            let what =
+                format!("the connection pooler in front of {database} does not keep prepared statements");
+            Err(ConnectError::Permanent(Error::database(what).hint(POOLER_HINT)))
         }
     }
 }
 
-/// What it means that statements cannot be prepared.
-fn explain(error: &tokio_postgres::Error, database: &Target) -> Unopened {
+fn explain(error: &tokio_postgres::Error, database: &Target) -> ConnectError {
     let code = error.code().map_or("", SqlState::code);
     let (what, hint): (_, String) = match code {
         "42P01" | "3F000" => {
@@ -124,14 +130,14 @@ fn explain(error: &tokio_postgres::Error, database: &Target) -> Unopened {
         "42501" => ("this user may not read the catalogue in", grant_reader(database.user())),
         "42703" | "42883" => (
             "there is no catalogue of this version in",
-            "load it again with the atelier-etl of this version".into(),
+            "load it again with atelier-etl of the same version".into(),
         ),
-        // It is the connection's, or of a database that stops, starts or is full, or of a table that is locked.
-        _ if !queries::is_refused(error) => {
+        // The connection was lost, or the database is stopping, starting or out of connections, or a table is locked.
+        _ if !queries::is_permanent(error) => {
             let what = format!("cannot prepare statements in {database}");
-            return Unopened::NotYet(Error::database(what).cause(describe(error)).hint(GIVE_IT_TIME));
+            return ConnectError::Transient(Error::database(what).cause(describe(error)).hint(RETRY_HINT));
         }
-        _ => ("cannot prepare statements in", "look into PostgreSQL's log".into()),
+        _ => ("cannot prepare statements in", "check the log of PostgreSQL".into()),
     };
-    Unopened::Never(Error::database(format!("{what} {database}")).cause(describe(error)).hint(hint))
+    ConnectError::Permanent(Error::database(format!("{what} {database}")).cause(describe(error)).hint(hint))
 }

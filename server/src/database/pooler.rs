@@ -1,5 +1,5 @@
-//! A connection pooler, PgBouncer say, between the server and PostgreSQL. It will do in session mode, or if it keeps
-//! prepared statements. What is found out here leaves nothing in its sessions.
+//! Detects a connection pooler, such as PgBouncer, that does not keep prepared statements. One in session mode, or one that
+//! keeps them, can be used. The checks leave nothing behind in its sessions.
 
 use atelier_base::connect::Opened;
 use tokio::task::spawn_local;
@@ -7,30 +7,29 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::catalogue::queries;
 
-/// The session that another has just left is the first that a pool gives away; unless somebody comes in between.
-const ROUNDS: usize = 5;
+/// A pool usually assigns the session that was returned last, unless another client is faster.
+const ATTEMPTS: usize = 5;
 
-/// Whether statements that are prepared on `client` will be there when they are executed. `another` is a connection of
-/// the same pool.
+/// Whether statements prepared on `client` can be executed later. `another` is a connection to the same pooler.
 pub(crate) async fn keeps_statements(client: &Client, another: Opened) -> Result<bool, Error> {
     let Opened { client: another, connection, .. } = another;
     let connection = spawn_local(connection);
     let shares = shares_sessions(client, &another).await;
     drop(another);
-    // Until the pooler has heard of it, the session would not be free.
+    // The pooler must have noticed, or the session would not be free.
     let _ = connection.await;
     Ok(!shares? || renames_statements(client).await?)
 }
 
-/// Whether the pooler gives the session of one client to another between two transactions.
+/// Whether the pooler assigns the session of one client to another one between transactions.
 async fn shares_sessions(client: &Client, another: &Client) -> Result<bool, Error> {
-    for _ in 0..ROUNDS {
-        let before = backend(client).await?;
-        // A pooler in statement mode refuses it.
+    for _ in 0..ATTEMPTS {
+        let before = backend_pid(client).await?;
+        // A pooler in statement mode refuses transactions.
         if another.batch_execute("BEGIN").await.is_err() {
             return Ok(true);
         }
-        let shares = backend(another).await? == before || backend(client).await? != before;
+        let shares = backend_pid(another).await? == before || backend_pid(client).await? != before;
         another.batch_execute("ROLLBACK").await?;
         if shares {
             return Ok(true);
@@ -39,26 +38,26 @@ async fn shares_sessions(client: &Client, another: &Client) -> Result<bool, Erro
     Ok(false)
 }
 
-async fn backend(client: &Client) -> Result<Option<String>, Error> {
-    Ok(column(&client.simple_query(queries::BACKEND).await?).into_iter().next())
+async fn backend_pid(client: &Client) -> Result<Option<String>, Error> {
+    Ok(first_column(&client.simple_query(queries::BACKEND_PID).await?).into_iter().next())
 }
 
-/// Whether the pooler prepares statements under names of its own, as one does that keeps them.
+/// Whether the pooler prepares statements under names of its own, which means that it keeps them.
 async fn renames_statements(client: &Client) -> Result<bool, Error> {
-    // In one transaction, and so in one session, where it is closed again.
+    // In one transaction, and so in one session.
     if client.batch_execute("BEGIN").await.is_err() {
         return Ok(false);
     }
-    let statement = client.prepare(queries::NAMES_OF_THIS).await?;
-    let names = column(&client.simple_query(queries::NAMES_OF_THIS).await?);
+    let statement = client.prepare(queries::OWN_STATEMENT_NAMES).await?;
+    let names = first_column(&client.simple_query(queries::OWN_STATEMENT_NAMES).await?);
     drop(statement);
     client.batch_execute("ROLLBACK").await?;
-    // Ours are s0, s1 and so on.
+    // tokio-postgres calls them s0, s1 and so on.
     let is_ours = |name: &String| name.strip_prefix('s').is_some_and(|rest| rest.parse::<u32>().is_ok());
     Ok(!names.is_empty() && !names.iter().any(is_ours))
 }
 
-fn column(messages: &[SimpleQueryMessage]) -> Vec<String> {
+fn first_column(messages: &[SimpleQueryMessage]) -> Vec<String> {
     let value = |message: &SimpleQueryMessage| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
         _ => None,

@@ -1,12 +1,12 @@
-//! Asks the database once a second which load is published, and whether it still runs every statement, on a connection of
-//! its own. (`LISTEN` would say the former sooner, but not on a standby.)
+//! Asks the database once a second which load is published, and whether it can still run every query, on a connection of
+//! its own. (`LISTEN` would notice a new load sooner, but does not work on a standby.)
 //!
-//! Nothing there waits for a lock, so that one question does not hold up the next. A table that is locked says nothing of
-//! whether the server is ready: it is the same for all hosts, and other answers are given meanwhile.
+//! These queries do not wait for locks, so that one check does not delay the next. A locked table does not make the server
+//! unready: it is locked on all hosts, and all other requests are answered meanwhile.
 
 use std::time::{Duration, Instant};
 
-use atelier_base::connect::describe;
+use atelier_base::connect::{Connection, Target, describe};
 use atelier_base::error::{Error, Result};
 use futures_util::future::join_all;
 use tokio::task::{JoinHandle, spawn_local};
@@ -14,203 +14,217 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::catalogue::existing;
-use crate::catalogue::kind::{Kind, Kinds};
 use crate::catalogue::queries::{self, Failure, Statements};
-use crate::database::connect::{Unopened, open, open_whole};
+use crate::catalogue::query_kind::{QueryKind, QueryKinds};
+use crate::database::connect::{ConnectError, connect, connect_and_prepare_all};
+use crate::database::product_ids;
+use crate::database::reconnect::{MAX_RETRY_PAUSE, connect_with_retries};
 use crate::shared::Shared;
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two looks that somebody asks for: every request may.
-const MIN_PAUSE: Duration = Duration::from_millis(20);
+/// Between two checks that requests ask for: every request may.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A database that does not say which load it has within this time is away.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// If the database does not answer within this time, it counts as down.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Statements wait for a lock no longer than this, in milliseconds; all seven together delay the next look by less than
-/// [`MIN_PAUSE`] twice.
+/// In milliseconds. All seven statements together delay the next check by less than twice [`MIN_CHECK_INTERVAL`].
 const LOCK_TIMEOUT_MS: &str = "5";
 
-/// Statements that read nothing and do not end within this time have lost that limit, in a connection pooler say.
-const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+/// If the probes take longer than this, the session has lost its `lock_timeout`, through a connection pooler for instance.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Between two attempts to reach a database that is away.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
-
-/// Between two attempts to read which products there are, at the most: it costs the database as much as a statement may.
+/// Between two attempts to read the ids of all products, at most: that may cost the database as much as any statement.
 const MAX_FETCH_PAUSE: Duration = Duration::from_secs(60);
 
 /// Keeps `Shared` up to date.
-pub struct Watch {
+pub(crate) struct Watch {
     shared: &'static Shared,
-    /// Nothing while the database is away.
-    session: Option<Session>,
-    /// Whether there was a session before.
-    started: bool,
-    /// When last every statement was run.
-    probed: Option<Instant>,
-    /// Reads which products there are; and how long it waits when that has failed.
-    fetching: Option<JoinHandle<()>>,
+    /// `None` while the database is down.
+    session: Option<WatchSession>,
+    was_connected: bool,
+    probed_at: Option<Instant>,
+    /// Reads the ids of all products, and pauses if that has failed.
+    fetch: Option<JoinHandle<()>>,
     fetch_pause: Duration,
 }
 
-struct Session {
+struct WatchSession {
     client: Client,
     statements: Statements,
-    connection: JoinHandle<()>,
+    driver: JoinHandle<()>,
 }
 
-impl Drop for Session {
+impl WatchSession {
+    fn new((client, statements, connection): (Client, Statements, Connection)) -> WatchSession {
+        let driver = spawn_local(async move {
+            let _ = connection.await; // the next check finds it closed
+        });
+        WatchSession { client, statements, driver }
+    }
+}
+
+impl Drop for WatchSession {
     fn drop(&mut self) {
-        self.connection.abort();
+        self.driver.abort();
     }
 }
 
 impl Watch {
-    /// Looks for the first time. Fails if the database is there, but refuses or holds no catalogue.
-    pub async fn begin(shared: &'static Shared) -> Result<Watch> {
-        let mut watch =
-            Watch { shared, session: None, started: false, probed: None, fetching: None, fetch_pause: PAUSE };
-        match timeout(PATIENCE, watch.connect()).await {
-            Ok(connected) => {
-                if let Some(absent) = connected? {
-                    tracing::warn!("waiting for the database: {absent:#}");
-                }
-            }
-            // Nobody waits for it: requests are answered meanwhile, and told that it is away.
-            Err(_) => tracing::warn!("waiting for the database: it is silent"),
+    /// The first check. Fails if the database is up, but refuses the connection or has no catalogue.
+    pub(crate) async fn start(shared: &'static Shared) -> Result<Watch> {
+        let mut watch = Watch {
+            shared,
+            session: None,
+            was_connected: false,
+            probed_at: None,
+            fetch: None,
+            fetch_pause: CHECK_INTERVAL,
+        };
+        let database = watch.target();
+        match timeout(ANSWER_TIMEOUT, connect_and_prepare_all(&database)).await {
+            Ok(Ok(connected)) => watch.use_session(connected),
+            Ok(Err(ConnectError::Permanent(error))) => return Err(error),
+            Ok(Err(ConnectError::Transient(error))) => tracing::warn!("waiting for the database: {error:#}"),
+            Err(_) => tracing::warn!("waiting for the database: it does not answer"),
         }
-        watch.look().await;
-        if let Some(fetching) = watch.fetching.as_mut() {
-            // Known before the first request, where nothing is in the way.
-            let _ = timeout(PATIENCE, fetching).await;
+        watch.check().await;
+        if let Some(fetch) = watch.fetch.as_mut() {
+            // If possible, the ids are known before the first request.
+            let _ = timeout(ANSWER_TIMEOUT, fetch).await;
         }
         Ok(watch)
     }
 
-    /// Goes on looking. Ends only when a database that was away at the start comes and turns out to hold no catalogue.
-    pub async fn run(mut self) -> Result<()> {
+    /// Fails only if the database was down at the start, and has no catalogue once it is up.
+    pub(crate) async fn run(mut self) -> Result<()> {
         loop {
             if self.session.is_some() {
                 tokio::select! {
-                    () = sleep(PAUSE) => {}
-                    () = self.shared.look.notified() => sleep(MIN_PAUSE).await,
+                    () = sleep(CHECK_INTERVAL) => {}
+                    () = self.shared.database.wait_for_check_request() => sleep(MIN_CHECK_INTERVAL).await,
                 }
             } else {
-                sleep(RETRY_PAUSE).await;
-                if let Some(absent) = self.connect().await?
-                    && self.shared.has_database()
-                {
-                    tracing::warn!(why = format!("{absent:#}"), "the database does not answer");
-                    self.shared.lose_database();
+                sleep(MAX_RETRY_PAUSE).await;
+                self.reconnect().await?;
+            }
+            self.check().await;
+        }
+    }
+
+    async fn reconnect(&mut self) -> Result<()> {
+        let (shared, was_connected) = (self.shared, self.was_connected);
+        let attempt = async || {
+            let database = self.target();
+            // Before the first session, a missing table stops the program. Later it may come back.
+            if was_connected { connect(&database).await } else { connect_and_prepare_all(&database).await }
+        };
+        let on_error = |error: ConnectError| match error {
+            ConnectError::Permanent(error) if !was_connected => Err(error),
+            error => {
+                if shared.database.is_up() {
+                    tracing::warn!(why = format!("{:#}", error.error()), "the database does not answer");
+                    shared.database.set_up(false);
                 }
+                Ok::<(), Error>(())
             }
-            self.look().await;
-        }
+        };
+        let connected = connect_with_retries(attempt, on_error).await?;
+        self.use_session(connected);
+        Ok(())
     }
 
-    /// Opens a connection. Gives the reason if the database is away.
-    async fn connect(&mut self) -> Result<Option<Error>> {
-        // The first time, whatever is missing stops the start.
-        let database =
-            self.shared.config.database.load().with(&[("lock_timeout", LOCK_TIMEOUT_MS.to_owned())]);
-        let opened = if self.started { open(&database).await } else { open_whole(&database).await };
-        match opened {
-            Ok((client, statements, connection)) => {
-                let connection = spawn_local(async move {
-                    let _ = connection.await; // the next look finds it closed
-                });
-                self.session = Some(Session { client, statements, connection });
-                self.started = true;
-                Ok(None)
-            }
-            Err(Unopened::NotYet(error)) => Ok(Some(error)),
-            // Before the first session, it stops the start. Later the catalogue may come back as it went.
-            Err(Unopened::Never(error)) if self.started => Ok(Some(error)),
-            Err(Unopened::Never(error)) => Err(error),
-        }
+    fn target(&self) -> Target {
+        self.shared.config.database.load().with(&[("lock_timeout", LOCK_TIMEOUT_MS.to_owned())])
     }
 
-    async fn look(&mut self) {
-        let Some(Session { client, statements, .. }) = &self.session else { return };
-        match timeout(PATIENCE, queries::load(client, statements)).await {
+    fn use_session(&mut self, connected: (Client, Statements, Connection)) {
+        self.session = Some(WatchSession::new(connected));
+        self.was_connected = true;
+    }
+
+    async fn check(&mut self) {
+        let Some(WatchSession { client, statements, .. }) = &self.session else { return };
+        match timeout(ANSWER_TIMEOUT, queries::load(client, statements)).await {
             Ok(Ok(load)) => {
-                self.shared.publish(load);
-                self.fetch_products();
-                if self.shared.take_suspicion() || self.probed.is_none_or(|last| last.elapsed() >= PAUSE) {
-                    self.probed = Some(Instant::now());
+                self.shared.set_load(load);
+                self.fetch_product_ids();
+                if self.shared.database.take_new_failure()
+                    || self.probed_at.is_none_or(|last| last.elapsed() >= CHECK_INTERVAL)
+                {
+                    self.probed_at = Some(Instant::now());
                     self.probe().await;
                 }
             }
-            Ok(Err(Failure::NotPublished)) => self.shared.publish(None),
-            // It is being published, as a rule: what was known is still known, and asked again.
+            Ok(Err(Failure::NotPublished)) => self.shared.set_load(None),
+            // Usually a load is being published: what is known still holds, and is checked again soon.
             Ok(Err(Failure::Database(error))) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-                self.shared.look.notify_one();
+                self.shared.database.check_soon();
             }
             Ok(Err(Failure::Database(error))) => {
                 tracing::warn!(why = describe(&error), "the database does not answer");
-                self.lose();
+                self.disconnect();
             }
             Err(_) => {
-                tracing::warn!(why = "it is silent", "the database does not answer");
-                self.lose();
+                tracing::warn!(why = "time-out", "the database does not answer");
+                self.disconnect();
             }
         }
     }
 
-    /// Sees whether the database runs every statement. Of one that was ended it is not known: what was known before holds.
+    /// Checks whether the database can run every query. One that was cancelled keeps its status.
     async fn probe(&mut self) {
-        let Some(Session { client, statements, .. }) = &self.session else { return };
-        let probes = Kind::ALL.map(|kind| queries::probe(client, statements, kind));
-        let Ok(probes) = timeout(PROBE_PATIENCE, join_all(probes)).await else {
-            // They would be in the way of the next look.
+        let Some(WatchSession { client, statements, .. }) = &self.session else { return };
+        let probes = QueryKind::all().map(|kind| queries::probe(client, statements, kind));
+        let Ok(probes) = timeout(PROBE_TIMEOUT, join_all(probes)).await else {
+            // The statements would delay the next check.
             self.session = None;
             return;
         };
-        let before = self.shared.refused();
-        let mut refused = Kinds::NONE;
-        for (kind, probe) in Kind::ALL.into_iter().zip(probes) {
-            let route = kind.name().as_str();
+        let before = self.shared.database.failing();
+        let mut failing = QueryKinds::EMPTY;
+        for (kind, probe) in QueryKind::all().zip(probes) {
+            let route = kind.route();
             match probe {
                 Ok(()) if before.contains(kind) => tracing::info!(route, "the database answers again"),
                 Ok(()) => {}
-                Err(error) if queries::is_refused(&error) => {
+                Err(error) if queries::is_permanent(&error) => {
                     if !before.contains(kind) {
                         let hint = "restore the table, the column or the right, or load again";
                         let why = describe(&error);
                         tracing::error!(route, why, hint, "the database cannot answer");
                     }
-                    refused = refused.with(kind);
+                    failing = failing.with(kind);
                 }
-                Err(_) if before.contains(kind) => refused = refused.with(kind),
+                Err(_) if before.contains(kind) => failing = failing.with(kind),
                 Err(_) => {}
             }
         }
-        self.shared.refuse(refused);
+        self.shared.database.set_failing(failing);
     }
 
-    /// Begins to read which products there are, unless that is known or being read.
-    fn fetch_products(&mut self) {
-        if self.shared.knows_products() {
-            self.fetch_pause = PAUSE;
+    /// Starts to read the ids of all products, unless they are known or being read.
+    fn fetch_product_ids(&mut self) {
+        if self.shared.published.has_product_ids() {
+            self.fetch_pause = CHECK_INTERVAL;
             return;
         }
-        if self.fetching.as_ref().is_some_and(|task| !task.is_finished()) {
+        if self.fetch.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
         let (shared, pause) = (self.shared, self.fetch_pause);
         self.fetch_pause = (pause * 2).min(MAX_FETCH_PAUSE);
-        self.fetching = Some(spawn_local(async move {
-            if !existing::fetch(shared).await {
-                sleep(pause).await;
+        self.fetch = Some(spawn_local(async move {
+            match product_ids::fetch(&shared.config.database.load_full()).await {
+                Some(product_ids) => shared.published.set_product_ids(product_ids),
+                None => sleep(pause).await,
             }
         }));
     }
 
-    fn lose(&mut self) {
+    fn disconnect(&mut self) {
         self.session = None;
-        self.shared.lose_database();
+        self.shared.database.set_up(false);
     }
 }

@@ -1,10 +1,10 @@
-//! The header `Host`: who a request is for. No I/O.
+//! Syntax of the header `Host`. No I/O.
 
 use std::net::Ipv6Addr;
 
-/// Whether this is `uri-host [":" port]` (RFC 9110, section 7.2). The host may be empty: RFC 9112, section 3.2, has a
-/// client send that where its URI names none.
-pub fn is_valid(value: &[u8]) -> bool {
+/// Whether this is `uri-host [":" port]` (RFC 9110, section 7.2). The host may be empty: by RFC 9112, section 3.2, a client
+/// sends that if its URI has no host.
+pub(crate) fn is_valid(value: &[u8]) -> bool {
     let (is_host, port) = match value.strip_prefix(b"[") {
         Some(rest) => {
             let end = rest.iter().position(|byte| *byte == b']').unwrap_or(rest.len());
@@ -25,7 +25,7 @@ fn is_port(colon_and_digits: &[u8]) -> bool {
 /// `reg-name`, and `IPv4address`, which is one too (RFC 3986, section 3.2.2).
 fn is_name(name: &[u8]) -> bool {
     let mut rest = name;
-    while let Some(at) = rest.iter().position(|byte| !OF_NAME[usize::from(*byte)]) {
+    while let Some(at) = rest.iter().position(|byte| !IS_NAME_BYTE[usize::from(*byte)]) {
         let Some((b"%", [first, second, behind @ ..])) = rest[at..].split_at_checked(1) else { return false };
         if !(first.is_ascii_hexdigit() && second.is_ascii_hexdigit()) {
             return false;
@@ -41,17 +41,17 @@ fn is_ip_literal(address: &[u8]) -> bool {
         let mut parts = future.splitn(2, |byte| *byte == b'.');
         let version = parts.next().unwrap_or_default();
         let rest = parts.next().unwrap_or_default();
-        let of_address = |byte: &u8| OF_NAME[usize::from(*byte)] || *byte == b':';
+        let is_address_byte = |byte: &u8| IS_NAME_BYTE[usize::from(*byte)] || *byte == b':';
         return !version.is_empty()
             && version.iter().all(u8::is_ascii_hexdigit)
             && !rest.is_empty()
-            && rest.iter().all(of_address);
+            && rest.iter().all(is_address_byte);
     }
     std::str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// `unreserved` and `sub-delims`. A table: this is asked of every request.
-static OF_NAME: [bool; 256] = {
+/// `unreserved` and `sub-delims`. A table, since every byte of every request's host is looked up.
+static IS_NAME_BYTE: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 128 {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+    fn a_host_is_a_name_or_an_address_with_an_optional_port() {
         for host in [
             "",
             ":",

@@ -1,31 +1,31 @@
-//! The parameters of `/products`, and numbers in requests. No I/O.
+//! Query parameters of `/products`, and numbers in requests. No I/O.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::http::problem::Problem;
 
-/// Products on a page, unless the client says.
-pub const DEFAULT_COUNT: i32 = 5;
-/// Most products on a page: whoever asks for more gets so many.
-pub const MAX_COUNT: i32 = 1000;
-/// Most ids, however many `ids=` they stand in.
+/// Products on a page by default.
+pub(crate) const DEFAULT_COUNT: i32 = 5;
+/// Most products on a page. A higher `count` is reduced to this.
+pub(crate) const MAX_COUNT: i32 = 1000;
+/// Most ids in all `ids=` together.
 pub const MAX_IDS: usize = 100;
-/// What the query of `/products` says.
+
 #[derive(Debug, PartialEq, Eq)]
-pub struct Parameters {
+pub(crate) struct Parameters {
     /// From 1.
-    pub page: i32,
+    pub(crate) page: i32,
     /// 1 to [`MAX_COUNT`].
-    pub count: i32,
-    /// 1 to [`MAX_IDS`] of them, in the order asked.
-    pub ids: Option<Arc<[i32]>>,
+    pub(crate) count: i32,
+    /// 1 to [`MAX_IDS`] of them, in the order of the request.
+    pub(crate) ids: Option<Arc<[i32]>>,
 }
 
 impl Parameters {
-    /// Reads a query. Unknown parameters are ignored. `ids` may be given again and again, as generated clients do; any
-    /// other one given twice has no meaning.
-    pub fn parse(query: &str) -> Result<Parameters, Problem> {
+    /// Ignores unknown parameters. `ids` may be given more than once, as generated clients do; any other parameter may
+    /// not.
+    pub(crate) fn parse(query: &str) -> Result<Parameters, Problem> {
         let (mut page, mut count, mut ids) = (None, None, Vec::new());
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let known = match &*name {
@@ -45,19 +45,19 @@ impl Parameters {
             page: page.map_or(Some(1), |page| positive(&page)).ok_or_else(|| {
                 Problem::bad_request(format!("the parameter page must be a number from 1 to {}", i32::MAX))
             })?,
-            count: count.map_or(Some(DEFAULT_COUNT), |count| at_most(&count, MAX_COUNT)).ok_or_else(
+            count: count.map_or(Some(DEFAULT_COUNT), |count| positive_up_to(&count, MAX_COUNT)).ok_or_else(
                 || {
                     Problem::bad_request(format!(
                         "the parameter count must be a number from 1 on; above {MAX_COUNT} it is {MAX_COUNT}"
                     ))
                 },
             )?,
-            ids: if ids.is_empty() { None } else { Some(list(&ids)?) },
+            ids: if ids.is_empty() { None } else { Some(parse_ids(&ids)?) },
         })
     }
 }
 
-fn list(lists: &[Cow<'_, str>]) -> Result<Arc<[i32]>, Problem> {
+fn parse_ids(lists: &[Cow<'_, str>]) -> Result<Arc<[i32]>, Problem> {
     let ids = lists.iter().flat_map(|list| list.split(','));
     let ids: Option<Vec<i32>> = ids.take(MAX_IDS + 1).map(positive).collect();
     ids.filter(|ids| ids.len() <= MAX_IDS).map(Arc::from).ok_or_else(|| {
@@ -68,18 +68,18 @@ fn list(lists: &[Cow<'_, str>]) -> Result<Arc<[i32]>, Problem> {
     })
 }
 
-/// A positive number of any length, or `max` if it is more.
-fn at_most(text: &str, max: i32) -> Option<i32> {
+/// A positive number of any length, reduced to `max`.
+fn positive_up_to(text: &str, max: i32) -> Option<i32> {
     let is_positive = is_number(text) && text.bytes().any(|digit| digit != b'0');
     is_positive.then(|| positive(text).map_or(max, |number| number.min(max)))
 }
 
-/// A positive number that PostgreSQL's `int` holds.
-pub fn positive(text: &str) -> Option<i32> {
+/// A positive number that fits into an `int` of PostgreSQL.
+pub(crate) fn positive(text: &str) -> Option<i32> {
     text.parse().ok().filter(|number| is_number(text) && *number > 0)
 }
 
-/// Digits alone: `str::parse` would take a sign too.
+/// Only digits: `str::parse` would accept a sign.
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

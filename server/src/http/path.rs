@@ -1,14 +1,14 @@
-//! The path of a request as the routes have it. No I/O.
+//! Paths of requests, normalized for the router. No I/O.
 
 use std::borrow::Cow;
 
-/// A `%` without two hexadecimal digits behind it.
+/// A `%` that is not followed by two hexadecimal digits.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub(crate) struct Malformed;
 
-/// The same path with its unreserved characters as they are (RFC 3986, section 6.2.2.2). Every other escape is left:
-/// `%2F` is no slash. A path without escapes is not copied.
-pub fn decoded(path: &str) -> Result<Cow<'_, str>, Malformed> {
+/// Decodes the escapes of unreserved characters (RFC 3986, section 6.2.2.2) and leaves all others, since `%2F` is not a
+/// slash: no crate does just that. A path without escapes is not copied.
+pub(crate) fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Malformed> {
     if !path.as_bytes().contains(&b'%') {
         return Ok(Cow::Borrowed(path));
     }
@@ -28,14 +28,14 @@ pub fn decoded(path: &str) -> Result<Cow<'_, str>, Malformed> {
     Ok(Cow::Owned(decoded))
 }
 
-/// Whether this character means the same escaped and as it is (RFC 3986, section 2.3).
-pub fn is_unreserved(byte: u8) -> bool {
+/// Whether this character means the same with and without an escape (RFC 3986, section 2.3).
+pub(crate) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// What is behind `base`, which is empty or begins with a slash and does not end in one. One slash at the end is left
-/// out: clients of the earlier API write it.
-pub fn below<'p>(base: &str, path: &'p str) -> Option<&'p str> {
+/// Removes `base`, which is empty or begins with a slash and does not end in one. Also removes one slash at the end, which
+/// clients of the earlier API send.
+pub(crate) fn strip_base<'p>(base: &str, path: &'p str) -> Option<&'p str> {
     let rest = path.strip_prefix(base)?;
     if rest.is_empty() && !base.is_empty() {
         return Some("/");
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unreserved_characters_are_decoded_and_nothing_else() {
+    fn only_unreserved_characters_are_decoded() {
         for (path, expected) in [
             ("/products/%32", "/products/2"),
             ("/%70roducts/2%2fstyles", "/products/2%2fstyles"),
@@ -58,16 +58,16 @@ mod tests {
             ("/%2531", "/%2531"), // once
             ("/é%31", "/é1"),
         ] {
-            assert_eq!(decoded(path).as_deref(), Ok(expected), "{path}");
+            assert_eq!(decode_unreserved(path).as_deref(), Ok(expected), "{path}");
         }
-        assert!(matches!(decoded("/products"), Ok(Cow::Borrowed(_))));
+        assert!(matches!(decode_unreserved("/products"), Ok(Cow::Borrowed(_))));
         for path in ["%", "/products/%", "/%4", "/%zz", "/%+1", "/%é", "/%%31", "/%1é"] {
-            assert_eq!(decoded(path), Err(Malformed), "{path}");
+            assert_eq!(decode_unreserved(path), Err(Malformed), "{path}");
         }
     }
 
     #[test]
-    fn one_slash_at_the_end_is_left_out_and_a_base_is_whole_segments() {
+    fn one_trailing_slash_is_removed_and_a_base_matches_whole_segments() {
         for (base, path, expected) in [
             ("", "/", Some("/")),
             ("", "/products/", Some("/products")),
@@ -83,7 +83,7 @@ mod tests {
             ("/shop", "/products", None),
             ("/shop", "/", None),
         ] {
-            assert_eq!(below(base, path), expected, "{path} below {base:?}");
+            assert_eq!(strip_base(base, path), expected, "{path} with base {base:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Socket activation: sockets that systemd has opened and hands over (`LISTEN_FDS`, sd_listen_fds(3)). It keeps them while
-//! the server is started anew, and what clients send meanwhile waits in them: a restart refuses no connection.
+//! Socket activation: listening sockets that systemd has opened and passes to the server (`LISTEN_FDS`, sd_listen_fds(3)).
+//! systemd keeps them open during a restart, and connections wait in the backlog: a restart refuses no connection.
 
 use std::env;
 
@@ -7,42 +7,38 @@ use atelier_base::error::{Error, Result};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
-use crate::net::listener::{BACKLOG, Socket};
+use crate::net::listener::{BACKLOG, ListeningSocket};
 
-/// What to do about a socket that will not do.
-const HINT: &str =
-    "a .socket unit takes a ListenStream= for each port, FileDescriptorName=api or admin, and no Accept=";
+const HINT: &str = "in the .socket unit, set ListenStream= for each port and FileDescriptorName=api or admin, and no Accept=";
 
-/// The sockets handed over, in place of `--listen` and `--admin-listen`.
+/// They replace `--listen` and `--admin-listen`.
 #[derive(Default)]
-pub struct Sockets {
-    /// Of the API.
-    pub api: Option<Socket>,
-    /// Of the admin port.
-    pub admin: Option<Socket>,
+pub(crate) struct ActivatedSockets {
+    pub(crate) api: Option<ListeningSocket>,
+    pub(crate) admin: Option<ListeningSocket>,
 }
 
-impl Sockets {
-    /// Takes them. Before anything else is opened: they are known by their numbers alone.
+impl ActivatedSockets {
+    /// Must be called before any file is opened, since the sockets are only known by their numbers.
     ///
-    /// Which is which is said by their names, `api` and `admin` (`FileDescriptorName=`), else by their order.
-    pub fn take() -> Result<Sockets> {
+    /// They are told apart by their names, `api` and `admin` (`FileDescriptorName=`), or else by their order.
+    pub(crate) fn take() -> Result<ActivatedSockets> {
         let unusable = |cause| Error::usage("cannot use the sockets of LISTEN_FDS").cause(cause).hint(HINT);
         let count = sd_notify::listen_fds().map_err(unusable)?.len();
-        let mut sockets = Sockets::default();
+        let mut sockets = ActivatedSockets::default();
         if count == 0 {
             return Ok(sockets);
         }
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let names: Vec<&str> = names.split(':').collect();
         let name = |index: usize| names.get(index).copied().unwrap_or_default();
-        // Those with names of ours first: they leave the others what they are not.
+        // Named ones first: unnamed ones get what is left.
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by_key(|index| !["api", "admin"].contains(&name(*index)));
-        let mut handed_over = ListenFd::from_env();
+        let mut passed = ListenFd::from_env();
         for index in order {
             let name = name(index);
-            let place = match name {
+            let slot = match name {
                 "api" => &mut sockets.api,
                 "admin" => &mut sockets.admin,
                 _ if sockets.api.is_none() => &mut sockets.api,
@@ -54,10 +50,10 @@ impl Sockets {
                     .cause(cause)
                     .hint(HINT)
             };
-            if place.is_some() {
-                return Err(unusable("it is a second one for the same port".into()));
+            if slot.is_some() {
+                return Err(unusable("there is another one for the same port".into()));
             }
-            *place = Some(socket(&mut handed_over, index).map_err(unusable)?);
+            *slot = Some(take_socket(&mut passed, index).map_err(unusable)?);
         }
         Ok(sockets)
     }
@@ -65,13 +61,13 @@ impl Sockets {
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-fn socket(handed_over: &mut ListenFd, index: usize) -> Result<Socket, Cause> {
-    let socket = match (handed_over.take_tcp_listener(index), handed_over.take_unix_listener(index)) {
-        (Ok(Some(listener)), _) => Socket::Tcp(listener),
-        (_, Ok(Some(listener))) => Socket::Unix(listener),
+fn take_socket(passed: &mut ListenFd, index: usize) -> Result<ListeningSocket, Cause> {
+    let socket = match (passed.take_tcp_listener(index), passed.take_unix_listener(index)) {
+        (Ok(Some(listener)), _) => ListeningSocket::Tcp(listener),
+        (_, Ok(Some(listener))) => ListeningSocket::Unix(listener),
         _ => return Err("it is neither a TCP nor a Unix stream socket".into()),
     };
-    // Fails for one that is connected to somebody; any other one listens from then on.
+    // Fails for a connected socket; any other one listens from now on.
     SockRef::from(&socket).listen(BACKLOG).map_err(|error| format!("it cannot listen: {error}"))?;
     Ok(socket)
 }

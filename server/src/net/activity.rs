@@ -1,7 +1,4 @@
-//! What happens on one connection: noted as it happens, judged once in a while.
-//!
-//! Bytes are counted here too: what a connection holds of the server's memory and of the kernel's is in the account that
-//! its worker keeps of all of them ([`Connections`]).
+//! What happens on one connection: recorded as it happens, and checked at intervals.
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -11,122 +8,109 @@ use std::time::{Duration, Instant};
 use http::{HeaderName, HeaderValue, Request};
 use hyper::body::Body;
 
-use crate::net::client::Client;
-use crate::net::connections::Connections;
+use crate::database::flow::Flow;
 use crate::net::kernel;
+use crate::net::memory::{ConnectionMemory, MemoryBudget};
 
-/// How often a connection is looked at. A connection without a request for this long is parked.
-pub const LOOK: Duration = Duration::from_millis(250);
+/// How often a connection is checked. One without a request for this long is parked.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A client that takes an answer takes at least this much of it in a `--client-timeout`.
-const MIN_TAKEN_BYTES: u64 = 16 * 1024;
+/// A client that reads its answer reads at least this much in a `--client-timeout`.
+const MIN_READ_BYTES: u64 = 16 * 1024;
 
-/// More than a request has as a rule. Only of what is read beyond it is it looked how much was of the request.
-const USUAL_REQUEST_BYTES: usize = 8 * 1024;
+/// More than most requests have. Only beyond this is the size of a request computed.
+const TYPICAL_REQUEST_BYTES: usize = 8 * 1024;
 
-/// What of a request may be in none of its parts.
-const SPACES_BYTES: usize = 1024;
+/// White space, line ends and the version, which are in none of a request's parts.
+const SYNTAX_BYTES: usize = 1024;
 
-/// What is kept at the most of what an HTTP/2 client sends: parts of frames.
-const MAX_FRAMES_BYTES: usize = 32 * 1024;
+/// At most this much of what an HTTP/2 client sends is buffered: parts of frames.
+const MAX_FRAME_BYTES: usize = 32 * 1024;
 
-/// What the kernel has of an answer in any case, however much all connections hold.
-const ENOUGH_TO_TAKE: usize = 16 * 1024;
+/// The kernel may have this much of an answer, even if all connections together hold too much.
+const MIN_SEND_QUEUE_BYTES: usize = 16 * 1024;
 
-/// What a connection of HTTP/2 takes, with all its tables and buffers: 9 kB were measured, with TLS.
+/// An HTTP/2 connection with all its tables and buffers: 9 kB were measured, with TLS.
 const HTTP2_BYTES: usize = 16 * 1024;
 
-/// What each of its requests takes, until its answer is taken, besides the body.
+/// A request of HTTP/2 until its answer is sent, besides the body.
 const STREAM_BYTES: usize = 4 * 1024;
 
-/// Why a connection is closed whose client sends too little.
-pub const UNFINISHED: &str = "its request did not come to an end";
+/// Why a connection is closed.
+pub(crate) const INCOMPLETE_REQUEST: &str = "the request is incomplete";
+const UNREAD_ANSWER: &str = "the client does not read its answer";
 
-/// A connection's notes.
-pub struct Activity {
-    /// What the queue for the database keeps of it.
-    pub client: Rc<Client>,
-    connections: Rc<Connections>,
-    /// Requests being answered: none or one, with HTTP/2 several.
+pub(crate) struct Activity {
+    /// What the queue for the database knows of this connection.
+    pub(crate) flow: Rc<Flow>,
+    pub(crate) memory: ConnectionMemory,
+    /// Requests being answered: at most one, except with HTTP/2.
     answering: Cell<usize>,
-    /// Answers of HTTP/2 that wait for the client to make room, and their bytes.
+    /// Answers of HTTP/2 for which the client has no room yet, and their bytes.
     sending: Cell<usize>,
     sending_bytes: Cell<usize>,
     opened: Instant,
-    /// Bytes were read that no request has been made of yet.
+    /// Bytes were read that hyper has not made a request of yet.
     unparsed: Cell<bool>,
-    /// Bytes are to be written that the socket does not take.
+    /// Bytes are to be written that the socket does not accept.
     unwritten: Cell<bool>,
-    /// There was a request with a body. Only hyper knows what is left of it, so hyper is not put away any more: what
-    /// comes would be taken for a request.
+    /// A request had a body. Only hyper knows how much of it is still to come, and without hyper it would be taken for a
+    /// request: so such a connection is never parked.
     had_body: Cell<bool>,
-    /// It speaks HTTP/2, where what comes may be no request.
-    multiplexed: Cell<bool>,
-    /// Requests so far.
+    /// HTTP/2: bytes that arrive need not be a request.
+    is_http2: Cell<bool>,
     requests: Cell<u64>,
-    /// Bytes that the kernel has taken so far.
+    /// Bytes that the kernel has accepted so far.
     written: Cell<u64>,
-    last: Cell<Look>,
-    /// The client's socket.
+    last_check: Cell<Check>,
+    /// While it is open.
     socket: Cell<Option<RawFd>>,
-    /// Since when it is parked.
-    parked: Cell<Option<Instant>>,
-    /// Since when a request is being received, known from the first look at it.
-    receiving: Cell<Option<Instant>>,
-    /// What it takes while nothing happens, in bytes.
-    base: Cell<usize>,
-    /// Bytes read that no request was made of.
-    received: Cell<usize>,
-    /// Bytes that the kernel has taken and the client has not, at the most.
-    untaken: Cell<usize>,
-    /// It gives way, with so many bytes: what the client has not taken is thrown away.
-    gives_way: Cell<Option<usize>>,
+    parked_at: Cell<Option<Instant>>,
+    /// When an incomplete request began, as of the first check after that.
+    receiving_since: Cell<Option<Instant>>,
 }
 
-/// What was seen at a look.
+/// The result of the last check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Look {
+struct Check {
     state: State,
+    /// How long it has been in this state.
+    duration: Duration,
     requests: u64,
-    /// Bytes written, and taken by the client, when it began, or when the client last took something.
+    /// When the state began, or the client last acknowledged something: bytes that were written and acknowledged by then.
     written: u64,
-    taken: u64,
-    /// How long it is in this state.
-    since: Duration,
+    acknowledged: u64,
 }
 
-/// What a connection is doing.
+/// In the order in which connections are closed if they hold too much memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub(crate) enum State {
     /// All requests are answered.
     #[default]
     Idle,
-    /// A request has begun and not ended.
+    /// A request is incomplete.
     Receiving,
-    /// The client has yet to take an answer.
+    /// The client has not read all of an answer.
     Sending,
     /// A request waits for its answer.
     Answering,
 }
 
-/// What becomes of a connection that was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Somebody is at work.
+pub(crate) enum Verdict {
     Busy,
-    /// Nothing happens: it can be parked.
+    /// It can be parked.
     Idle,
-    /// Its client does not keep up.
+    /// It is to be closed, for this reason.
     TooSlow(&'static str),
 }
 
 impl Activity {
-    /// Of a connection in this account, which takes so many bytes while nothing happens.
-    pub fn new(connections: &Rc<Connections>, base: usize) -> Activity {
-        connections.hold(base);
+    /// `base` is the memory that the connection takes without buffered data.
+    pub(crate) fn new(budget: &Rc<MemoryBudget>, base: usize) -> Activity {
         Activity {
-            client: Rc::default(),
-            connections: Rc::clone(connections),
+            flow: Rc::default(),
+            memory: ConnectionMemory::new(budget, base),
             answering: Cell::default(),
             sending: Cell::default(),
             sending_bytes: Cell::default(),
@@ -134,170 +118,163 @@ impl Activity {
             unparsed: Cell::default(),
             unwritten: Cell::default(),
             had_body: Cell::default(),
-            multiplexed: Cell::default(),
+            is_http2: Cell::default(),
             requests: Cell::default(),
             written: Cell::default(),
-            last: Cell::default(),
+            last_check: Cell::default(),
             socket: Cell::default(),
-            parked: Cell::default(),
-            receiving: Cell::default(),
-            base: Cell::new(base),
-            received: Cell::default(),
-            untaken: Cell::default(),
-            gives_way: Cell::default(),
+            parked_at: Cell::default(),
+            receiving_since: Cell::default(),
         }
     }
 
-    /// The client's socket, as long as it is open.
-    pub fn set_socket(&self, socket: Option<RawFd>) {
+    /// `None` once it is closed.
+    pub(crate) fn set_socket(&self, socket: Option<RawFd>) {
         self.socket.set(socket);
     }
 
-    /// It takes so many bytes from now on while nothing happens.
-    pub fn set_base(&self, bytes: usize) {
-        self.change(&self.base, bytes);
+    /// Bytes were read from the socket.
+    pub(crate) fn record_read(&self, bytes: usize) {
+        let received = self.memory.received() + bytes;
+        self.memory.set_received(if self.is_http2.get() { received.min(MAX_FRAME_BYTES) } else { received });
     }
 
-    /// Bytes have come on the socket.
-    pub fn read(&self, bytes: usize) {
-        let received = self.received.get() + bytes;
-        let kept = if self.multiplexed.get() { received.min(MAX_FRAMES_BYTES) } else { received };
-        self.change(&self.received, kept);
+    /// What was read so far was the TLS handshake.
+    pub(crate) fn end_handshake(&self) {
+        self.memory.set_received(0);
     }
 
-    /// What has come is of use, and kept nowhere: a handshake is over.
-    pub fn forget_received(&self) {
-        self.change(&self.received, 0);
-    }
-
-    /// It speaks HTTP/2 from now on.
-    pub fn multiplex(&self) {
-        self.multiplexed.set(true);
+    pub(crate) fn begin_http2(&self) {
+        self.is_http2.set(true);
         self.unparsed.set(false);
-        self.count_streams();
+        self.update_http2_memory();
     }
 
-    /// What a connection of HTTP/2 takes with the requests of the moment.
-    fn count_streams(&self) {
-        if self.multiplexed.get() {
+    fn update_http2_memory(&self) {
+        if self.is_http2.get() {
             let streams = self.answering.get() + self.sending.get();
-            self.set_base(HTTP2_BYTES + streams * STREAM_BYTES + self.sending_bytes.get());
+            self.memory.set_base(HTTP2_BYTES + streams * STREAM_BYTES + self.sending_bytes.get());
         }
     }
 
-    /// Bytes have come that HTTP is made of.
-    pub fn arrived(&self) {
-        self.unparsed.set(!self.multiplexed.get());
+    /// hyper has read bytes.
+    pub(crate) fn record_unparsed(&self) {
+        self.unparsed.set(!self.is_http2.get());
     }
 
-    /// The kernel has taken bytes.
-    pub fn wrote(&self, bytes: usize) {
+    /// The kernel has accepted bytes.
+    pub(crate) fn record_write(&self, bytes: usize) {
         self.written.set(self.written.get() + bytes as u64);
-        self.change(&self.untaken, self.untaken.get() + bytes);
+        self.memory.set_send_queue(self.memory.send_queue() + bytes);
     }
 
-    /// Whether bytes are to be written that the socket does not take.
-    pub fn set_unwritten(&self, unwritten: bool) {
+    pub(crate) fn set_unwritten(&self, unwritten: bool) {
         self.unwritten.set(unwritten);
     }
 
-    /// A request has come. It is being answered until what this returns is dropped, as it is too where the client takes it
-    /// back.
-    pub fn begin_answer<B: Body>(self: &Rc<Self>, request: &Request<B>) -> Answering {
-        if !self.multiplexed.get() && !request.body().is_end_stream() {
+    /// A request has arrived. It is being answered until the guard is dropped, also if the client cancels it.
+    pub(crate) fn begin_answer<B: Body>(self: &Rc<Self>, request: &Request<B>) -> Answering {
+        if !self.is_http2.get() && !request.body().is_end_stream() {
             self.had_body.set(true);
         }
         self.answering.set(self.answering.get() + 1);
-        self.count_streams();
+        self.update_http2_memory();
         self.unparsed.set(false);
-        self.receiving.set(None);
-        if self.received.get() > 0 {
-            self.change(&self.received, self.read_beyond(request));
+        self.receiving_since.set(None);
+        if self.memory.received() > 0 {
+            self.memory.set_received(self.received_beyond(request));
         }
         self.requests.set(self.requests.get() + 1);
         Answering(Rc::clone(self))
     }
 
-    /// Bytes that were read and are of no request yet, now that there is this one.
-    fn read_beyond<B>(&self, request: &Request<B>) -> usize {
-        let received = self.received.get();
-        if received <= USUAL_REQUEST_BYTES || self.multiplexed.get() {
+    /// Bytes that were read and do not belong to this request.
+    fn received_beyond<B>(&self, request: &Request<B>) -> usize {
+        let received = self.memory.received();
+        if received <= TYPICAL_REQUEST_BYTES || self.is_http2.get() {
             return 0;
         }
         let line = request.method().as_str().len() + request.uri().to_string().len();
         let header =
             |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
         let beyond = received.saturating_sub(line + request.headers().iter().map(header).sum::<usize>());
-        // The version, ends of lines, and spaces, of which some write more than others.
-        if beyond < SPACES_BYTES { 0 } else { beyond }
+        if beyond < SYNTAX_BYTES { 0 } else { beyond }
     }
 
     fn end_answer(&self) {
         self.answering.set(self.answering.get() - 1);
-        self.count_streams();
-        // With HTTP/2 it may have been taken back, and nothing is written.
-        if !self.multiplexed.get() {
+        self.update_http2_memory();
+        // With HTTP/2 the request may have been cancelled, and nothing is written.
+        if !self.is_http2.get() {
             self.unwritten.set(true);
         }
     }
 
-    /// An answer of so many bytes waits until the client makes room for it, as long as what this returns lives.
-    pub fn begin_sending(self: &Rc<Self>, bytes: usize) -> Sending {
+    /// An answer of HTTP/2 waits until the client has room for it, as long as the guard lives.
+    pub(crate) fn begin_sending(self: &Rc<Self>, bytes: usize) -> Sending {
         self.sending.set(self.sending.get() + 1);
         self.sending_bytes.set(self.sending_bytes.get() + bytes);
-        self.count_streams();
+        self.update_http2_memory();
         Sending { activity: Rc::clone(self), bytes }
     }
 
-    /// Whether all requests so far are answered, and there was one.
-    pub fn is_through(&self) -> bool {
-        self.requests.get() > 0 && self.is_at_rest()
-    }
-
-    /// Whether a request has begun, and nothing but more of it can help.
-    pub fn is_unfinished(&self) -> bool {
-        self.unparsed.get() && !self.had_body.get() && self.answering.get() == 0 && !self.unwritten.get()
-    }
-
-    fn is_at_rest(&self) -> bool {
-        self.answering.get() == 0
+    /// Whether there were requests and all of them are answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.had_request()
+            && self.answering.get() == 0
             && self.sending.get() == 0
             && !self.unwritten.get()
             && !self.unparsed.get()
             && !self.had_body.get()
     }
 
-    /// It is parked, with so many bytes of an unfinished request, or awake again.
-    pub fn park(&self, unread: Option<usize>) {
-        self.parked.set(unread.map(|_| Instant::now()));
-        if let Some(unread) = unread {
-            self.change(&self.received, unread);
-        }
-        if unread.is_some_and(|bytes| bytes > 0) && self.receiving.get().is_none() {
-            self.receiving.set(Instant::now().checked_sub(self.last.get().since));
+    /// Whether a request has begun, and nothing happens until more of it arrives.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.unparsed.get() && !self.had_body.get() && self.answering.get() == 0 && !self.unwritten.get()
+    }
+
+    /// It is parked, with so many bytes of an incomplete request.
+    pub(crate) fn park(&self, unread: usize) {
+        self.parked_at.set(Some(Instant::now()));
+        self.memory.set_received(unread);
+        if unread > 0 && self.receiving_since.get().is_none() {
+            self.receiving_since.set(Instant::now().checked_sub(self.last_check.get().duration));
         }
     }
 
-    /// It is parked, since then.
+    pub(crate) fn unpark(&self) {
+        self.parked_at.set(None);
+    }
+
     #[cfg(test)]
     pub(crate) fn park_since(&self, since: Instant) {
-        self.park(Some(0));
-        self.parked.set(Some(since));
+        self.park(0);
+        self.parked_at.set(Some(since));
     }
 
-    /// How long its unfinished request has been coming.
-    pub fn received_for(&self) -> Duration {
-        self.receiving.get().map_or(Duration::ZERO, |since| since.elapsed())
+    /// How long ago the incomplete request began.
+    pub(crate) fn receiving_for(&self) -> Duration {
+        self.receiving_since.get().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Bytes of answers that the client has taken; what it has not is known anew.
-    fn taken(&self) -> u64 {
-        if self.untaken.get() > 0
+    /// Asks the kernel how many bytes the client has acknowledged so far.
+    fn acknowledged(&self) -> u64 {
+        if self.memory.send_queue() > 0
             && let Some(socket) = self.socket.get()
         {
-            self.change(&self.untaken, kernel::untaken(socket).min(self.untaken.get()));
+            self.memory.set_send_queue(kernel::send_queue_bytes(socket).min(self.memory.send_queue()));
         }
-        self.written.get() - self.untaken.get() as u64
+        self.written.get() - self.memory.send_queue() as u64
+    }
+
+    /// Whether the client has acknowledged everything that was written.
+    pub(crate) fn is_all_acknowledged(&self) -> bool {
+        self.acknowledged() == self.written.get()
+    }
+
+    /// Asks the kernel, so that the memory account is right.
+    pub(crate) fn refresh_memory(&self) {
+        self.acknowledged();
     }
 
     fn state(&self) -> State {
@@ -305,7 +282,7 @@ impl Activity {
             State::Sending
         } else if self.answering.get() > 0 {
             State::Answering
-        } else if self.unwritten.get() || self.untaken.get() > 0 {
+        } else if self.unwritten.get() || self.memory.send_queue() > 0 {
             State::Sending
         } else if self.unparsed.get() || self.had_body.get() {
             State::Receiving
@@ -314,131 +291,76 @@ impl Activity {
         }
     }
 
-    /// What it is doing, and for how long. As of the last look, unless it is parked or has never asked.
-    pub fn state_since(&self, now: Instant) -> (State, Duration) {
+    /// Its state, and for how long. The latter as of the last check, unless it is parked or there was no request yet.
+    pub(crate) fn state_for(&self, now: Instant) -> (State, Duration) {
         let state = self.state();
-        let since = match (self.parked.get(), self.receiving.get()) {
+        let since = match (self.parked_at.get(), self.receiving_since.get()) {
             (Some(_), Some(receiving)) => receiving,
             (Some(parked), None) => parked,
-            (None, _) if !self.has_asked() && state == State::Idle => self.opened,
-            (None, _) => return (state, self.last.get().since),
+            (None, _) if !self.had_request() && state == State::Idle => self.opened,
+            (None, _) => return (state, self.last_check.get().duration),
         };
         (state, now.saturating_duration_since(since))
     }
 
-    /// Whether there was a request.
-    pub fn has_asked(&self) -> bool {
+    pub(crate) fn had_request(&self) -> bool {
         self.requests.get() > 0
     }
 
-    /// Whether the client has taken all that the kernel has for it.
-    pub fn is_taken(&self) -> bool {
-        self.taken() == self.written.get()
+    pub(crate) fn had_body(&self) -> bool {
+        self.had_body.get()
     }
 
-    /// Judges what has happened since the last look, some time ago.
-    pub fn look(&self, ago: Duration, patience: Duration) -> Verdict {
-        let taken = self.taken();
+    /// Compares with the last check, which was `elapsed` ago. `timeout` is how long a client may take.
+    pub(crate) fn check(&self, elapsed: Duration, timeout: Duration) -> Verdict {
+        let acknowledged = self.acknowledged();
         let state = self.state();
-        let mut look = self.last.get();
-        let as_before = look.state == state
+        let mut check = self.last_check.get();
+        let is_unchanged = check.state == state
             && match state {
-                // What was written before is taken, or much of it. With HTTP/2 there may be more that has no room.
+                // Unless all that was written by then is acknowledged, or much of it. With HTTP/2 there may be more that
+                // is not written yet.
                 State::Sending => {
-                    let waits = taken < look.written || self.sending.get() > 0;
-                    waits && taken - look.taken < MIN_TAKEN_BYTES
+                    let is_waiting = acknowledged < check.written || self.sending.get() > 0;
+                    is_waiting && acknowledged - check.acknowledged < MIN_READ_BYTES
                 }
-                _ => look.requests == self.requests.get(),
+                _ => check.requests == self.requests.get(),
             };
-        if as_before {
-            look.since += ago;
+        if is_unchanged {
+            check.duration += elapsed;
         } else {
-            let written = self.written.get();
-            look = Look { state, requests: self.requests.get(), written, taken, since: Duration::ZERO };
+            let (requests, written) = (self.requests.get(), self.written.get());
+            check = Check { state, duration: Duration::ZERO, requests, written, acknowledged };
         }
-        self.last.set(look);
-        let late = look.since >= patience;
+        self.last_check.set(check);
+        let is_late = check.duration >= timeout;
         match state {
-            State::Idle if look.since >= LOOK => Verdict::Idle,
-            State::Receiving if late || self.received_for() >= patience => Verdict::TooSlow(UNFINISHED),
-            State::Receiving if look.since >= LOOK && self.is_unfinished() => Verdict::Idle,
-            State::Sending if late => Verdict::TooSlow("it does not take its answer"),
-            // The answer itself is in time: `respond` sees to that.
+            State::Idle if check.duration >= CHECK_INTERVAL => Verdict::Idle,
+            State::Receiving if is_late || self.receiving_for() >= timeout => {
+                Verdict::TooSlow(INCOMPLETE_REQUEST)
+            }
+            State::Receiving if check.duration >= CHECK_INTERVAL && self.is_incomplete() => Verdict::Idle,
+            State::Sending if is_late => Verdict::TooSlow(UNREAD_ANSWER),
+            // An answer has a time-out of its own, in `http::answer`.
             _ => Verdict::Busy,
         }
     }
 
-    /// Whether there was a request with a body.
-    pub fn had_body(&self) -> bool {
-        self.had_body.get()
+    /// Whether to read no more until closing connections are gone.
+    pub(crate) fn must_delay_reads(&self) -> bool {
+        self.memory.budget().is_closing_much()
     }
 
-    /// Bytes that it holds.
-    pub fn held(&self) -> usize {
-        self.base.get() + 2 * self.received.get() + self.untaken.get()
-    }
-
-    /// The same, after asking the kernel.
-    pub fn held_now(&self) -> usize {
-        self.taken();
-        self.held()
-    }
-
-    /// It is about to be closed, and what the client has not taken thrown away.
-    pub fn give_way(&self) {
-        if self.gives_way.get().is_none() {
-            self.gives_way.set(Some(self.held()));
-            self.connections.begin_closing(self.held());
-        }
-    }
-
-    /// Whether it was told to give way.
-    pub fn gives_way(&self) -> bool {
-        self.gives_way.get().is_some()
-    }
-
-    /// Whether it reads no more for the moment, since others are to be closed before.
-    pub fn waits_to_read(&self) -> bool {
-        self.connections.is_closing_many()
-    }
-
-    /// Whether it writes no more for the moment: all together hold too much, and its client has enough to take.
-    pub fn waits_to_write(&self) -> bool {
-        self.connections.is_full()
-            && self.untaken.get() > ENOUGH_TO_TAKE
-            && !self.is_taken_but(ENOUGH_TO_TAKE)
-    }
-
-    fn is_taken_but(&self, bytes: usize) -> bool {
-        self.written.get() - self.taken() <= bytes as u64
-    }
-
-    fn change(&self, count: &Cell<usize>, bytes: usize) {
-        let before = self.held();
-        count.set(bytes);
-        if self.gives_way() {
-            return;
-        }
-        let now = self.held();
-        if now > before {
-            self.connections.hold(now - before);
-        } else {
-            self.connections.release(before - now);
-        }
-    }
-}
-
-impl Drop for Activity {
-    fn drop(&mut self) {
-        match self.gives_way.get() {
-            None => self.connections.release(self.held()),
-            Some(held) => self.connections.end_closing(held),
-        }
+    /// Whether to write no more: all connections together hold too much, and this client has enough to read.
+    pub(crate) fn must_delay_writes(&self) -> bool {
+        self.memory.budget().is_exceeded()
+            && self.memory.send_queue() > MIN_SEND_QUEUE_BYTES
+            && self.written.get() - self.acknowledged() > MIN_SEND_QUEUE_BYTES as u64
     }
 }
 
 /// A request that is being answered.
-pub struct Answering(Rc<Activity>);
+pub(crate) struct Answering(Rc<Activity>);
 
 impl Drop for Answering {
     fn drop(&mut self) {
@@ -446,8 +368,8 @@ impl Drop for Answering {
     }
 }
 
-/// An answer of HTTP/2 that is on its way.
-pub struct Sending {
+/// An answer of HTTP/2 that is being sent.
+pub(crate) struct Sending {
     activity: Rc<Activity>,
     bytes: usize,
 }
@@ -457,10 +379,9 @@ impl Drop for Sending {
         let Activity { sending, sending_bytes, .. } = &*self.activity;
         sending.set(sending.get() - 1);
         sending_bytes.set(sending_bytes.get() - self.bytes);
-        self.activity.count_streams();
+        self.activity.update_http2_memory();
     }
 }
 
 #[cfg(test)]
-#[path = "activity/tests.rs"]
 mod tests;

@@ -1,194 +1,183 @@
-//! One client's connection: hyper reads requests off it and writes answers, and once in a while somebody looks whether
-//! the client keeps up.
+//! One client's connection: hyper reads requests from it and writes answers, and at intervals the client is checked.
 //!
-//! Between requests a connection of HTTP/1.1 is parked: hyper, with its buffers of 16 KiB, is put away, and only the
-//! socket is kept, so that ten thousand idle clients cost little. A few hundred may rest a moment first, since the next
-//! request comes soon as a rule; where there are more, each is parked as soon as its answer is written. A request that
-//! does not come to its end is parked too, with the bytes that it has so far.
+//! Between requests a connection of HTTP/1.1 is parked: hyper and its buffers of 16 KiB are dropped, and only the socket is
+//! kept, so that ten thousand idle clients cost little (`docs/decisions.md` has what that saves). Up to a few hundred
+//! connections are not parked immediately, since the next request often follows soon. A connection with an incomplete request
+//! is parked too, with the bytes that it has so far.
 //!
-//! With TLS, what is kept is the socket with the session's keys and a buffer of 4 KiB. HTTP/2 is never parked: what it
-//! knows of a connection is spread over hyper's tables.
+//! With TLS, the keys of the session and a buffer of 4 KiB are kept too. HTTP/2 is never parked: its state is spread over
+//! hyper's tables.
 //!
-//! A slow client holds no thread, only its connection, and that not for long: one timer a connection sees to the times
-//! for sending headers and for taking an answer, and another one before it to that for shaking hands.
+//! A slow client occupies no thread, only its connection, and that for a limited time: one timer a connection limits the time
+//! to send headers and to read an answer, and another one before it the time for the TLS handshake.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::http::respond::{MAX_HEADER_BYTES, respond};
+use crate::http::respond::MAX_HEADER_BYTES;
 use crate::http::route::MAX_TARGET_BYTES;
-use crate::net::activity::{Activity, LOOK, UNFINISHED, Verdict};
+use crate::life::Phase;
+use crate::net::activity::{Activity, CHECK_INTERVAL, INCOMPLETE_REQUEST, Verdict};
+use crate::net::http_io::HttpIo;
 use crate::net::http2;
-use crate::net::socket::Socket;
-use crate::net::stream::{Noted, Stream};
+use crate::net::service::service;
+use crate::net::stream::{ClientStream, TrackedStream};
 use crate::net::tls::Tls;
-use crate::shared::Phase;
 use crate::worker::Worker;
 
-/// Connections of one worker that are not parked, from which on they are parked at once.
-const CROWD: usize = 256;
+/// If more connections of a worker are awake, each is parked as soon as its answer is written.
+const MAX_AWAKE: usize = 256;
 
-/// What hyper takes for a connection of HTTP/1.1 that is not parked: two buffers of 8 KiB and what it has to remember.
+/// A connection of HTTP/1.1 that is awake: two buffers of hyper of 8 KiB each, and its state.
 const AWAKE_BYTES: usize = 20 * 1024;
 
-/// What a parked connection takes: its task, and what the kernel knows of it.
-pub const PARKED_BYTES: usize = 2 * 1024;
+/// A parked connection: its task, and the socket in the kernel.
+pub(crate) const PARKED_BYTES: usize = 2 * 1024;
 
-/// The same with TLS.
 const PARKED_TLS_BYTES: usize = 16 * 1024;
 
-/// Between two looks at a parked connection whose client has not taken all of its answer.
-const LOOK_AT_PARKED: Duration = Duration::from_secs(1);
+/// How often a parked connection is checked whose client has not acknowledged all of its answer.
+const PARKED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// hyper's own limit lies behind ours, which answer with more than a status line.
+/// The limit of hyper is higher than ours, which answer with a body.
 const READ_BUFFER_BYTES: usize = 2 * (MAX_TARGET_BYTES + MAX_HEADER_BYTES);
 
-/// Shakes hands, then serves the connection until it ends.
-pub async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: Noted, activity: Rc<Activity>) {
-    activity.set_base(PARKED_TLS_BYTES);
-    let mut phase = worker.shared.phase();
-    let shaken = tokio::select! {
-        shaken = timeout(worker.shared.config.client_timeout, tls.accept(stream)) => shaken,
-        _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
+/// Performs the TLS handshake, then serves the connection until it ends.
+pub(crate) async fn serve_tls(worker: Rc<Worker>, tls: &Tls, stream: TrackedStream, activity: Rc<Activity>) {
+    activity.memory.set_base(PARKED_TLS_BYTES);
+    let mut phase = worker.shared.life.phase();
+    let handshake = tokio::select! {
+        handshake = timeout(worker.shared.config.client_timeout, tls.accept(stream)) => handshake,
+        () = closing(&mut phase) => return,
     };
-    match shaken {
+    match handshake {
         Ok(Ok(stream)) => {
-            activity.forget_received();
+            activity.end_handshake();
             serve(worker, Box::new(stream), activity).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, "a connection ended before it was encrypted"),
-        Err(_) => worker.close_slow(&activity, "its handshake did not come to an end"),
+        Ok(Err(error)) => tracing::debug!(%error, "a connection ended during the TLS handshake"),
+        Err(_) => worker.connections.record_slow(&activity, "the TLS handshake is incomplete"),
     }
 }
 
 /// Serves a connection until it ends.
-pub async fn serve<S: Stream>(worker: Rc<Worker>, stream: S, activity: Rc<Activity>) {
+pub(crate) async fn serve<S: ClientStream>(worker: Rc<Worker>, stream: S, activity: Rc<Activity>) {
     let config = &worker.shared.config;
     let parked_bytes = if config.tls.is_some() { PARKED_TLS_BYTES } else { PARKED_BYTES };
-    let mut socket = Socket::new(stream, activity);
-    let mut phase = worker.shared.phase();
-    // Whoever connects has something to ask.
-    let mut patience = config.client_timeout;
+    let mut io = HttpIo::new(stream, activity);
+    let mut phase = worker.shared.life.phase();
+    // The first request is expected soon.
+    let mut idle_timeout = config.client_timeout;
     let mut is_first = true;
     loop {
-        if socket.unread.is_empty() || socket.activity.is_unfinished() {
-            socket.activity.set_base(parked_bytes);
-            socket.activity.park(Some(socket.unread.len()));
-            let waited = wait(&worker, &mut socket, &mut phase, patience).await;
-            socket.activity.park(None);
-            match waited {
-                Waited::Arrived => {}
-                Waited::Ended => return socket.stream.say_goodbye(),
-                Waited::Gone => return,
+        if io.unread.is_empty() || io.activity.is_incomplete() {
+            io.activity.memory.set_base(parked_bytes);
+            io.activity.park(io.unread.len());
+            let parked = wait_parked(&worker, &mut io, &mut phase, idle_timeout).await;
+            io.activity.unpark();
+            match parked {
+                Parked::Readable => {}
+                Parked::Close => return io.stream.announce_close(),
+                Parked::Broken => return,
             }
         }
         if is_first {
-            let begun = tokio::select! {
-                begun = timeout(config.client_timeout, socket.begins_http2()) => begun,
-                _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
+            let is_http2 = tokio::select! {
+                is_http2 = timeout(config.client_timeout, io.is_http2()) => is_http2,
+                () = closing(&mut phase) => return,
             };
-            match begun {
-                // Boxed: other connections do not keep the room for it.
-                Ok(Ok(true)) => return Box::pin(http2::serve(&worker, socket)).await,
+            match is_http2 {
+                // Boxed: other connections do not reserve the space for it.
+                Ok(Ok(true)) => return Box::pin(http2::serve(&worker, io)).await,
                 Ok(Ok(false)) => is_first = false,
                 Ok(Err(_)) => return,
-                Err(_) => return worker.close_slow(&socket.activity, UNFINISHED),
+                Err(_) => return worker.connections.record_slow(&io.activity, INCOMPLETE_REQUEST),
             }
         }
         tokio::select! {
-            () = socket.turn() => {}
-            _ = phase.wait_for(|phase| *phase == Phase::Closing) => return socket.stream.say_goodbye(),
+            () = io.pause() => {}
+            () = closing(&mut phase) => return io.stream.announce_close(),
         }
-        socket.activity.set_base(AWAKE_BYTES);
-        // Boxed: a parked connection does not keep the room for it.
-        match Box::pin(converse(&worker, socket)).await {
-            Some(idle) => socket = idle,
+        io.activity.memory.set_base(AWAKE_BYTES);
+        // Boxed: a parked connection does not reserve the space for it.
+        match Box::pin(serve_awake(&worker, io)).await {
+            Some(idle) => io = idle,
             None => return,
         }
-        patience = match socket.activity.is_unfinished() {
-            true => config.client_timeout.saturating_sub(socket.activity.received_for()),
+        idle_timeout = match io.activity.is_incomplete() {
+            true => config.client_timeout.saturating_sub(io.activity.receiving_for()),
             false => config.idle_timeout,
         };
     }
 }
 
-/// How the wait on a parked connection ended.
-enum Waited {
-    Arrived,
-    Ended,
-    Gone,
+/// Waits until connections without a request are closed.
+async fn closing(phase: &mut watch::Receiver<Phase>) {
+    let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
 }
 
-/// Waits until more comes on a parked connection.
-async fn wait<S: Stream>(
+enum Parked {
+    Readable,
+    Close,
+    /// The client has closed or reset the connection, or is too slow.
+    Broken,
+}
+
+/// Waits on a parked connection until the client sends more.
+async fn wait_parked<S: ClientStream>(
     worker: &Worker,
-    socket: &mut Socket<S>,
+    io: &mut HttpIo<S>,
     phase: &mut watch::Receiver<Phase>,
-    patience: Duration,
-) -> Waited {
+    idle_timeout: Duration,
+) -> Parked {
     let begin = Instant::now();
-    let Socket { stream, activity, .. } = socket;
+    let HttpIo { stream, activity, .. } = io;
     loop {
-        let left = patience.saturating_sub(begin.elapsed());
-        // In a crowd it may have been parked with an answer still on its way.
-        let nap = if activity.is_taken() { left } else { left.min(LOOK_AT_PARKED) };
+        let left = idle_timeout.saturating_sub(begin.elapsed());
+        // With many connections it may have been parked before all of its answer was sent.
+        let interval = if activity.is_all_acknowledged() { left } else { left.min(PARKED_CHECK_INTERVAL) };
         tokio::select! {
-            arrived = stream.arrival() => {
-                return if arrived.is_err() { Waited::Gone } else { Waited::Arrived };
+            readable = stream.readable() => {
+                return if readable.is_err() { Parked::Broken } else { Parked::Readable };
             }
-            () = sleep(nap) => {}
-            _ = phase.wait_for(|phase| *phase == Phase::Closing) => return Waited::Ended,
+            () = sleep(interval) => {}
+            () = closing(phase) => return Parked::Close,
         }
-        if let Verdict::TooSlow(why) = activity.look(nap, worker.shared.config.client_timeout) {
-            worker.close_slow(activity, why);
-            return Waited::Gone;
+        if let Verdict::TooSlow(why) = activity.check(interval, worker.shared.config.client_timeout) {
+            worker.connections.record_slow(activity, why);
+            return Parked::Broken;
         }
-        if begin.elapsed() >= patience {
-            return Waited::Ended;
+        if begin.elapsed() >= idle_timeout {
+            return Parked::Close;
         }
     }
 }
 
-/// Answers requests until there are no more for a while, then gives the socket back; nothing if it is closed.
-async fn converse<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) -> Option<Socket<S>> {
-    let activity = Rc::clone(&socket.activity);
-    let service = {
-        let activity = Rc::clone(&activity);
-        let worker = Rc::clone(worker);
-        service_fn(move |request: Request<Incoming>| {
-            let answering = activity.begin_answer(&request);
-            let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
-            async move {
-                let _answering = answering;
-                Ok::<_, Infallible>(respond(&worker, &activity.client, request).await)
-            }
-        })
-    };
+/// Answers requests until the connection can be parked, and returns it; `None` if it is closed.
+async fn serve_awake<S: ClientStream>(worker: &Rc<Worker>, io: HttpIo<S>) -> Option<HttpIo<S>> {
+    let activity = Rc::clone(&io.activity);
+    let service = service(Rc::clone(worker), Rc::clone(&activity), |_, answered| answered.response);
     let mut http = http1::Builder::new();
-    // A client may close its side behind the last request and still wants the answer.
-    // Not `pipeline_flush`: it keeps answers back as long as a part of a further request is there.
+    // A client may close its side after the last request and still read the answer.
+    // Not `pipeline_flush`: it holds answers back as long as part of a further request is there.
     http.half_close(true).max_buf_size(READ_BUFFER_BYTES).header_read_timeout(None);
-    let mut connection = http.serve_connection(TokioIo::new(socket), service);
-    let _awake = Awake::count(worker);
+    let mut connection = http.serve_connection(TokioIo::new(io), service);
+    let _awake = AwakeGuard::new(worker);
     loop {
-        let crowded = poll_fn(|_| {
-            let has_nothing_to_do = activity.is_through() || activity.is_unfinished();
-            match worker.awake.get() > CROWD && has_nothing_to_do {
+        let can_be_parked_early = poll_fn(|_| {
+            let has_nothing_to_do = activity.is_answered() || activity.is_incomplete();
+            match worker.awake.get() > MAX_AWAKE && has_nothing_to_do {
                 true => Poll::Ready(()),
-                false => Poll::Pending, // asked again whenever something has happened on the connection
+                false => Poll::Pending, // polled again after every event of the connection
             }
         });
         let verdict = tokio::select! {
@@ -199,42 +188,42 @@ async fn converse<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) -> Option<S
                 }
                 return None;
             }
-            () = crowded => Verdict::Idle,
-            () = sleep(LOOK) => activity.look(LOOK, worker.shared.config.client_timeout),
+            () = can_be_parked_early => Verdict::Idle,
+            () = sleep(CHECK_INTERVAL) => activity.check(CHECK_INTERVAL, worker.shared.config.client_timeout),
         };
         match verdict {
             Verdict::Busy => {}
             Verdict::TooSlow(why) => {
-                worker.close_slow(&activity, why);
+                worker.connections.record_slow(&activity, why);
                 return None;
             }
             Verdict::Idle => {
                 let parts = connection.into_parts();
-                let mut socket = parts.io.into_inner();
-                // Requests, or a part of one, that have come with those before them: what hyper has taken, and what it
-                // has not yet. Copied, so that they keep no more room than they need.
-                socket.unread = match (parts.read_buf.is_empty(), socket.unread.is_empty()) {
-                    (true, _) => socket.unread,
+                let mut io = parts.io.into_inner();
+                // Bytes of further requests: those that hyper has read, and those that it has not. Copied, so that they
+                // take no more memory than necessary.
+                io.unread = match (parts.read_buf.is_empty(), io.unread.is_empty()) {
+                    (true, _) => io.unread,
                     (false, true) => Bytes::copy_from_slice(&parts.read_buf),
-                    (false, false) => [parts.read_buf, socket.unread].concat().into(),
+                    (false, false) => [parts.read_buf, io.unread].concat().into(),
                 };
-                return Some(socket);
+                return Some(io);
             }
         }
     }
 }
 
-/// Counts a connection that is not parked, as long as it lives.
-struct Awake<'w>(&'w Cell<usize>);
+/// Counts a connection as awake.
+struct AwakeGuard<'w>(&'w Cell<usize>);
 
-impl Awake<'_> {
-    fn count(worker: &Worker) -> Awake<'_> {
+impl AwakeGuard<'_> {
+    fn new(worker: &Worker) -> AwakeGuard<'_> {
         worker.awake.set(worker.awake.get() + 1);
-        Awake(&worker.awake)
+        AwakeGuard(&worker.awake)
     }
 }
 
-impl Drop for Awake<'_> {
+impl Drop for AwakeGuard<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }

@@ -1,4 +1,4 @@
-//! A connection of HTTP/2: many requests at a time, each answered as one of HTTP/1.1 is.
+//! A connection of HTTP/2: several requests at a time, each answered like one of HTTP/1.1.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -7,76 +7,57 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::Response;
 use http::header::CONTENT_LENGTH;
-use http::{Method, Response};
-use hyper::Request;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use crate::http::respond::{Body, MAX_HEADER_BYTES, respond};
+use crate::http::body::Body;
+use crate::http::respond::MAX_HEADER_BYTES;
 use crate::http::route::MAX_TARGET_BYTES;
-use crate::net::activity::{LOOK, Sending, Verdict};
-use crate::net::socket::Socket;
-use crate::net::stream::Stream;
-use crate::shared::Phase;
+use crate::life::Phase;
+use crate::net::activity::{Activity, CHECK_INTERVAL, Sending, Verdict};
+use crate::net::http_io::HttpIo;
+use crate::net::service::{Answered, service};
+use crate::net::stream::ClientStream;
 use crate::worker::Worker;
 
-/// Requests of one client at a time.
+/// Concurrent requests of one client.
 const MAX_STREAMS: u32 = 100;
 
-/// What is kept of an answer that the client does not take yet, besides the body, which is counted where it is.
+/// Part of an answer that hyper may buffer, besides the body.
 const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
-/// Of what a client may send that has nobody who reads it: bodies of requests.
+/// Request bodies that a client may send. They are not read.
 const WINDOW_BYTES: u32 = 16 * 1024;
 
-/// Between two looks at a connection without requests.
-const LOOK_AT_IDLE: Duration = Duration::from_secs(1);
+/// How often a connection without requests is checked.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a client without requests has to hear that there will be no others.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// Time for a client without requests to receive GOAWAY.
+const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
-pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
+pub(crate) async fn serve<S: ClientStream>(worker: &Rc<Worker>, io: HttpIo<S>) {
     let config = &worker.shared.config;
-    let activity = Rc::clone(&socket.activity);
-    activity.multiplex();
-    let service = {
-        let activity = Rc::clone(&activity);
-        let worker = Rc::clone(worker);
-        service_fn(move |request: Request<Incoming>| {
-            let answering = activity.begin_answer(&request);
-            let (activity, worker) = (Rc::clone(&activity), Rc::clone(&worker));
-            async move {
-                let is_head = request.method() == Method::HEAD;
-                let mut response = respond(&worker, &activity.client, request).await;
-                if is_head {
-                    leave_body_out(&mut response);
-                }
-                let bytes = response.body().size_hint().lower();
-                let sending = activity.begin_sending(usize::try_from(bytes).unwrap_or(usize::MAX));
-                drop(answering);
-                Ok::<_, Infallible>(response.map(|body| OnItsWay { body, sending: Some(sending) }))
-            }
-        })
-    };
-    let mut http = http2::Builder::new(Local);
+    let activity = Rc::clone(&io.activity);
+    activity.begin_http2();
+    let service = service(Rc::clone(worker), Rc::clone(&activity), track_body);
+    let mut http = http2::Builder::new(LocalExecutor);
     http.timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size((MAX_TARGET_BYTES + MAX_HEADER_BYTES) as u32)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .initial_stream_window_size(WINDOW_BYTES);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service));
-    let mut phase = worker.shared.phase();
-    let (mut idle, mut ending) = (Duration::ZERO, false);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
+    let mut phase = worker.shared.life.phase();
+    let (mut idle, mut is_ending) = (Duration::ZERO, false);
     loop {
-        // Who is idle is looked at less often.
-        let nap = if idle > Duration::ZERO && !ending { LOOK_AT_IDLE } else { LOOK };
+        let interval = if idle > Duration::ZERO && !is_ending { IDLE_CHECK_INTERVAL } else { CHECK_INTERVAL };
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
@@ -85,68 +66,79 @@ pub async fn serve<S: Stream>(worker: &Rc<Worker>, socket: Socket<S>) {
                 }
                 return;
             }
-            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !ending => idle = config.idle_timeout,
-            () = sleep(nap) => match activity.look(nap, config.client_timeout) {
+            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !is_ending => idle = config.idle_timeout,
+            () = sleep(interval) => match activity.check(interval, config.client_timeout) {
                 Verdict::Busy => idle = Duration::ZERO,
-                Verdict::Idle => idle += nap,
-                Verdict::TooSlow(why) => return worker.close_slow(&activity, why),
+                Verdict::Idle => idle += interval,
+                Verdict::TooSlow(why) => return worker.connections.record_slow(&activity, why),
             }
         }
-        let patience = if activity.has_asked() { config.idle_timeout } else { config.client_timeout };
-        if ending && idle >= GOODBYE {
+        let idle_timeout = if activity.had_request() { config.idle_timeout } else { config.client_timeout };
+        if is_ending && idle >= GOAWAY_GRACE {
             return;
         }
-        if !ending && idle >= patience {
-            // Requests in flight are answered, and the client is told that there will be no others.
+        if !is_ending && idle >= idle_timeout {
+            // Sends GOAWAY; requests in flight are answered.
             connection.as_mut().graceful_shutdown();
-            (idle, ending) = (Duration::ZERO, true);
+            (idle, is_ending) = (Duration::ZERO, true);
         }
     }
 }
 
-/// The answer to HEAD. With HTTP/1.1 hyper sees to it.
-fn leave_body_out(response: &mut Response<Body>) {
+/// Removes the body of an answer to HEAD, which hyper only does for HTTP/1.1, and records the answer as being sent.
+fn track_body(activity: &Rc<Activity>, answered: Answered) -> Response<TrackedBody> {
+    let Answered { mut response, is_head } = answered;
+    if is_head {
+        remove_body(&mut response);
+    }
+    let bytes = response.body().size_hint().lower();
+    let sending = activity.begin_sending(usize::try_from(bytes).unwrap_or(usize::MAX));
+    response.map(|body| TrackedBody { body, sending: Some(sending) })
+}
+
+fn remove_body(response: &mut Response<Body>) {
     let length = std::mem::take(response.body_mut()).size_hint().exact().filter(|length| *length > 0);
     if let Some(length) = length {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
 }
 
-/// Runs what hyper makes of a connection on the connection's own thread.
+/// Spawns hyper's tasks on the connection's own thread.
 #[derive(Clone)]
-struct Local;
+struct LocalExecutor;
 
-impl<F: Future<Output: 'static> + 'static> Executor<F> for Local {
+impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
         spawn_local(future);
     }
 }
 
-/// A body that is noted until the client has made room for all of it: h2 keeps it that long.
-struct OnItsWay {
+/// Counts as being sent until the client has room for all of it: h2 keeps the data until then.
+struct TrackedBody {
     body: Body,
     sending: Option<Sending>,
 }
 
-/// What it consists of.
-struct Piece {
+struct TrackedData {
     bytes: Bytes,
     _sending: Option<Sending>,
 }
 
-impl HttpBody for OnItsWay {
-    type Data = Piece;
+impl HttpBody for TrackedBody {
+    type Data = TrackedData;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<TrackedData>, Infallible>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        // There is one.
+        // There is only one.
         let sending = self.sending.take();
         Poll::Ready(
-            frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Piece { bytes, _sending: sending }))),
+            frame.map(|frame| {
+                frame.map(|frame| frame.map_data(|bytes| TrackedData { bytes, _sending: sending }))
+            }),
         )
     }
 
@@ -159,7 +151,7 @@ impl HttpBody for OnItsWay {
     }
 }
 
-impl Buf for Piece {
+impl Buf for TrackedData {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
     }

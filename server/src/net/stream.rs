@@ -1,4 +1,4 @@
-//! What `connection` needs of the way to a client, be it a plain socket or TLS over it.
+//! Streams to clients: plain sockets, with or without TLS.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -8,41 +8,40 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 use crate::net::activity::Activity;
 
-/// A way to a client, on which HTTP is spoken.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// Waits until bytes of HTTP can be read, or the client has said its last. Takes nothing away.
-    fn arrival(&mut self) -> impl Future<Output = io::Result<()>>;
+/// A stream that carries HTTP.
+pub(crate) trait ClientStream: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Waits until bytes of HTTP can be read, or the client has closed its side. Reads nothing.
+    fn readable(&mut self) -> impl Future<Output = io::Result<()>>;
 
-    /// Says that nothing more comes, where there is a word for it, and does not wait for it to be heard.
-    fn say_goodbye(&mut self);
+    /// Announces the end where the protocol can: the close_notify of TLS. Does not wait.
+    fn announce_close(&mut self);
 }
 
-/// A socket.
-pub enum Plain {
-    /// From this machine or another.
+pub(crate) enum PlainStream {
     Tcp(TcpStream),
-    /// From this machine.
     Unix(UnixStream),
 }
 
-/// The same for either: which one it is, is a branch that a processor foresees.
+/// A branch, which the processor predicts well.
 macro_rules! either {
     ($socket:expr, $stream:ident => $result:expr) => {
         match $socket {
-            Plain::Tcp($stream) => $result,
-            Plain::Unix($stream) => $result,
+            PlainStream::Tcp($stream) => $result,
+            PlainStream::Unix($stream) => $result,
         }
     };
 }
 
-impl AsyncRead for Plain {
+impl AsyncRead for PlainStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,7 +51,7 @@ impl AsyncRead for Plain {
     }
 }
 
-impl AsyncWrite for Plain {
+impl AsyncWrite for PlainStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         either!(&mut *self, stream => Pin::new(stream).poll_write(cx, buf))
     }
@@ -78,65 +77,63 @@ impl AsyncWrite for Plain {
     }
 }
 
-impl AsFd for Plain {
+impl AsFd for PlainStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         either!(self, stream => stream.as_fd())
     }
 }
 
-/// A client's socket. What it reads and writes is noted.
-pub struct Noted {
-    socket: Plain,
+/// A client's socket. What it reads and writes is recorded.
+pub(crate) struct TrackedStream {
+    socket: PlainStream,
     activity: Rc<Activity>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// How long nothing is written where clients have enough to take.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How long nothing is written while connections hold too much memory.
+const WRITE_PAUSE: Duration = Duration::from_millis(10);
 
-impl Noted {
-    /// Takes notes from now on.
-    pub fn new(socket: Plain, activity: &Rc<Activity>) -> Noted {
+impl TrackedStream {
+    pub(crate) fn new(socket: PlainStream, activity: &Rc<Activity>) -> TrackedStream {
         activity.set_socket(Some(socket.as_fd().as_raw_fd()));
-        Noted { socket, activity: Rc::clone(activity), pause: None }
+        TrackedStream { socket, activity: Rc::clone(activity), pause: None }
     }
 
-    /// Until more may be written.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.pause.is_some() || self.activity.waits_to_write() {
-            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
+        while self.pause.is_some() || self.activity.must_delay_writes() {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(WRITE_PAUSE)));
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }
         Poll::Ready(())
     }
 
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn record(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let bytes = ready!(written)?;
-        self.activity.wrote(bytes);
+        self.activity.record_write(bytes);
         Poll::Ready(Ok(bytes))
     }
 }
 
-impl Drop for Noted {
+impl Drop for TrackedStream {
     fn drop(&mut self) {
-        // Else the kernel keeps for minutes what the client does not take.
-        if self.activity.gives_way() && !self.activity.is_taken() {
+        // Otherwise the kernel would keep for minutes what the client does not read.
+        if self.activity.memory.is_closing() && !self.activity.is_all_acknowledged() {
             let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         }
         self.activity.set_socket(None);
     }
 }
 
-impl Stream for Noted {
-    async fn arrival(&mut self) -> io::Result<()> {
+impl ClientStream for TrackedStream {
+    async fn readable(&mut self) -> io::Result<()> {
         either!(&self.socket, stream => stream.readable().await)
     }
 
-    fn say_goodbye(&mut self) {} // the end of the socket says it
+    fn announce_close(&mut self) {}
 }
 
-impl AsyncRead for Noted {
+impl AsyncRead for TrackedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -144,16 +141,16 @@ impl AsyncRead for Noted {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
-        self.activity.read(buf.filled().len() - before);
+        self.activity.record_read(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Noted {
+impl AsyncWrite for TrackedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_pause(cx));
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.note(written)
+        self.record(written)
     }
 
     fn poll_write_vectored(
@@ -163,7 +160,7 @@ impl AsyncWrite for Noted {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_pause(cx));
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.note(written)
+        self.record(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -176,5 +173,18 @@ impl AsyncWrite for Noted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+/// Boxed, since it takes a kilobyte and is moved whenever the connection is parked.
+impl ClientStream for Box<TlsStream<TrackedStream>> {
+    /// A readable socket is not enough: what has arrived may be part of a record, or a record without HTTP.
+    async fn readable(&mut self) -> io::Result<()> {
+        self.fill_buf().await.map(|_| ())
+    }
+
+    /// Without it, the client could not tell the end from a connection that an attacker has cut.
+    fn announce_close(&mut self) {
+        let _ = self.shutdown().now_or_never();
     }
 }

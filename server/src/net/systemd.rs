@@ -1,6 +1,5 @@
-//! What the service manager is told, systemd with `Type=notify`: when requests should be sent here, so that whoever
-//! restarts one host after the other can wait for each, and that the server stops. Started by anything else, it tells
-//! nobody.
+//! Notifications to systemd (`Type=notify`): that requests can be sent here, so that a rolling restart can wait for each
+//! host, and that the server stops. Does nothing if the server was not started by systemd.
 
 use std::time::Duration;
 
@@ -9,28 +8,28 @@ use tokio::time::sleep;
 
 use crate::shared::Shared;
 
-/// Between two looks, of which the start takes few.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How often readiness is checked at the start.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The end takes this much longer than its grace time at most.
-const LEEWAY: Duration = Duration::from_secs(5);
+/// How much longer than `--shutdown-grace` stopping may take.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-/// Tells, as soon as `/readyz` does, that the server is ready; once.
-pub async fn tell_ready(shared: &'static Shared) {
+/// Notifies once, as soon as `/readyz` is 200.
+pub(crate) async fn notify_when_ready(shared: &'static Shared) {
     while shared.readiness().is_err() {
-        sleep(PAUSE).await;
+        sleep(CHECK_INTERVAL).await;
     }
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// Tells that the server stops, and asks for the time it may take: the manager's own limit may be shorter.
-pub fn tell_stopping(grace: Duration) {
-    let time = format!("EXTEND_TIMEOUT_USEC={}", (grace + LEEWAY).as_micros());
-    tell(&[NotifyState::Stopping, NotifyState::Custom(&time)]);
+/// Also asks for the time that stopping may take, since the limit of systemd may be shorter.
+pub(crate) fn notify_stopping(grace: Duration) {
+    let time = format!("EXTEND_TIMEOUT_USEC={}", (grace + STOP_MARGIN).as_micros());
+    notify(&[NotifyState::Stopping, NotifyState::Custom(&time)]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "cannot tell the service manager");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }

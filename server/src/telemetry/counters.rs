@@ -1,16 +1,18 @@
-//! What each worker counts for every request, on cache lines of its own: with counters that all workers share, most of
-//! what counting costs is cores taking the lines from one another. `/metrics` adds them up.
+//! Counters of requests, for each worker on cache lines of its own. If all workers shared counters, most of the cost of
+//! counting would be cores taking the cache lines from one another. `/metrics` adds them up.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use enum_map::EnumMap;
 use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use crate::http::route::Name;
+use crate::telemetry::route_label::RouteLabel;
 
 /// Every status that an answer can have.
 const STATUSES: [StatusCode; 9] = [
@@ -25,20 +27,19 @@ const STATUSES: [StatusCode; 9] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
-/// Upper bounds in microseconds: from an answer out of the cache to the usual request time-out. All above is in one
-/// more bucket.
+/// Upper bounds in microseconds, from a cache hit to the default request time-out. One more bucket takes the rest.
 const LATENCY_MICROS: [u64; 15] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     5_000_000, 10_000_000,
 ];
 
-/// A counter that one thread writes and others read.
+/// Only one thread may write it, so that no atomic addition is needed.
 #[derive(Debug, Default)]
 struct Count(AtomicU64);
 
 impl Count {
     fn add(&self, more: u64) {
-        self.0.store(self.get() + more, Ordering::Relaxed); // nobody else writes it
+        self.0.store(self.get() + more, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -46,35 +47,33 @@ impl Count {
     }
 }
 
-/// What is counted of one route.
 #[derive(Debug, Default)]
-struct OfRoute {
+struct RouteCounters {
     statuses: [Count; STATUSES.len()],
     latency: [Count; LATENCY_MICROS.len() + 1],
     nanoseconds: Count,
 }
 
-/// One worker's counters. No other thread may count on them.
+/// The counters of one worker. No other thread may write them.
 #[derive(Debug, Default)]
 #[repr(align(128))] // two lines, which are fetched together
-pub struct Tally {
-    routes: [OfRoute; Name::ALL.len()],
-    begun: Count,
-    ended: Count,
+pub(crate) struct Counters {
+    routes: EnumMap<RouteLabel, RouteCounters>,
+    started: Count,
+    finished: Count,
     hits: Count,
     misses: Count,
 }
 
-impl Tally {
-    /// A request has come. It is in flight until what this returns is dropped.
-    pub fn begin(&self) -> InFlight<'_> {
-        self.begun.add(1);
+impl Counters {
+    /// Counts a request as in flight until the guard is dropped.
+    pub(crate) fn start_request(&self) -> InFlight<'_> {
+        self.started.add(1);
         InFlight(self)
     }
 
-    /// A request was answered.
-    pub fn answered(&self, name: Name, status: StatusCode, took: Duration) {
-        let route = &self.routes[name as usize];
+    pub(crate) fn record_answer(&self, route: RouteLabel, status: StatusCode, took: Duration) {
+        let route = &self.routes[route];
         if let Some(index) = STATUSES.iter().position(|known| *known == status) {
             route.statuses[index].add(1);
         }
@@ -84,87 +83,90 @@ impl Tally {
         route.nanoseconds.add(nanoseconds);
     }
 
-    /// An answer came from the cache.
-    pub fn hit(&self) {
+    pub(crate) fn record_hit(&self) {
         self.hits.add(1);
     }
 
-    /// An answer had to be made.
-    pub fn miss(&self) {
+    pub(crate) fn record_miss(&self) {
         self.misses.add(1);
     }
 }
 
-/// A request that is being answered.
-pub struct InFlight<'a>(&'a Tally);
+pub(crate) struct InFlight<'a>(&'a Counters);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.ended.add(1);
+        self.0.finished.add(1);
     }
 }
 
 /// The counters of all workers.
 #[derive(Debug, Default)]
-pub struct Tallies(Box<[Tally]>);
+pub(crate) struct AllCounters(Box<[Counters]>);
 
-impl Tallies {
-    /// All at zero.
-    pub fn new(workers: usize) -> Tallies {
-        Tallies((0..workers).map(|_| Tally::default()).collect())
+impl AllCounters {
+    pub(crate) fn new(workers: usize) -> AllCounters {
+        AllCounters((0..workers).map(|_| Counters::default()).collect())
     }
 
-    /// Those of one worker, from 0.
-    pub fn of(&self, worker: usize) -> &Tally {
-        &self.0[worker]
+    /// Workers are numbered from 0.
+    pub(crate) fn worker(&self, number: usize) -> &Counters {
+        &self.0[number]
     }
 
-    fn sum(&self, count: impl Fn(&Tally) -> &Count) -> u64 {
-        self.0.iter().map(|tally| count(tally).get()).sum()
+    fn sum(&self, count: impl Fn(&Counters) -> &Count) -> u64 {
+        self.0.iter().map(|counters| count(counters).get()).sum()
     }
-}
 
-impl Collector for Tallies {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Requests answered, by route and status";
         let mut requests = encoder.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
-        for name in Name::ALL {
+        for route in RouteLabel::all() {
             for (index, status) in STATUSES.iter().enumerate() {
-                let count = self.sum(|tally| &tally.routes[name as usize].statuses[index]);
+                let count = self.sum(|counters| &counters.routes[route].statuses[index]);
                 requests
-                    .encode_family(&[("route", name.as_str()), ("status", status.as_str())])?
+                    .encode_family(&[("route", route.as_str()), ("status", status.as_str())])?
                     .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
+        Ok(())
+    }
+
+    fn encode_latency(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Time from a request's headers to its answer, by route";
-        let mut latency = encoder.encode_descriptor(
-            "http_request_duration",
-            help,
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
-        )?;
-        for name in Name::ALL {
-            let seconds = self.sum(|tally| &tally.routes[name as usize].nanoseconds) as f64 / 1e9;
+        let (name, unit) = ("http_request_duration", Some(&Unit::Seconds));
+        let mut latency = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        for route in RouteLabel::all() {
+            let seconds = self.sum(|counters| &counters.routes[route].nanoseconds) as f64 / 1e9;
             let bounds = LATENCY_MICROS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds
                 .enumerate()
-                .map(|(index, bound)| (bound, self.sum(|tally| &tally.routes[name as usize].latency[index])))
+                .map(|(index, bound)| (bound, self.sum(|counters| &counters.routes[route].latency[index])))
                 .collect();
             let count = buckets.iter().map(|(_, count)| count).sum();
             latency
-                .encode_family(&[("route", name.as_str())])?
+                .encode_family(&[("route", route.as_str())])?
                 .encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
         }
-        let in_flight =
-            i64::try_from(self.sum(|tally| &tally.begun).saturating_sub(self.sum(|tally| &tally.ended)));
+        Ok(())
+    }
+}
+
+impl Collector for AllCounters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_requests(&mut encoder)?;
+        self.encode_latency(&mut encoder)?;
+        let [started, finished] =
+            [self.sum(|counters| &counters.started), self.sum(|counters| &counters.finished)];
+        let in_flight = i64::try_from(started.saturating_sub(finished)).unwrap_or(i64::MAX);
         encoder
             .encode_descriptor("http_requests_in_flight", "Requests being answered", None, MetricType::Gauge)?
-            .encode_gauge(&in_flight.unwrap_or(i64::MAX))?;
+            .encode_gauge(&in_flight)?;
         encoder
             .encode_descriptor("cache_hits", "Answers from the cache", None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, u64>(&self.sum(|tally| &tally.hits), None)?;
+            .encode_counter::<NoLabelSet, _, u64>(&self.sum(|counters| &counters.hits), None)?;
         encoder
             .encode_descriptor("cache_misses", "Answers that had to be made", None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, u64>(&self.sum(|tally| &tally.misses), None)
+            .encode_counter::<NoLabelSet, _, u64>(&self.sum(|counters| &counters.misses), None)
     }
 }

@@ -1,22 +1,20 @@
-//! The two text formats of `/metrics`, and which of them a client reads. Prometheus asks for OpenMetrics, curl and older
-//! agents for nothing in particular, and these take what they get for the format that was there before it.
+//! The two text formats of `/metrics`, and which of them a client gets. Prometheus asks for OpenMetrics. curl and older
+//! agents ask for nothing in particular and expect the older format.
 
 use std::collections::HashMap;
 
 use http::header::{ACCEPT, HeaderMap};
 
-/// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// OpenMetrics 1.0
+pub(crate) enum Format {
+    /// Version 1.0
     OpenMetrics,
-    /// Prometheus's own, 0.0.4
+    /// Version 0.0.4
     Prometheus,
 }
 
 impl Format {
-    /// What a client reads.
-    pub fn negotiate(headers: &HeaderMap) -> Format {
+    pub(crate) fn negotiate(headers: &HeaderMap) -> Format {
         let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         if accepted.any(|value| value.contains("application/openmetrics-text")) {
             Format::OpenMetrics
@@ -25,16 +23,15 @@ impl Format {
         }
     }
 
-    /// Its `Content-Type`.
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
         }
     }
 
-    /// OpenMetrics in this format.
-    pub fn write(self, openmetrics: String) -> String {
+    /// Converts from OpenMetrics.
+    pub(crate) fn write(self, openmetrics: String) -> String {
         match self {
             Format::OpenMetrics => openmetrics,
             Format::Prometheus => without_families(&openmetrics),
@@ -42,8 +39,8 @@ impl Format {
     }
 }
 
-/// OpenMetrics describes families, as `x` of the counter `x_total` or the info `x_info`; the older format the samples
-/// themselves, and it knows neither infos nor units.
+/// OpenMetrics describes families, such as `x` of the counter `x_total` or the info `x_info`. The older format describes
+/// the samples themselves, and has neither infos nor units.
 fn without_families(openmetrics: &str) -> String {
     let types = openmetrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let types: HashMap<&str, &str> = types.collect();
@@ -74,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_become_what_they_are_samples_of() {
+    fn families_are_renamed_to_their_samples() {
         let openmetrics = "\
 # HELP a_build The version.
 # TYPE a_build info
@@ -104,7 +101,7 @@ a_seconds_bucket{le=\"+Inf\"} 7
     }
 
     #[test]
-    fn whoever_does_not_ask_for_openmetrics_gets_what_was_there_before() {
+    fn clients_get_the_older_format_unless_they_ask_for_openmetrics() {
         for (accept, format) in [
             (
                 "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",

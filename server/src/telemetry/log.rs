@@ -1,5 +1,5 @@
-//! The log: lines on standard error, from the level that `RUST_LOG` names, with escapes for what cannot be seen. Clients
-//! choose much of what is in it.
+//! The log: lines on standard error, filtered by `RUST_LOG`. Control and invisible characters are escaped, since clients
+//! choose parts of the text.
 
 use std::fmt::{self, Debug};
 use std::io::{self, Write, stderr};
@@ -19,11 +19,10 @@ use tracing_subscriber::{Layer, fmt::layer};
 
 use crate::config::LogFormat;
 
-/// Sets up the log of this process.
 pub fn start(format: LogFormat) -> Result<(), Error> {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
     let filter: Targets = filter.parse().map_err(|error| {
-        Error::usage(format!("RUST_LOG={filter} cannot be read"))
+        Error::usage(format!("invalid RUST_LOG={filter}"))
             .cause(error)
             .hint("write RUST_LOG=debug, or RUST_LOG=atelier_server=debug")
     })?;
@@ -33,7 +32,6 @@ pub fn start(format: LogFormat) -> Result<(), Error> {
     Ok(())
 }
 
-/// What writes an event as a line.
 fn lines<S, W>(format: LogFormat, in_colour: bool, writer: fn() -> W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -51,7 +49,7 @@ where
     }
 }
 
-/// The message as it is, every other field with its name.
+/// The message has no name in front, every other field has.
 fn write_field(line: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     let value = format!("{value:?}");
     match field.name() {
@@ -60,7 +58,7 @@ fn write_field(line: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::
     }
 }
 
-/// Writes whole lines of JSON.
+/// Escapes lines of JSON.
 struct Json<W>(W);
 
 impl<W: Write> Write for Json<W> {
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_choose_steers_no_terminal() {
+    fn text_from_clients_cannot_control_a_terminal() {
         let target = "/\u{1b}[31m\u{85}\u{202e}";
         for format in [LogFormat::Text, LogFormat::Json] {
             let subscriber = tracing_subscriber::registry().with(lines(format, false, || Log));

@@ -1,4 +1,4 @@
-//! What the server counts, as OpenMetrics. What is counted of every request stands in `tally`.
+//! The metrics of the server, in OpenMetrics. `counters` has those that every request changes.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -12,43 +12,35 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::catalogue::cache::Cache;
 use crate::catalogue::load_id::LoadId;
-use crate::telemetry::counters::Tallies;
+use crate::telemetry::counters::AllCounters;
 use crate::telemetry::limits::Limits;
 
-type Labels = Vec<(&'static str, String)>;
+type LabelSet = Vec<(&'static str, String)>;
 
-/// The counters. Handles are cheap to clone and shared.
 #[derive(Default)]
-pub struct Metrics {
-    /// Of requests, by worker.
-    pub tallies: Arc<Tallies>,
-    /// Limits that were met.
-    pub limits: Arc<Limits>,
-    /// Open client connections.
-    pub connections: Gauge,
-    /// Statements sent to the database.
-    pub round_trips: Counter,
-    /// Requests that those statements were for: more than statements, since requests that wait share one.
-    pub shared: Counter,
-    /// Statements that failed.
-    pub database_errors: Counter,
-    /// Connections to the database made again after they were lost.
-    pub reconnects: Counter,
-    /// Times that a statement took so long that others were sent around it.
-    pub blocked: Counter,
+pub(crate) struct Metrics {
+    pub(crate) counters: Arc<AllCounters>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) connections: Gauge,
+    pub(crate) round_trips: Counter,
+    /// Requests that were answered by those statements: more than one, if they were batched.
+    pub(crate) batched_requests: Counter,
+    pub(crate) database_errors: Counter,
+    pub(crate) reconnects: Counter,
+    /// How often a statement took so long that others were sent on another connection.
+    pub(crate) blocked: Counter,
     cache_bytes: Gauge,
     body_bytes: Gauge,
-    load: Family<Labels, Gauge<i64, AtomicI64>>,
+    load: Family<LabelSet, Gauge<i64, AtomicI64>>,
     registry: Registry,
 }
 
 impl Metrics {
-    /// All counters, at zero.
-    pub fn new(workers: usize) -> Metrics {
+    pub(crate) fn new(workers: usize) -> Metrics {
         let mut registry = Registry::with_prefix("atelier");
-        let tallies = Arc::new(Tallies::new(workers));
-        registry.register_collector(Box::new(Arc::clone(&tallies)));
-        let mut metrics = Metrics { tallies, ..Metrics::default() };
+        let counters = Arc::new(AllCounters::new(workers));
+        registry.register_collector(Box::new(Arc::clone(&counters)));
+        let mut metrics = Metrics { counters, ..Metrics::default() };
         registry.register_collector(Box::new(Arc::clone(&metrics.limits)));
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The server's version", build);
@@ -56,7 +48,7 @@ impl Metrics {
         registry.register_with_unit("cache", "What is cached", Unit::Bytes, metrics.cache_bytes.clone());
         registry.register_with_unit(
             "bodies",
-            "All bodies, cached or on their way to a client",
+            "All bodies, cached or being sent to a client",
             Unit::Bytes,
             metrics.body_bytes.clone(),
         );
@@ -67,18 +59,14 @@ impl Metrics {
         );
         registry.register(
             "database_requests",
-            "Requests that those statements were for: those that wait at the same time share one",
-            metrics.shared.clone(),
+            "Requests answered by those statements: requests that wait at the same time share one",
+            metrics.batched_requests.clone(),
         );
         registry.register("database_errors", "Statements that failed", metrics.database_errors.clone());
-        registry.register(
-            "database_reconnects",
-            "Connections to the database made again after they were lost",
-            metrics.reconnects.clone(),
-        );
+        registry.register("database_reconnects", "Reconnections to the database", metrics.reconnects.clone());
         registry.register(
             "database_blocked",
-            "Statements that took long, as those do that wait for a lock: others are sent around them",
+            "Statements that blocked a connection, for instance while waiting for a lock",
             metrics.blocked.clone(),
         );
         registry.register("load", "The published load that is served", metrics.load.clone());
@@ -86,19 +74,16 @@ impl Metrics {
         metrics
     }
 
-    /// Another load is served from now on.
-    pub fn serve(&self, load: LoadId) {
+    /// The load that is served from now on.
+    pub(crate) fn set_load(&self, load: Option<LoadId>) {
         self.load.clear();
-        self.load.get_or_create_owned(&vec![("load_id", load.to_string())]).set(1);
-    }
-
-    /// No load is published any more.
-    pub fn serve_nothing(&self) {
-        self.load.clear();
+        if let Some(load) = load {
+            self.load.get_or_create_owned(&vec![("load_id", load.to_string())]).set(1);
+        }
     }
 
     /// The text of `/metrics`.
-    pub fn text(&self, cache: &Cache) -> String {
+    pub(crate) fn text(&self, cache: &Cache) -> String {
         self.cache_bytes.set(i64::try_from(cache.bytes()).unwrap_or(i64::MAX));
         self.body_bytes.set(i64::try_from(cache.live_bytes()).unwrap_or(i64::MAX));
         let mut text = String::new();
@@ -108,18 +93,17 @@ impl Metrics {
     }
 }
 
-/// Counts one as long as it lives.
-pub struct Counted(Gauge);
+/// Adds one to a gauge as long as it lives.
+pub(crate) struct GaugeGuard(Gauge);
 
-impl Counted {
-    /// Counts one up in `gauge`.
-    pub fn new(gauge: &Gauge) -> Counted {
+impl GaugeGuard {
+    pub(crate) fn new(gauge: &Gauge) -> GaugeGuard {
         gauge.inc();
-        Counted(gauge.clone())
+        GaugeGuard(gauge.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -132,24 +116,24 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::http::route::Name;
     use crate::telemetry::limits::Limit;
+    use crate::telemetry::route_label::RouteLabel;
 
     #[test]
-    fn the_text_shows_what_was_counted() {
+    fn the_text_has_what_was_counted() {
         let metrics = Metrics::new(2);
         for worker in 0..2 {
-            let tally = metrics.tallies.of(worker);
-            let _ended = tally.begin();
-            tally.answered(Name::Styles, StatusCode::OK, Duration::from_micros(300));
+            let counters = metrics.counters.worker(worker);
+            let _finished = counters.start_request();
+            counters.record_answer(RouteLabel::Styles, StatusCode::OK, Duration::from_micros(300));
         }
-        let _begun = metrics.tallies.of(1).begin();
-        metrics.tallies.of(0).hit();
-        metrics.limits.bite(Limit::Bodies);
-        let _open = Counted::new(&metrics.connections);
-        drop(Counted::new(&metrics.connections));
-        metrics.serve(LoadId::parse("01a203b5-40f4-70cd-9b33-f881d2ef1c77").unwrap());
-        metrics.serve(LoadId::parse("01a203b5-40f4-70cd-9b33-f881d2ef1c78").unwrap());
+        let _started = metrics.counters.worker(1).start_request();
+        metrics.counters.worker(0).record_hit();
+        metrics.limits.record(Limit::Bodies);
+        let _open = GaugeGuard::new(&metrics.connections);
+        drop(GaugeGuard::new(&metrics.connections));
+        metrics.set_load(LoadId::parse("01a203b5-40f4-70cd-9b33-f881d2ef1c77"));
+        metrics.set_load(LoadId::parse("01a203b5-40f4-70cd-9b33-f881d2ef1c78"));
         let text = metrics.text(&Cache::new(0));
         for line in [
             r#"atelier_http_requests_total{route="/products/:product_id/styles",status="200"} 2"#,

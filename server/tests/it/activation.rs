@@ -1,4 +1,4 @@
-//! Sockets that are handed over as systemd does it: a shell puts them in their places.
+//! Socket activation, as systemd does it: a shell passes the sockets.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -62,7 +62,7 @@ fn a_restart_refuses_no_connection() {
     };
     let mut server = start();
     assert_eq!(server.public, address);
-    assert!(server.log().contains("systemd hands over a socket in place of --listen"), "{}", server.log());
+    assert!(server.log().contains("using a socket of systemd instead of --listen"), "{}", server.log());
     thread::scope(|scope| {
         let clients: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
         let further = |more: usize| {
@@ -85,7 +85,7 @@ fn a_restart_refuses_no_connection() {
 }
 
 #[test]
-fn which_is_which_is_said_by_their_names_or_by_their_order() {
+fn sockets_are_told_apart_by_name_or_by_order() {
     let database = catalogue(10);
     for (names, api_comes_first) in [
         ("api:admin", true),
@@ -112,7 +112,7 @@ fn which_is_which_is_said_by_their_names_or_by_their_order() {
 }
 
 #[test]
-fn the_file_of_a_unix_socket_is_for_those_to_remove_who_have_made_it() {
+fn the_file_of_a_unix_socket_is_only_removed_by_who_created_it() {
     let database = catalogue(10);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");
@@ -156,7 +156,7 @@ pub(crate) fn unusable() -> Vec<(&'static str, i32, String)> {
 }
 
 #[test]
-fn sockets_that_will_not_do_are_refused() {
+fn unusable_sockets_are_refused() {
     for (situation, code, said) in unusable() {
         assert_eq!(code, 2, "{situation}: {said}");
         assert!(
@@ -167,7 +167,7 @@ fn sockets_that_will_not_do_are_refused() {
 }
 
 #[test]
-fn sockets_of_another_process_are_not_taken() {
+fn sockets_of_another_process_are_not_used() {
     let database = catalogue(10);
     let mut command = command(&database.url(), &[]);
     command.envs([("LISTEN_PID", "1"), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "api")]);

@@ -1,10 +1,10 @@
-//! The port for those who run the server.
+//! The admin port.
 
 use crate::client::{get, request};
-use crate::served::serve;
+use crate::fixture::serve;
 
 #[test]
-fn the_admin_port_answers_what_it_should_and_nothing_else() {
+fn the_admin_port_has_three_paths() {
     let served = serve(&[]);
     let admin = served.server.admin;
     for (target, body) in [("/livez", "alive\n"), ("/readyz", "ready\n")] {

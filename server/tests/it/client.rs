@@ -1,4 +1,4 @@
-//! A client that does what a test says, byte by byte.
+//! An HTTP client that sends exactly the bytes that a test wants.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -37,7 +37,7 @@ impl Response {
 pub(crate) trait Stream: Read + Write + Send {
     fn socket(&self) -> &TcpStream;
 
-    /// Says that nothing more comes, and goes on reading.
+    /// Closes the sending side; answers can still be read.
     fn end(&mut self) -> io::Result<()>;
 }
 
@@ -77,7 +77,7 @@ impl Connection {
         Ok(Connection::over(Box::new(connect(address)?)))
     }
 
-    /// On a way that somebody has opened.
+    /// On a stream that is open.
     pub(crate) fn over(stream: Box<dyn Stream>) -> Connection {
         Connection { stream: BufReader::new(stream) }
     }

@@ -1,4 +1,4 @@
-//! Clients that are slow, rude, wrong or many: each gets what it can have, and none keeps others from theirs.
+//! Clients that are slow, wrong or many: each gets an answer if possible, and none disturbs the others.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -41,7 +41,7 @@ pub(crate) fn is_closed(mut stream: &TcpStream) -> bool {
 }
 
 #[test]
-fn thousands_who_send_a_byte_now_and_then_are_disconnected_and_disturb_nobody() {
+fn thousands_of_slow_senders_are_disconnected_and_do_not_delay_others() {
     rlimit::increase_nofile_limit(8192).unwrap();
     let database = catalogue(100);
     let server = Server::start(&database.url(), &["--client-timeout", "1s"]);
@@ -62,7 +62,7 @@ fn thousands_who_send_a_byte_now_and_then_are_disconnected_and_disturb_nobody() 
         slow.is_empty()
     });
     assert!(sent > 1, "they were never connected");
-    until("nobody is left", || connections(&server) == 0);
+    until("all connections are closed", || connections(&server) == 0);
     assert!(server.peak_memory() < MEMORY, "{} bytes", server.peak_memory());
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn narrow(address: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn those_who_ask_for_much_and_do_not_read_are_disconnected_and_take_little_memory() {
+fn clients_that_do_not_read_are_disconnected_and_take_little_memory() {
     rlimit::increase_nofile_limit(8192).unwrap();
     let database = catalogue(1000);
     for cache in ["128MiB", "0"] {
@@ -93,7 +93,7 @@ fn those_who_ask_for_much_and_do_not_read_are_disconnected_and_take_little_memor
             })
             .collect();
         until("they are disconnected", || {
-            // Where there is room in the cache. Where there is none, what is refused is refused at once.
+            // While there is room for bodies. If not, requests are refused immediately.
             let answer = get(server.public, "/products/1");
             assert!(answer.status == 200 || cache == "0" && answer.status == 503, "{answer:?}");
             connections(&server) == 0
@@ -112,7 +112,7 @@ fn idle_connections_are_closed() {
     let mut idle = Connection::open(server.public);
     assert_eq!(idle.request("GET", "/products/1", &[]).unwrap().status, 200);
     assert!(idle.is_closed() && silent.is_closed());
-    until("nobody is left", || connections(&server) == 0);
+    until("all connections are closed", || connections(&server) == 0);
 }
 
 pub(crate) fn plain(target: &str) -> String {
@@ -120,22 +120,22 @@ pub(crate) fn plain(target: &str) -> String {
 }
 
 /// What HTTP/1.1 allows on one connection, and what is not to be confused there.
-pub(crate) fn converses_well(open: &dyn Fn() -> Connection) {
+pub(crate) fn assert_answers_in_order(open: &dyn Fn() -> Connection) {
     pipelined_requests_are_answered_in_order(open);
     a_request_may_come_in_pieces(open);
-    a_client_that_has_nothing_more_to_say_still_gets_its_answers(open);
-    a_body_is_not_taken_for_a_request(open);
+    a_half_closed_connection_still_gets_its_answers(open);
+    a_body_is_not_parsed_as_a_request(open);
 }
 
 #[test]
-fn conversations_are_in_order() {
+fn answers_are_in_order() {
     let database = catalogue(100);
     let server = Server::start(&database.url(), &[]);
-    converses_well(&|| Connection::open(server.public));
+    assert_answers_in_order(&|| Connection::open(server.public));
 }
 
 #[test]
-fn conversations_are_in_order_in_a_crowd() {
+fn answers_are_in_order_with_many_connections() {
     rlimit::increase_nofile_limit(8192).unwrap();
     let database = catalogue(100);
     let server = Server::start(&database.url(), &["--client-timeout", "1h"]);
@@ -148,7 +148,7 @@ fn conversations_are_in_order_in_a_crowd() {
         })
         .collect();
     until("all are there", || connections(&server) == crowd.len() as u64);
-    converses_well(&|| Connection::open(server.public));
+    assert_answers_in_order(&|| Connection::open(server.public));
     for mut connection in crowd {
         connection.send(b"TP/1.1\r\nHost: test\r\n\r\n").unwrap();
         assert_eq!(connection.receive(false).unwrap().status, 200);
@@ -156,7 +156,7 @@ fn conversations_are_in_order_in_a_crowd() {
 }
 
 fn pipelined_requests_are_answered_in_order(open: &dyn Fn() -> Connection) {
-    // Also more than hyper reads at once, large requests before small ones.
+    // Also more than hyper reads in one call, large requests before small ones.
     for padding in [[0, 0], [600, 300], [1200, 0]] {
         let padded = |id: usize| {
             let length = padding[id / 30 % 2];
@@ -190,7 +190,7 @@ fn a_request_may_come_in_pieces(open: &dyn Fn() -> Connection) {
     }
 }
 
-fn a_client_that_has_nothing_more_to_say_still_gets_its_answers(open: &dyn Fn() -> Connection) {
+fn a_half_closed_connection_still_gets_its_answers(open: &dyn Fn() -> Connection) {
     let mut connection = open();
     connection.send((plain("/products/1") + &plain("/products/2/styles")).as_bytes()).unwrap();
     connection.end().unwrap();
@@ -199,7 +199,7 @@ fn a_client_that_has_nothing_more_to_say_still_gets_its_answers(open: &dyn Fn() 
     assert!(connection.is_closed());
 }
 
-fn a_body_is_not_taken_for_a_request(open: &dyn Fn() -> Connection) {
+fn a_body_is_not_parsed_as_a_request(open: &dyn Fn() -> Connection) {
     // It looks like one.
     let body = plain("/products/9");
     for target in ["/products/1", "/products/1/related", "/nothing"] {
@@ -216,7 +216,7 @@ fn a_body_is_not_taken_for_a_request(open: &dyn Fn() -> Connection) {
             connection.send((head + &body[..cut]).as_bytes()).unwrap();
             connection.receive(false).unwrap();
             thread::sleep(pause);
-            // Whoever does not read a body may close the connection behind it.
+            // A server that does not read a body may close the connection after it.
             let rest = format!("{}{}", &body[cut..], plain("/products/2"));
             let next = connection.send(rest.as_bytes()).and_then(|()| connection.receive(false));
             assert!(
@@ -228,7 +228,7 @@ fn a_body_is_not_taken_for_a_request(open: &dyn Fn() -> Connection) {
 }
 
 #[test]
-fn what_is_too_long_is_refused_and_the_connection_goes_on() {
+fn long_targets_and_headers_are_refused_and_the_connection_stays_open() {
     let database = catalogue(10);
     let server = Server::start(&database.url(), &[]);
     let mut connection = Connection::open(server.public);
@@ -269,7 +269,7 @@ fn converse(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn whatever_is_sent_the_server_goes_on() {
+fn arbitrary_bytes_do_not_disturb_the_server() {
     let database = catalogue(10);
     let mut server = Server::start(&database.url(), &["--client-timeout", "1s"]);
     let post =
@@ -321,11 +321,11 @@ fn whatever_is_sent_the_server_goes_on() {
         assert_eq!(get(server.public, "/products/1").status, 200, "after {what}");
     }
     assert!(server.runs());
-    until("nobody is left", || connections(&server) == 0);
+    until("all connections are closed", || connections(&server) == 0);
 }
 
 #[test]
-fn a_client_that_goes_away_takes_nothing_from_those_who_wait_for_the_same() {
+fn a_client_that_disconnects_does_not_cancel_a_shared_query() {
     let database = catalogue(10);
     let server = Server::start(&database.url(), &["--request-timeout", "60s"]);
     let locker = Session::open(&database);
@@ -354,7 +354,7 @@ fn a_client_that_goes_away_takes_nothing_from_those_who_wait_for_the_same() {
 }
 
 #[test]
-fn clients_may_go_away_at_any_moment() {
+fn clients_may_disconnect_at_any_moment() {
     let database = catalogue(1000);
     let mut server = Server::start(&database.url(), &["--cache-bytes", "0"]);
     let request = plain("/products?count=1000");
@@ -374,7 +374,7 @@ fn clients_may_go_away_at_any_moment() {
 }
 
 #[test]
-fn at_the_limit_of_connections_those_that_are_idle_give_way_the_longest_first() {
+fn at_the_connection_limit_the_longest_idle_connections_are_closed() {
     let database = catalogue(10);
     let server = Server::start(&database.url(), &["--max-connections", "4", "--threads", "1"]);
     let mut open: Vec<Connection> = (0..4).map(|_| Connection::open(server.public)).collect();
@@ -394,7 +394,7 @@ fn at_the_limit_of_connections_those_that_are_idle_give_way_the_longest_first() 
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_where_all_are_at_work() {
+fn connections_beyond_the_limit_wait_if_none_is_idle() {
     let database = catalogue(10);
     let server = Server::start(&database.url(), &["--max-connections", "4"]);
     let locker = Session::open(&database);

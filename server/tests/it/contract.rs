@@ -1,4 +1,4 @@
-//! Every answer about whole catalogues, compared with what the CSV files say.
+//! All answers of whole catalogues, compared with the CSV files.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ impl Asking {
         answer
     }
 
-    /// All four documents of all products, and of ids next to theirs that nobody has.
+    /// All four documents of all products, and of adjacent ids that do not exist.
     fn ask_documents(&mut self, catalogue: &Catalogue) {
         for (id, product) in catalogue {
             for kind in DOCUMENTS {
@@ -133,27 +133,27 @@ fn holds(data: &Path, arguments: &[&str]) {
 }
 
 #[test]
-fn a_generated_catalogue_is_answered_as_its_files_say() {
+fn answers_match_a_generated_catalogue() {
     holds(generated(250, 7).path(), &[]);
 }
 
 #[test]
-fn a_generated_catalogue_is_answered_as_its_files_say_without_a_cache() {
+fn answers_match_a_generated_catalogue_without_a_cache() {
     holds(generated(120, 8).path(), &["--cache-bytes", "0"]);
 }
 
 #[test]
-fn an_awkward_catalogue_is_answered_as_its_files_say() {
+fn answers_match_an_awkward_catalogue() {
     holds(awkward().path(), &[]);
 }
 
 #[test]
-fn an_awkward_catalogue_is_answered_as_its_files_say_without_a_cache() {
+fn answers_match_an_awkward_catalogue_without_a_cache() {
     holds(awkward().path(), &["--cache-bytes", "0"]);
 }
 
 #[test]
-fn requests_that_share_a_statement_each_get_their_own_answer() {
+fn batched_requests_each_get_their_own_answer() {
     let data = generated(200, 9);
     let catalogue = reference::read(data.path());
     let database = Postgres::shared().database();
@@ -186,7 +186,7 @@ fn requests_that_share_a_statement_each_get_their_own_answer() {
 }
 
 #[test]
-fn the_awkward_catalogue_is_awkward() {
+fn the_awkward_catalogue_covers_all_cases() {
     let data = awkward();
     let catalogue = reference::read(data.path());
     assert_eq!(catalogue.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 8, 77, i32::MAX]);

@@ -1,15 +1,17 @@
-//! What the database's URL may say: roles, several hosts, encryption.
+//! What the database URL can contain: roles, several hosts, TLS.
 
 use atelier_testing::{Server as Postgres, until};
 
 use crate::catalogue::{example, generated, publish};
 use crate::client::get;
-use crate::database_trouble::{PRODUCTS, SESSIONS, answered_or_unavailable, product, sessions, until_served};
-use crate::hammer::hammer;
+use crate::database_failures::{
+    PRODUCTS, SESSIONS, answered_or_unavailable, product, sessions, until_served,
+};
 use crate::server::Server;
+use crate::traffic::with_traffic;
 
 #[test]
-fn it_needs_no_more_rights_than_the_loader_grants_to_its_reader() {
+fn the_reader_role_of_the_loader_is_sufficient() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     publish(&database, &example());
@@ -30,7 +32,7 @@ fn it_needs_no_more_rights_than_the_loader_grants_to_its_reader() {
 }
 
 #[test]
-fn of_several_hosts_one_is_enough() {
+fn one_of_several_hosts_is_enough() {
     let (first, second) = (Postgres::start(&[]), Postgres::start(&[]));
     let (database, copy) = (first.database(), second.database());
     let data = generated(PRODUCTS, 1);
@@ -62,23 +64,23 @@ fn of_several_hosts_one_is_enough() {
         Server::start(&format!("{url} load_balance_hosts=random"), &["--cache-bytes", "0"]),
     ];
     for server in &servers {
-        let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
-            tally.wait_for(20, 200);
+        let seen = with_traffic(server.public, product, answered_or_unavailable, |traffic| {
+            traffic.wait_for(20, 200);
             first.start_again();
             second.stop();
             until_served(server);
-            tally.wait_for(20, 200);
+            traffic.wait_for(20, 200);
             second.start_again();
             first.stop();
             until_served(server);
-            tally.wait_for(20, 200);
+            traffic.wait_for(20, 200);
         });
-        assert!(seen.wrong.is_empty(), "{seen:?}");
+        assert!(seen.errors.is_empty(), "{seen:?}");
     }
 }
 
 #[test]
-fn connections_to_the_database_are_encrypted_where_the_url_says_so() {
+fn connections_to_the_database_are_encrypted_if_the_url_requires_it() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     publish(&database, &example());

@@ -1,4 +1,4 @@
-//! Bodies in every coding, and who gets which.
+//! Bodies in every encoding, and content negotiation.
 
 use std::io::Read as _;
 
@@ -21,7 +21,7 @@ pub(crate) fn decode(coding: &str, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn bodies_are_compressed_as_the_client_likes_and_hold_the_same() {
+fn bodies_have_the_encoding_that_the_client_prefers_and_the_same_content() {
     let data = generated(500, 3);
     let database = Postgres::shared().database();
     publish(&database, data.path());

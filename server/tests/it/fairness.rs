@@ -1,4 +1,4 @@
-//! What is asked of the database in vain, or without measure, delays only those who ask for the same.
+//! Requests that are blocked or expensive only delay others of the same kind.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -8,9 +8,9 @@ use atelier_testing::{Database, Server as Postgres, until};
 
 use crate::catalogue::{Session, generated, publish};
 use crate::client::{Connection, get};
-use crate::database_trouble::{PRODUCTS, SESSIONS, sessions, until_served};
-use crate::hammer::Stop;
+use crate::database_failures::{PRODUCTS, SESSIONS, sessions, until_served};
 use crate::server::Server;
+use crate::traffic::Stop;
 
 /// Requests wait this long at most.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ const KINDS: [(&str, &[&str]); 6] = [
     ("/products/{}/profile", &["product", "features", "styles", "photos", "skus", "related"]),
 ];
 
-/// A target that nobody has asked for before.
+/// A target that was not requested before.
 fn fresh(pattern: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     pattern.replace("{}", &(NEXT.fetch_add(1, Ordering::Relaxed) % PRODUCTS + 1).to_string())
@@ -50,7 +50,7 @@ fn while_asked<T>(server: &Server, patterns: &[&str], during: impl FnOnce() -> T
 }
 
 #[test]
-fn a_lock_on_a_table_delays_only_those_who_read_it() {
+fn a_locked_table_only_delays_requests_that_read_it() {
     let database = Postgres::shared().database();
     publish(&database, generated(PRODUCTS, 1).path());
     let server = Server::start(
@@ -99,7 +99,7 @@ fn waiting_for_locks(database: &Database<'_>) -> Vec<Vec<Option<String>>> {
 }
 
 #[test]
-fn those_who_ask_for_big_pages_leave_the_others_their_share() {
+fn large_pages_do_not_starve_other_requests() {
     const GREEDY: usize = 100;
     let database = Postgres::shared().database();
     publish(&database, generated(2000, 1).path());
@@ -138,7 +138,7 @@ fn those_who_ask_for_big_pages_leave_the_others_their_share() {
 }
 
 #[test]
-fn it_is_ready_when_every_statement_can_be_run() {
+fn the_server_is_ready_when_every_query_can_be_run() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     publish(&database, generated(PRODUCTS, 1).path());

@@ -1,10 +1,10 @@
-//! What HTTP promises around the bodies: methods, other sites, headers and validators.
+//! HTTP apart from bodies: methods, CORS, headers and conditional requests.
 
 use atelier_testing::until;
 
 use crate::catalogue::{example, publish};
 use crate::client::{Connection, Response, request};
-use crate::served::{RESOURCES, serve};
+use crate::fixture::{RESOURCES, serve};
 
 /// What stays the same from one answer to the next.
 fn lasting(response: &Response) -> Vec<(String, String)> {
@@ -40,7 +40,7 @@ fn head_is_get_without_a_body() {
 }
 
 #[test]
-fn options_and_cors_let_pages_of_other_sites_ask() {
+fn cors_allows_requests_from_other_origins() {
     let served = serve(&[]);
     let preflight = [
         "Origin: https://shop.example",
@@ -84,7 +84,7 @@ fn options_and_cors_let_pages_of_other_sites_ask() {
 }
 
 #[test]
-fn headers_are_what_the_command_line_says() {
+fn the_command_line_sets_headers() {
     let served = serve(&["--cors-origin", "https://shop.example", "--cache-control", "private, max-age=5"]);
     let tag = format!("If-None-Match: W/\"{}\"", served.load);
     for (method, target, headers) in [
@@ -101,7 +101,7 @@ fn headers_are_what_the_command_line_says() {
 }
 
 #[test]
-fn answers_say_how_long_they_hold_and_where_the_time_went() {
+fn answers_have_cache_control_and_server_timing() {
     let served = serve(&[]);
     for target in RESOURCES {
         let first = served.get(target, &[]);
@@ -128,7 +128,7 @@ fn answers_say_how_long_they_hold_and_where_the_time_went() {
 }
 
 #[test]
-fn what_a_client_has_already_is_not_sent_again_nor_looked_up() {
+fn conditional_requests_are_answered_without_a_query() {
     let served = serve(&[]);
     let load = &served.load;
     let before = served.round_trips();
@@ -185,7 +185,7 @@ fn what_a_client_has_already_is_not_sent_again_nor_looked_up() {
 }
 
 #[test]
-fn a_new_load_has_a_new_tag() {
+fn a_new_load_has_a_new_entity_tag() {
     let served = serve(&[]);
     let first = served.get("/products/1", &[]);
     let tag = format!("If-None-Match: {}", first.header("etag").unwrap());

@@ -1,4 +1,4 @@
-//! HTTP/2: the same answers on one connection, many at a time.
+//! HTTP/2: the same answers, several at a time on one connection.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use crate::catalogue::Session;
 use crate::client::{Connection, Response, connect, get, request};
 use crate::clients::{PARKED, catalogue, connections};
-use crate::served::{RESOURCES, serve};
+use crate::fixture::{RESOURCES, serve};
 use crate::server::Server;
 use crate::tls::Files;
 
@@ -88,7 +88,7 @@ fn requests_are_answered_as_with_http1() {
         assert_eq!(ask(&mut client, "GET", &long, &[]).await.status, 414);
         let large = "y".repeat(17_000);
         assert_eq!(ask(&mut client, "GET", "http://test/products", &[("x-large", &large)]).await.status, 431);
-        // A body that nobody reads is in nobody's way.
+        // A body that is not read does not block others.
         let answers =
             (1..=200).map(|id| {
                 let mut client = client.clone();
@@ -101,7 +101,7 @@ fn requests_are_answered_as_with_http1() {
 }
 
 #[test]
-fn with_tls_it_is_what_both_speak_best() {
+fn alpn_selects_http2() {
     let database = catalogue(10);
     let files = Files::new();
     let server = files.server(&database.url(), &[]);
@@ -134,7 +134,7 @@ fn the_preface_may_come_in_pieces() {
 }
 
 #[test]
-fn connections_end_politely() {
+fn idle_connections_get_goaway() {
     let database = catalogue(10);
     let server = Server::start(&database.url(), &["--idle-timeout", "2s", "--client-timeout", "1s"]);
     runtime().block_on(async {
@@ -177,7 +177,7 @@ fn connections_end_politely() {
 }
 
 #[test]
-fn requests_that_are_taken_back_leave_nothing_behind() {
+fn cancelled_requests_release_their_memory() {
     let database = catalogue(10);
     let server = Server::start(&database.url(), &["--idle-timeout", "1s", "--max-connections", "1"]);
     let locker = Session::open(&database);
@@ -187,7 +187,7 @@ fn requests_that_are_taken_back_leave_nothing_behind() {
         let request = Request::get("http://test/products/1/styles").body(Empty::new()).unwrap();
         let answer = tokio::time::timeout(Duration::from_millis(200), client.send_request(request)).await;
         assert!(answer.is_err(), "it waits");
-        // Nobody waits for it any more, and the connection is idle.
+        // The request is gone, and the connection is idle.
         while client.ready().await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -197,7 +197,7 @@ fn requests_that_are_taken_back_leave_nothing_behind() {
 }
 
 #[test]
-fn an_idle_client_is_told_that_the_server_stops() {
+fn an_idle_client_gets_goaway_when_the_server_stops() {
     let database = catalogue(10);
     let server = Server::start(&database.url(), &[]);
     let mut stream = connect(server.public).unwrap();
@@ -213,7 +213,7 @@ fn an_idle_client_is_told_that_the_server_stops() {
 }
 
 #[test]
-fn clients_that_make_no_room_for_their_answers_are_disconnected() {
+fn clients_that_do_not_open_their_window_are_disconnected() {
     let database = catalogue(1000);
     let server = Server::start(&database.url(), &["--client-timeout", "1s"]);
     runtime().block_on(async {

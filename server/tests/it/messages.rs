@@ -1,6 +1,6 @@
-//! Every message of the program, provoked one by one and listed in `messages.txt`: what went wrong, where, and what to
-//! do. `UPDATE_EXPECT=1 cargo test -p atelier-server --test it messages` writes that file anew, to be read before it is
-//! kept. What clients are told is in `openapi.json`.
+//! Every message of the program, provoked one by one and listed in `messages.txt`. `UPDATE_EXPECT=1 cargo test -p
+//! atelier-server --test it messages` writes that file; read it before you commit it. Problems for clients are in
+//! `openapi.json`.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -17,39 +17,32 @@ use crate::catalogue::{example, publish};
 use crate::server::{Server, command, refused, refuses};
 
 const ABOUT: &str = "\
-Every message of atelier-server: the command, what it said, its exit code. Written by messages.rs, which says how.
-Names in capitals stand for what differs from run to run.";
+Every message of atelier-server: the command, its output, its exit code. Written by messages.rs.
+Names in capitals replace values that differ from run to run.";
 
-/// What is not provoked here, and why: as it stands in the source.
+/// Messages that are not provoked here, as in the source, and why or where they are.
 const NOT_HERE: &[(&str, &str)] = &[
-    ("TLS cannot be set up", "a fault of the program"),
-    ("a connection to the database was lost", "database_trouble.rs"),
-    ("it is silent", "database_trouble.rs"),
-    ("waiting for the database: it is silent", "takes a database that accepts and says nothing"),
-    ("a connection pooler in between loses our settings, statement_timeout for one", "poolers.rs"),
-    ("the connection pooler before {database} keeps no prepared statements", "poolers.rs"),
-    ("a connection was accepted and lost", "a client that is gone within the moment"),
-    ("cannot prepare statements in {database}", "a session that ends at just that moment"),
-    (
-        "{database} takes too long to prepare statements",
-        "takes a database that comes to a stop at just that moment",
-    ),
-    (
-        "cannot read which products there are",
-        "a table that is locked, or a session that ends at just that moment",
-    ),
-    ("cannot accept a connection", "clients.rs, for want of open files"),
-    ("cannot accept a connection on the admin port", "for want of open files"),
-    ("cannot catch signals", "limits, which do not hold for root"),
-    ("cannot start", "limits, which do not hold for root"),
-    ("cannot start as many --threads", "limits, which do not hold for root"),
+    ("cannot set up TLS", "a bug"),
+    ("a connection to the database was lost", "database_failures.rs"),
+    ("waiting for the database: it does not answer", "needs a database that accepts and never answers"),
+    ("a connection pooler discards the settings of our sessions, such as statement_timeout", "poolers.rs"),
+    ("the connection pooler in front of {database} does not keep prepared statements", "poolers.rs"),
+    ("a connection was lost after it was accepted", "needs a client that disconnects at that moment"),
+    ("cannot prepare statements in {database}", "needs a session that ends at that moment"),
+    ("{database} takes too long to prepare statements", "needs a database that stalls at that moment"),
+    ("cannot read the ids of the products", "needs a locked table, or a session that ends at that moment"),
+    ("cannot accept a connection", "clients.rs, with too many open files"),
+    ("cannot accept a connection on the admin port", "needs too many open files"),
+    ("cannot catch signals", "needs a limit, and root has none"),
+    ("cannot start", "needs a limit, and root has none"),
+    ("cannot start as many --threads", "needs a limit, and root has none"),
     ("a limit is reached", "fairness.rs"),
     ("the database cannot answer", "fairness.rs"),
-    ("cannot encode a body", "a fault of the program"),
-    ("using the password that was read before: {trouble:#}", "reload.rs"),
-    ("SIGHUP: certificate and key stay as they were: {error:#}", "reload.rs"),
-    ("SIGHUP: the database's connection parameters stay as they were: {error:#}", "reload.rs"),
-    ("cannot tell the service manager", "takes a service manager that is gone"),
+    ("cannot encode a body", "a bug"),
+    ("using the password that was read earlier: {error:#}", "reload.rs"),
+    ("SIGHUP: keeping the certificate and key: {error:#}", "reload.rs"),
+    ("SIGHUP: keeping the connection parameters: {error:#}", "reload.rs"),
+    ("cannot notify systemd", "needs systemd to be gone"),
 ];
 
 #[test]
@@ -64,7 +57,7 @@ fn every_message() {
     let mut explained: Vec<&str> = NOT_HERE.iter().map(|(message, _)| *message).collect();
     missing.sort();
     explained.sort();
-    assert_eq!(missing, explained, "neither provoked nor explained, or explained in vain");
+    assert_eq!(missing, explained, "neither provoked nor listed in NOT_HERE, or listed without need");
 }
 
 fn command_line(messages: &mut Messages) {
@@ -111,7 +104,7 @@ fn command_line(messages: &mut Messages) {
         &["--tls-cert", "ca.crt", "--tls-key", "server.key"],
     ] {
         let mut command = command(url, arguments);
-        // Where certificates are.
+        // The directory with the certificates.
         command.current_dir(Postgres::shared().dir());
         let (code, said) = refused(command);
         let quoted = arguments.iter().map(|argument| if argument.is_empty() { "\"\"" } else { argument });
@@ -140,7 +133,7 @@ fn databases(messages: &mut Messages) {
     let reader = database.url_of("messages_reader", "secret");
     let mut refused = |situation: &str, url: &str| {
         let (code, said) = refuses(url, &[]);
-        // The log has said it before, once a thread or not yet.
+        // Without log lines, of which there may be one for each thread.
         let said: Vec<&str> = said.lines().filter(|line| !line.starts_with('{')).collect();
         messages.add(&format!("atelier-server    # {situation}"), code, &said.join("\n"));
     };
@@ -153,7 +146,7 @@ fn databases(messages: &mut Messages) {
     refused("a catalogue of another version", &database.url());
 }
 
-/// Lines of the log, which goes on while the server runs; those that a test cannot tell the moment of are not here.
+/// Lines of the log, except those that appear at unpredictable moments.
 fn log(messages: &mut Messages) {
     messages.section("The log");
     let postgres = Postgres::shared();
@@ -175,18 +168,18 @@ fn log(messages: &mut Messages) {
         &lines(&log.lock().unwrap()),
     );
 
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    messages.name(nobody, "HOST:PORT");
-    let server = Server::start(&format!("postgresql://reader@{nobody}/shop"), &[]);
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    messages.name(unused, "HOST:PORT");
+    let server = Server::start(&format!("postgresql://reader@{unused}/shop"), &[]);
     messages.name(server.public, "HOST:PORT");
     messages.name(server.admin, "HOST:PORT");
     let waiting = lines(&server.log()).lines().find(|line| line.contains("waiting")).unwrap().to_owned();
     server.signal(Signal::SIGTERM);
     let code = server.wait().code().unwrap();
-    messages.add("atelier-server    # nobody listens there yet", code, &waiting);
+    messages.add("atelier-server    # the database is down", code, &waiting);
 }
 
-/// A log for programs as one for people, without the time.
+/// The JSON log as text, without times.
 fn lines(log: &str) -> String {
     let line = |line: &str| {
         let fields: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();

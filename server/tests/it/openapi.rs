@@ -1,11 +1,12 @@
-//! `openapi.json` is kept by hand; here it is held against the router and against answers of the running server.
+//! `openapi.json` is written by hand; here it is compared with the router and with answers of the running server.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use atelier_server::assets::docs::OPENAPI;
 use atelier_server::http::parameters::MAX_IDS;
-use atelier_server::http::route::{Name, Site, route};
+use atelier_server::http::route::{Site, route};
+use atelier_server::telemetry::route_label::RouteLabel;
 use atelier_testing::Server as Postgres;
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -92,7 +93,7 @@ fn assert_is(what: &str, response: &Value, answer: &Response) {
 #[test]
 fn it_has_the_paths_of_the_router() {
     let described: BTreeSet<String> = members(&DOCUMENT["paths"]).keys().cloned().collect();
-    let routes = Name::ALL.iter().map(|name| name.as_str()).filter(|name| name.starts_with('/'));
+    let routes = RouteLabel::all().map(RouteLabel::as_str).filter(|name| name.starts_with('/'));
     let known = routes.map(|name| name.replace("?ids", "").replace(":product_id", "{product_id}"));
     let known: BTreeSet<String> = known.chain(["/openapi.json".to_owned()]).collect(); // counted as /docs
     assert_eq!(described, known);
@@ -220,7 +221,7 @@ fn parameters_have_the_range_of_the_router() {
 }
 
 #[test]
-fn its_examples_are_what_it_describes() {
+fn examples_match_their_schemas() {
     let mut examples = 0;
     let mut hold = |what: &str, schema: &Value, value: &Value| {
         examples += 1;
@@ -266,7 +267,7 @@ fn its_examples_are_what_it_describes() {
 }
 
 #[test]
-fn nothing_is_described_that_nobody_refers_to() {
+fn every_component_is_referenced() {
     let unused = ["MethodNotAllowed"]; // of no path: the text says when
     for (kind, components) in members(&DOCUMENT["components"]) {
         for name in members(components).keys().filter(|name| !unused.contains(&name.as_str())) {
@@ -276,7 +277,7 @@ fn nothing_is_described_that_nobody_refers_to() {
 }
 
 #[test]
-fn the_documentation_is_browsable_without_the_internet() {
+fn the_documentation_works_offline() {
     let database = Postgres::shared().database();
     publish(&database, awkward().path());
     let server = Server::start(&database.url(), &[]);

@@ -1,4 +1,4 @@
-//! The page at `/`, as bytes: what a browser makes of it is `tests/page/run`'s to see.
+//! The files of the page at `/`; `tests/page/run` tests it in a browser.
 
 use std::fs;
 use std::path::Path;
@@ -63,7 +63,7 @@ fn every_file_of_the_page_is_served_and_all_are_used() {
 }
 
 #[test]
-fn a_browser_may_load_nothing_but_the_page_and_photos() {
+fn the_content_security_policy_only_allows_the_page_and_photos() {
     let database = Postgres::shared().database();
     publish(&database, awkward().path());
     let server = Server::start(&database.url(), &[]);
@@ -99,7 +99,7 @@ fn a_browser_may_load_nothing_but_the_page_and_photos() {
 }
 
 #[test]
-fn files_are_sent_once() {
+fn unchanged_files_are_not_sent_again() {
     let database = Postgres::shared().database();
     let load = publish(&database, awkward().path());
     let server = Server::start(&database.url(), &[]);
@@ -133,7 +133,7 @@ fn files_are_sent_once() {
 }
 
 #[test]
-fn the_page_can_be_left_out() {
+fn the_page_can_be_disabled() {
     let database = Postgres::shared().database();
     publish(&database, awkward().path());
     let server = Server::start(&database.url(), &["--no-page"]);

@@ -9,13 +9,13 @@ use crate::server::{Server, refuses};
 const IGNORE: &str = "ignore_startup_parameters = options";
 
 #[test]
-fn a_pool_in_session_mode_will_do_and_any_other_is_refused() {
+fn only_poolers_that_keep_prepared_statements_are_accepted() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     publish(&database, &example());
     for mode in ["session", "transaction", "statement"] {
         for (lines, telling) in
-            [("", "this is a connection pooler"), (IGNORE, "keeps no prepared statements")]
+            [("", "this is a connection pooler"), (IGNORE, "does not keep prepared statements")]
         {
             let pooler = Pooler::start(&database, mode, lines);
             if (mode, lines) == ("session", IGNORE) {

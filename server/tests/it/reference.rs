@@ -1,5 +1,5 @@
-//! What the answers must be, byte for byte, worked out from the CSV files in the simplest way there is. It shares no
-//! code with the loader or the server, or it would share their mistakes.
+//! The expected answers, byte for byte, computed from the CSV files in the simplest way. Shares no code with the loader or the
+//! server, or it would share their bugs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! SIGHUP: files are read again, what is wrong is left alone, and nobody notices but new connections.
+//! SIGHUP: files are read again, errors change nothing, and only new connections are affected.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ use tokio_rustls::rustls::version::TLS13;
 use crate::catalogue::{Session, example, publish};
 use crate::client::{Connection, get};
 use crate::clients::catalogue;
-use crate::database_trouble::{SESSIONS, sessions};
+use crate::database_failures::{SESSIONS, sessions};
 use crate::server::{Server, command};
 use crate::tls::{Files, converse, open, try_open};
 
@@ -47,8 +47,8 @@ fn end_sessions(database: &Database<'_>) {
 }
 
 #[test]
-fn a_new_certificate_is_for_new_connections_and_a_wrong_one_for_nobody() {
-    const READ: &str = "--tls-cert and --tls-key are read again";
+fn a_new_certificate_is_used_for_new_connections_and_an_invalid_one_is_not() {
+    const READ: &str = "--tls-cert and --tls-key reloaded";
     let database = catalogue(10);
     let (files, new) = (Files::new(), Files::new());
     let server = files.server(&database.url(), &[]);
@@ -60,7 +60,7 @@ fn a_new_certificate_is_for_new_connections_and_a_wrong_one_for_nobody() {
     asks(&mut before);
 
     // The same files: sessions go on to be resumed.
-    hang_up(&server, "--tls-cert is the same as before");
+    hang_up(&server, "--tls-cert has not changed");
     let mut resumed = open(&server, &old_client);
     assert_eq!(resumed.conn.handshake_kind(), Some(HandshakeKind::Resumed));
     resumed.conn.complete_io(&mut resumed.sock).unwrap(); // takes further tickets
@@ -77,20 +77,20 @@ fn a_new_certificate_is_for_new_connections_and_a_wrong_one_for_nobody() {
     let key = fs::read(files.path("server.key")).unwrap();
     for wrong in [&b"no key"[..], &fs::read(Files::new().path("server.key")).unwrap()] {
         fs::write(files.path("server.key"), wrong).unwrap();
-        hang_up(&server, "certificate and key stay as they were");
+        hang_up(&server, "keeping the certificate and key");
         asks(&mut converse(&server, &new_client));
     }
     assert!(server.log().contains("server.key is not the key of"), "{}", server.log());
     fs::write(files.path("server.key"), key).unwrap();
-    hang_up(&server, "--tls-cert is the same as before");
-    // Nobody who was there has noticed.
+    hang_up(&server, "--tls-cert has not changed");
+    // Open connections are not affected.
     asks(&mut before);
     asks(&mut after);
 }
 
 #[test]
-fn a_password_is_read_for_each_connection_and_a_file_that_is_lost_ends_nothing() {
-    const KEPT: &str = "using the password that was read before: cannot use the password file";
+fn the_password_file_is_read_for_each_connection_and_may_disappear() {
+    const KEPT: &str = "using the password that was read earlier: cannot use the password file";
     let postgres = Postgres::shared();
     let database = postgres.database();
     publish(&database, &example());
@@ -111,8 +111,8 @@ fn a_password_is_read_for_each_connection_and_a_file_that_is_lost_ends_nothing()
 
     write(&passwords, "*:*:*:reloaded:third\n", 0o644);
     replace_sessions(&server, &database);
-    assert!(server.log().contains("everybody may read it"), "{}", server.log());
-    hang_up(&server, "connection parameters stay as they were: cannot use the password file");
+    assert!(server.log().contains("it has world access"), "{}", server.log());
+    hang_up(&server, "keeping the connection parameters: cannot use the password file");
     fs::remove_file(&passwords).unwrap();
     hang_up(&server, "No such file");
     replace_sessions(&server, &database);
@@ -130,12 +130,12 @@ fn a_password_is_read_for_each_connection_and_a_file_that_is_lost_ends_nothing()
     });
     write(&passwords, "*:*:*:reloaded:third\n", 0o600);
     until("it is ready again, by itself", || server.is_ready());
-    hang_up(&server, "read again, for new connections to the database");
+    hang_up(&server, "reloaded, for new connections to the database");
     replace_sessions(&server, &database);
 }
 
 #[test]
-fn what_the_database_is_verified_against_is_read_again() {
+fn the_root_certificate_of_the_database_is_reloaded() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     publish(&database, &example());
@@ -147,7 +147,7 @@ fn what_the_database_is_verified_against_is_read_again() {
     until("it is ready", || server.is_ready());
 
     fs::write(&root, "no certificate").unwrap();
-    hang_up(&server, "connection parameters stay as they were: cannot use the root certificate");
+    hang_up(&server, "keeping the connection parameters: cannot use the root certificate");
     replace_sessions(&server, &database);
 
     fs::write(&root, Certificates::new().authority).unwrap();
@@ -158,12 +158,12 @@ fn what_the_database_is_verified_against_is_read_again() {
         !server.is_ready() && server.log().contains("invalid peer certificate")
     });
     fs::copy(postgres.ca_certificate(), &root).unwrap();
-    hang_up(&server, "read again, for new connections to the database");
+    hang_up(&server, "reloaded, for new connections to the database");
     until("it is ready again", || server.is_ready());
 }
 
 #[test]
-fn it_ends_nothing_before_the_server_is_ready_nor_while_it_stops() {
+fn sighup_does_not_end_a_server_that_is_starting_or_stopping() {
     let database = Postgres::shared().database();
     let mut server = Server::spawn(command("postgresql://reader@127.0.0.1:1/shop", &[]));
     hang_up(&server, "\"files\":\"none\"");

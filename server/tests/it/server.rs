@@ -1,4 +1,4 @@
-//! The real program, started for a test and stopped with it.
+//! The real program, started for a test and stopped at its end.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use crate::client::get;
 
-/// Far beyond what anything here takes on a busy machine: whoever is still there hangs.
+/// Far longer than anything takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a Unix socket has for an address.
+/// The address of a server at a Unix socket.
 pub(crate) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// `atelier-server`, running on ports of its own. Dropped, it is killed.
@@ -32,7 +32,7 @@ pub(crate) struct Server {
     log: Arc<Mutex<String>>,
 }
 
-/// The program with nothing from the environment that it would listen to, and ports that nobody uses.
+/// The program without variables that it reads, and with unused ports.
 pub(crate) fn command(database_url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_atelier-server"));
     for (name, _) in env::vars_os() {
@@ -63,12 +63,12 @@ pub(crate) fn command(database_url: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the program where it is not expected to serve: its exit code and what it said.
+/// Runs the program when it is expected to fail: its exit code and output.
 pub(crate) fn refuses(database_url: &str, arguments: &[&str]) -> (i32, String) {
     refused(command(database_url, arguments))
 }
 
-/// The same with a command that is not the usual one.
+/// The same with another command.
 pub(crate) fn refused(mut command: Command) -> (i32, String) {
     let mut child = command.spawn().unwrap();
     let begin = Instant::now();
@@ -78,7 +78,7 @@ pub(crate) fn refused(mut command: Command) -> (i32, String) {
         }
         if begin.elapsed() > DEADLINE {
             let _ = child.kill();
-            panic!("it serves, where it should have refused to");
+            panic!("it serves although it should fail");
         }
         thread::sleep(Duration::from_millis(10));
     };
@@ -88,7 +88,7 @@ pub(crate) fn refused(mut command: Command) -> (i32, String) {
 }
 
 impl Server {
-    /// Starts it and waits until it listens; `arguments` come before what the harness has set.
+    /// Starts it and waits until it listens; `arguments` override the environment of the harness.
     pub(crate) fn start(database_url: &str, arguments: &[&str]) -> Server {
         Server::spawn(command(database_url, arguments))
     }
@@ -100,14 +100,14 @@ impl Server {
         Server::spawn(command)
     }
 
-    /// The same as systemd does it, which is told how things go through a socket.
+    /// The same with `NOTIFY_SOCKET`, like systemd.
     pub(crate) fn start_notifying(socket: &Path, database_url: &str, arguments: &[&str]) -> Server {
         let mut command = command(database_url, arguments);
         command.env("NOTIFY_SOCKET", socket);
         Server::spawn(command)
     }
 
-    /// The same with a command that is not the usual one.
+    /// The same with another command.
     pub(crate) fn spawn(mut command: Command) -> Server {
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -129,12 +129,12 @@ impl Server {
         Server { public: address("address"), admin: address("admin"), child, log }
     }
 
-    /// What it has logged so far: a JSON object a line.
+    /// The log so far: one JSON object a line.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// What it logs, also behind its end.
+    /// The log, which can be read after its end.
     pub(crate) fn follow_log(&self) -> Arc<Mutex<String>> {
         Arc::clone(&self.log)
     }
@@ -151,14 +151,13 @@ impl Server {
         get(self.admin, "/readyz").status == 200
     }
 
-    /// The most memory it has had so far, in bytes.
+    /// In bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
-    /// Its process id.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap())
     }
@@ -181,7 +180,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has ended already in tests of its end.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -190,14 +189,14 @@ impl Drop for Server {
     }
 }
 
-/// Reads what it says as long as it runs: a full pipe would stop it.
+/// Reads the log as long as it runs: a full pipe would block it.
 fn follow(child: &mut Child, log: Arc<Mutex<String>>) -> Receiver<String> {
     let (sender, lines) = channel();
     let stderr = BufReader::new(child.stderr.take().unwrap());
     thread::spawn(move || {
         for line in stderr.lines().map_while(Result::ok) {
             log.lock().unwrap().push_str(&format!("{line}\n"));
-            let _ = sender.send(line); // nobody listens once it is up
+            let _ = sender.send(line); // the receiver is dropped once the server listens
         }
     });
     lines

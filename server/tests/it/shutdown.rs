@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C: what was asked is answered, nobody is kept waiting, and the process ends by itself.
+//! SIGTERM and Ctrl-C: requests are answered, clients do not delay the end, and the process exits by itself.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ fn ask_until_refused(server: &Server, told: &AtomicBool) -> (usize, bool) {
 }
 
 #[test]
-fn requests_under_way_at_sigterm_are_answered() {
+fn requests_in_flight_at_sigterm_are_answered() {
     let database = Postgres::shared().database();
     publish(&database, generated(50, 1).path());
     for arguments in [&["--shutdown-grace=60s"][..], &["--shutdown-grace=60s", "--cache-bytes=0"]] {
@@ -73,7 +73,7 @@ fn requests_under_way_at_sigterm_are_answered() {
 }
 
 #[test]
-fn a_request_that_waits_for_the_database_is_waited_for() {
+fn a_request_that_waits_for_the_database_is_finished() {
     let database = Postgres::shared().database();
     publish(&database, &example());
     let server = Server::start(&database.url(), &["--request-timeout=60s", "--shutdown-grace=60s"]);
@@ -93,7 +93,7 @@ fn a_request_that_waits_for_the_database_is_waited_for() {
 }
 
 #[test]
-fn idle_connections_are_closed_and_do_not_hold_it_up() {
+fn idle_connections_do_not_delay_the_shutdown() {
     let database = Postgres::shared().database();
     publish(&database, &example());
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -109,7 +109,7 @@ fn idle_connections_are_closed_and_do_not_hold_it_up() {
 }
 
 #[test]
-fn who_does_not_take_an_answer_is_cut_off_at_the_end_of_the_grace_time() {
+fn clients_that_do_not_read_are_disconnected_after_the_grace_time() {
     let database = Postgres::shared().database();
     publish(&database, generated(1000, 1).path());
     let server = Server::start(&database.url(), &["--client-timeout=1h", "--shutdown-grace=1s"]);
@@ -131,7 +131,7 @@ fn who_does_not_take_an_answer_is_cut_off_at_the_end_of_the_grace_time() {
 }
 
 #[test]
-fn it_stops_while_its_database_is_away() {
+fn it_stops_while_the_database_is_down() {
     let postgres = Postgres::start(&[]);
     let database = postgres.database();
     publish(&database, &example());

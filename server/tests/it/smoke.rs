@@ -1,4 +1,4 @@
-//! From CSV files to answers, once through.
+//! From CSV files to answers.
 
 use atelier_testing::Server as Postgres;
 

@@ -1,4 +1,4 @@
-//! The API with TLS: the same conversations, and clients that are slow or wrong before there is one.
+//! The API with TLS: the same answers, and clients that are slow or wrong during the handshake.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
 };
 
 use crate::client::{Connection, connect};
-use crate::clients::{PARKED, catalogue, connections, converses_well, is_closed, narrow, plain};
+use crate::clients::{PARKED, assert_answers_in_order, catalogue, connections, is_closed, narrow, plain};
 use crate::server::{Server, refuses};
 
 pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -98,7 +98,7 @@ pub(crate) fn converse(server: &Server, client: &Arc<ClientConfig>) -> Connectio
 }
 
 #[test]
-fn requests_are_answered_as_without() {
+fn requests_are_answered_as_without_tls() {
     let database = catalogue(1000);
     let files = Files::new();
     let server = files.server(&database.url(), &[]);
@@ -123,18 +123,18 @@ fn requests_are_answered_as_without() {
 }
 
 #[test]
-fn conversations_are_in_order() {
+fn answers_are_in_order() {
     let database = catalogue(100);
     let files = Files::new();
     let server = files.server(&database.url(), &[]);
     for version in [&TLS12, &TLS13] {
         let client = files.client(&[version]);
-        converses_well(&|| converse(&server, &client));
+        assert_answers_in_order(&|| converse(&server, &client));
     }
 }
 
 #[test]
-fn conversations_are_in_order_in_a_crowd() {
+fn answers_are_in_order_with_many_connections() {
     let database = catalogue(100);
     let files = Files::new();
     let server = files.server(&database.url(), &["--client-timeout", "1h"]);
@@ -147,7 +147,7 @@ fn conversations_are_in_order_in_a_crowd() {
             connection
         })
         .collect();
-    converses_well(&|| converse(&server, &client));
+    assert_answers_in_order(&|| converse(&server, &client));
     for mut connection in crowd {
         connection.send(b"TP/1.1\r\nHost: test\r\n\r\n").unwrap();
         assert_eq!(connection.receive(false).unwrap().status, 200);
@@ -155,7 +155,7 @@ fn conversations_are_in_order_in_a_crowd() {
 }
 
 #[test]
-fn a_parked_connection_goes_on() {
+fn a_parked_connection_can_be_used_again() {
     let database = catalogue(10);
     let files = Files::new();
     let server = files.server(&database.url(), &[]);
@@ -184,7 +184,7 @@ fn a_parked_connection_goes_on() {
 }
 
 #[test]
-fn a_client_that_comes_back_resumes_its_session() {
+fn a_returning_client_resumes_its_session() {
     let database = catalogue(10);
     let files = Files::new();
     let server = files.server(&database.url(), &[]);
@@ -202,7 +202,7 @@ fn a_client_that_comes_back_resumes_its_session() {
 }
 
 #[test]
-fn idle_connections_are_closed_with_a_word() {
+fn idle_connections_are_closed_with_close_notify() {
     let database = catalogue(10);
     let files = Files::new();
     let server = files.server(&database.url(), &["--idle-timeout", "1s", "--client-timeout", "1s"]);
@@ -211,18 +211,18 @@ fn idle_connections_are_closed_with_a_word() {
     let [mut idle, mut silent] = [(); 2].map(|()| converse(&server, &client));
     assert_eq!(idle.request("GET", "/products/1", &[]).unwrap().status, 200);
     assert!(idle.is_closed() && silent.is_closed());
-    until("nobody is left", || connections(&server) == 0);
+    until("all connections are closed", || connections(&server) == 0);
 }
 
 #[test]
-fn who_does_not_shake_hands_is_disconnected_and_disturbs_nobody() {
+fn clients_that_do_not_finish_the_handshake_are_disconnected() {
     let database = catalogue(10);
     let files = Files::new();
     let server = files.server(&database.url(), &["--client-timeout", "1s"]);
     let client = files.client(&[&TLS13]);
     let mut first = Vec::new();
     hello(&client, "localhost").write_tls(&mut first).unwrap();
-    // As many bytes at once, then one now and then.
+    // Many bytes first, then one at a time.
     let mut slow: Vec<(usize, TcpStream)> = (0..300)
         .map(|number| {
             let begin = [0, 5, first.len() - 1, first.len()][number % 4];
@@ -250,7 +250,7 @@ fn who_does_not_shake_hands_is_disconnected_and_disturbs_nobody() {
         slow.is_empty()
     });
     assert!(asked.is_closed(), "it said nothing after its handshake");
-    until("nobody is left", || connections(&server) == 0);
+    until("all connections are closed", || connections(&server) == 0);
 }
 
 /// Whether the server has closed the connection of a client that has not read what came before. Does not wait.
@@ -266,7 +266,7 @@ fn is_reset(mut stream: &TcpStream) -> bool {
 }
 
 #[test]
-fn a_record_that_never_ends_keeps_no_connection_open() {
+fn an_incomplete_tls_record_does_not_keep_a_connection_open() {
     let database = catalogue(10);
     let files = Files::new();
     let server = files.server(&database.url(), &["--idle-timeout", "1s"]);
@@ -280,7 +280,7 @@ fn a_record_that_never_ends_keeps_no_connection_open() {
 }
 
 #[test]
-fn those_who_do_not_read_are_disconnected() {
+fn clients_that_do_not_read_are_disconnected() {
     let database = catalogue(1000);
     let files = Files::new();
     let server = files.server(&database.url(), &["--client-timeout", "1s", "--idle-timeout", "1s"]);
@@ -299,7 +299,7 @@ fn those_who_do_not_read_are_disconnected() {
 }
 
 #[test]
-fn whatever_is_sent_the_server_goes_on() {
+fn arbitrary_bytes_do_not_disturb_the_server() {
     let database = catalogue(10);
     let files = Files::new();
     let mut server = files.server(&database.url(), &["--client-timeout", "1s"]);
@@ -335,11 +335,11 @@ fn whatever_is_sent_the_server_goes_on() {
     assert!(refused.is_err_and(|error| error.to_string().contains("certificate")));
     drop(wrong);
     assert!(server.runs());
-    until("nobody is left", || connections(&server) == 0);
+    until("all connections are closed", || connections(&server) == 0);
 }
 
 #[test]
-fn it_stops_whoever_is_connected() {
+fn it_stops_with_open_connections() {
     let database = catalogue(10);
     let files = Files::new();
     let server = files.server(&database.url(), &["--client-timeout", "1h", "--shutdown-grace", "1h"]);
@@ -355,7 +355,7 @@ fn it_stops_whoever_is_connected() {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_refused() {
+fn unusable_certificates_are_refused() {
     let files = Files::new();
     let other = Files::new();
     let [certificate, key] = ["server.crt", "server.key"].map(|name| files.path(name));
@@ -366,14 +366,18 @@ fn files_that_cannot_be_used_are_refused() {
         (
             Some(&certificate),
             None,
-            ["there is a --tls-cert and no --tls-key", "pass the certificate's private key"],
+            ["--tls-cert is given without --tls-key", "pass the certificate's private key"],
         ),
-        (None, Some(&key), ["there is a --tls-key and no --tls-cert", "pass the key's certificate"]),
+        (None, Some(&key), ["--tls-key is given without --tls-cert", "pass the key's certificate"]),
         (Some(&missing), Some(&key), ["cannot use --tls-cert", "No such file"]),
         (Some(&certificate), Some(&missing), ["cannot use --tls-key", "No such file"]),
-        (Some(&key), Some(&key), ["cannot use --tls-cert", "it holds no certificate"]),
-        (Some(&certificate), Some(&certificate), ["cannot use --tls-key", "it holds no private key"]),
-        (Some(&files.write("empty", b"")), Some(&key), ["cannot use --tls-cert", "it holds no certificate"]),
+        (Some(&key), Some(&key), ["cannot use --tls-cert", "it contains no certificate"]),
+        (Some(&certificate), Some(&certificate), ["cannot use --tls-key", "it contains no private key"]),
+        (
+            Some(&files.write("empty", b"")),
+            Some(&key),
+            ["cannot use --tls-cert", "it contains no certificate"],
+        ),
         (Some(&files.write("broken", broken)), Some(&key), ["cannot use --tls-cert", "caused by: "]),
         (
             Some(&files.write("cut", &text[..text.len() / 2])),

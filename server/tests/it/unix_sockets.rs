@@ -1,4 +1,4 @@
-//! The API and the admin port at Unix sockets, asked by curl.
+//! The API and the admin port at Unix sockets, tested with curl.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -36,7 +36,7 @@ fn address(flag: &str, path: &Path) -> String {
 }
 
 #[test]
-fn both_ports_may_be_unix_sockets() {
+fn both_ports_can_be_unix_sockets() {
     let database = catalogue(1000);
     let directory = tempfile::tempdir().unwrap();
     let [api, admin] = ["api.sock", "admin.sock"].map(|name| directory.path().join(name));
@@ -66,7 +66,7 @@ fn both_ports_may_be_unix_sockets() {
 }
 
 #[test]
-fn tls_is_the_same_at_a_unix_socket() {
+fn a_unix_socket_can_have_tls() {
     let database = catalogue(10);
     let certificates = Certificates::new();
     let directory = tempfile::tempdir().unwrap();
@@ -86,7 +86,7 @@ fn tls_is_the_same_at_a_unix_socket() {
 }
 
 #[test]
-fn a_socket_that_a_dead_server_has_left_is_replaced_and_nothing_else_is() {
+fn only_a_stale_socket_is_replaced() {
     let database = catalogue(10);
     let directory = tempfile::tempdir().unwrap();
     let api = directory.path().join("api.sock");
@@ -103,7 +103,7 @@ fn a_socket_that_a_dead_server_has_left_is_replaced_and_nothing_else_is() {
     let server = Server::start(&database.url(), &[&listen]);
     assert_eq!(curl(&api, "http://api/products/1", &[]).1, "200");
 
-    // Somebody has put another one there: it is not the server's to remove.
+    // Another process has replaced it: the server must not remove it.
     fs::remove_file(&api).unwrap();
     let _other = UnixListener::bind(&api).unwrap();
     server.signal(Signal::SIGTERM);

@@ -50,7 +50,7 @@ fn a_file_that_cannot_be_used_ends_the_load_before_it_begins() {
         (
             "skus.csv",
             |file| write(&file.with_extension("csv.gz"), gzip(b"id")),
-            &["two files for skus", "{dir}/skus.csv ", "{dir}/skus.csv.gz", "move the other away"],
+            &["two files for skus", "{dir}/skus.csv ", "{dir}/skus.csv.gz", "remove the other"],
         ),
         (
             "photos.csv",
@@ -102,12 +102,18 @@ fn a_file_that_cannot_be_used_ends_the_load_before_it_begins() {
         (
             "photos.csv",
             |file| compress_and_cut(file, gzip, "csv.gz"),
-            &["cannot unpack {dir}/photos.csv.gz with gzip", "its end is missing: fetch it again"],
+            &[
+                "cannot decompress {dir}/photos.csv.gz with gzip",
+                "the end of the file is missing: fetch it again",
+            ],
         ),
         (
             "photos.csv",
             |file| compress_and_cut(file, |bytes| zstd::encode_all(bytes, 3).unwrap(), "csv.zst"),
-            &["cannot unpack {dir}/photos.csv.zst with zstd", "its end is missing: fetch it again"],
+            &[
+                "cannot decompress {dir}/photos.csv.zst with zstd",
+                "the end of the file is missing: fetch it again",
+            ],
         ),
     ];
     let mut shop = Shop::new(Server::shared());
@@ -137,9 +143,11 @@ fn a_truncated_compressed_file_ends_the_load() {
             bytes[end - 20_000..end - 10_000].fill(0xa5);
             bytes
         };
-        for (damage, code, to_do) in
-            [(cut, 3, "its end is missing: fetch it again"), (garbled, 3, " -t says of it"), (whole, 0, "")]
-        {
+        for (damage, code, to_do) in [
+            (cut, 3, "the end of the file is missing: fetch it again"),
+            (garbled, 3, "check it with "),
+            (whole, 0, ""),
+        ] {
             let data = generated(4_000);
             let photos = data.path().join("photos.csv");
             let compressed = photos.with_extension(extension);
@@ -150,7 +158,7 @@ fn a_truncated_compressed_file_ends_the_load() {
                 assert_eq!(run.code, 0, "{run:?}");
                 continue;
             }
-            let what = format!("cannot unpack {}", compressed.display());
+            let what = format!("cannot decompress {}", compressed.display());
             run.failed(code, &[&what, to_do]);
             shop.is_untouched();
         }

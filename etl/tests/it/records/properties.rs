@@ -1,5 +1,5 @@
-//! For property tests and the fuzz target `records`: one input read in two ways, as a single chunk by one thread, which is
-//! the reference, and cut into chunks as a load cuts a file.
+//! For property tests and the fuzz target `records`: one input read in two ways, as a single chunk, which is the reference,
+//! and cut into chunks as a load cuts a file.
 
 use std::convert::Infallible;
 use std::iter::{Copied, Cycle};
@@ -22,7 +22,7 @@ use roaring::RoaringBitmap;
 /// A record as the loader sees it, with its place in the whole input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Number of its first line; the input's first is 2, as behind a header.
+    /// Number of its first line; that of the input is 2, as after a header.
     pub(crate) line: u64,
     /// Position of its first byte.
     pub(crate) offset: u64,
@@ -30,11 +30,11 @@ pub(crate) struct Seen {
     pub(crate) raw: Vec<u8>,
     /// Longer than that: none of its fields were read.
     pub(crate) too_long: bool,
-    /// Where in `raw` its fields stand, and how they are written.
+    /// Spans of its fields in `raw`, and how they are written.
     pub(crate) fields: Vec<(Range<usize>, Form)>,
     /// How many fields it has.
     pub(crate) count: usize,
-    /// Whether it is spaced, ragged, open: see [`Fields`].
+    /// Whether it is spaced, malformed, open: see [`Fields`].
     pub(crate) flags: [bool; 3],
 }
 
@@ -68,7 +68,7 @@ impl Rereadable for Pieces<'_> {
     type Error = Infallible;
 
     fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Infallible> {
-        let at = self.at.unwrap_or_else(|| panic!("asks for more behind the end: {buffer:?}"));
+        let at = self.at.unwrap_or_else(|| panic!("read after the end: {buffer:?}"));
         let size = self.sizes.next().unwrap_or(usize::MAX);
         let piece = &self.input[at..][..size.min(self.input.len() - at)];
         buffer.extend_from_slice(piece);
@@ -107,7 +107,7 @@ fn records_of(chunk: &Chunk, shape: &RecordShape) -> Vec<Seen> {
         // What is too long is not read into fields, and rejected with its beginning alone.
         let (kept, count, flags) = match record.too_long {
             true => (Vec::new(), 0, [false; 3]),
-            false => (kept.collect(), fields.count(), [fields.spaced, fields.ragged, fields.open]),
+            false => (kept.collect(), fields.count(), [fields.spaced, fields.malformed, fields.open]),
         };
         seen.push(Seen {
             line: lines.line_of(record.at),
@@ -197,9 +197,9 @@ pub(crate) fn assert_complete(input: &[u8], seen: &[Seen]) {
         assert_eq!(&input[start..start + record.raw.len()], &record.raw[..]);
         assert_eq!(record.line as usize, 2 + memchr::memchr_iter(b'\n', &input[..start]).count());
         end = start + record.raw.len();
-        let behind = &input[end..];
-        assert!(matches!(behind.get(returns(behind)), None | Some(b'\n')), "behind {record:?}");
-        end = input.len().min(end + returns(behind) + 1);
+        let rest = &input[end..];
+        assert!(matches!(rest.get(returns(rest)), None | Some(b'\n')), "after {record:?}");
+        end = input.len().min(end + returns(rest) + 1);
     }
     assert!(is_empty_lines(&input[end..]), "at the end");
 }
@@ -223,8 +223,8 @@ pub(crate) struct Found {
 /// The highest id of the parents' rows; the lowest is 1.
 pub(crate) const LAST_PARENT: u32 = 9;
 
-/// Reads `rows`, which stand behind `header`, as a load does: once for their ids, and once more for the rows. Both times
-/// cutting must change nothing: not the records, not what is handed to COPY, not a reject, a repair or a line number.
+/// Reads `rows`, which follow `header`, as a load does: once for their ids, and again for the rows. Cutting must change
+/// nothing: no record, no byte for COPY, no reject, no repair, no line number.
 pub(crate) fn assert_cutting_changes_nothing(
     table: TableId,
     header: &str,

@@ -1,11 +1,11 @@
-//! As published clients ask, written for the earlier API or made by a generator.
+//! Requests of clients that were written for the earlier API or generated.
 
 use atelier_testing::Server as Postgres;
 
 use crate::catalogue::{awkward, generated, publish};
 use crate::client::{Response, get, request};
+use crate::fixture::{RESOURCES, serve};
 use crate::reference;
-use crate::served::{RESOURCES, serve};
 use crate::server::Server;
 
 /// What a client makes of an answer.
@@ -14,7 +14,7 @@ fn read(answer: &Response) -> (u16, &[u8], Option<&str>, Option<&str>) {
 }
 
 #[test]
-fn the_same_path_in_other_letters_is_the_same() {
+fn equivalent_paths_have_the_same_answer() {
     let served = serve(&[]);
     let same = [
         ("/products/", "/products"),
@@ -48,7 +48,7 @@ fn the_same_path_in_other_letters_is_the_same() {
 }
 
 #[test]
-fn more_than_a_thousand_products_are_a_thousand_and_links_lead_to_the_rest() {
+fn count_is_limited_to_a_thousand_and_links_lead_to_the_rest() {
     let database = Postgres::shared().database();
     publish(&database, generated(2500, 3).path());
     let server = Server::start(&database.url(), &[]);
@@ -86,7 +86,7 @@ fn everything_public_is_below_the_base_path() {
         let outside = get(served.public, target);
         assert_eq!(outside.status, 404, "{target}");
         assert!(
-            outside.text().contains(&format!("{base}/docs and {base}/openapi.json")),
+            outside.text().contains(&format!("{base}/docs or {base}/openapi.json")),
             "{}",
             outside.text()
         );
@@ -118,7 +118,7 @@ fn everything_public_is_below_the_base_path() {
 }
 
 #[test]
-fn compat_answers_what_a_style_has_none_of_as_the_earlier_api() {
+fn compat_answers_a_style_without_photos_or_skus_like_the_earlier_api() {
     let data = awkward();
     let database = Postgres::shared().database();
     let load = publish(&database, data.path());

@@ -1,4 +1,4 @@
-//! A start that is refused: the exit code, and a message that says what, where and what to do.
+//! A start that fails: the exit code, and a message with the cause and a hint.
 
 use std::net::TcpListener;
 
@@ -38,15 +38,15 @@ fn a_database_without_a_catalogue_is_refused() {
 }
 
 #[test]
-fn a_database_that_does_not_let_it_in_is_named() {
+fn a_database_that_refuses_the_connection_is_named() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     publish(&database, &example());
-    postgres.create_role("start_nobody", "secret");
-    let url = database.url_of("start_nobody", "secret");
+    postgres.create_role("start_no_rights", "secret");
+    let url = database.url_of("start_no_rights", "secret");
     let name = database.name();
     refused(&url, &[], 4, &["may not read the catalogue", name, "GRANT atelier_reader"]);
-    let wrong = database.url_of("start_nobody", "other");
+    let wrong = database.url_of("start_no_rights", "other");
     refused(&wrong, &[], 4, &["cannot connect", name, "check the password"]);
     let missing = url.replace(name, "no_such_database");
     refused(&missing, &[], 4, &["cannot connect", "no_such_database", "createdb"]);
@@ -55,7 +55,7 @@ fn a_database_that_does_not_let_it_in_is_named() {
 }
 
 #[test]
-fn a_command_line_that_cannot_be_is_refused() {
+fn an_invalid_command_line_is_refused() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let url = "postgresql://reader:secret@127.0.0.1/shop";

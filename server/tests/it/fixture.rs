@@ -1,4 +1,4 @@
-//! The awkward catalogue, served: what tests of HTTP ask of it.
+//! A server with the awkward catalogue, for tests of HTTP.
 
 use atelier_testing::{Database, Server as Postgres};
 
@@ -16,7 +16,7 @@ pub(crate) const RESOURCES: [&str; 6] = [
     "/products/1/profile",
 ];
 
-/// The awkward catalogue and a server of it. The database goes last.
+/// The database is dropped last.
 pub(crate) struct Served {
     pub(crate) server: Server,
     pub(crate) load: String,
@@ -28,7 +28,7 @@ impl Served {
         request(self.server.public, "GET", target, headers)
     }
 
-    /// What the metrics say, summed over the labels that contain `label`.
+    /// The value of a metric, summed over the series whose labels contain `label`.
     pub(crate) fn count(&self, name: &str, label: &str) -> u64 {
         let metrics = get(self.server.admin, "/metrics");
         let lines = metrics.text().lines().filter_map(|line| {

@@ -1,4 +1,4 @@
-//! What hyper reads from and writes to: the way to a client, with notes of what happens on it.
+//! What hyper reads from and writes to: a stream to a client, with what happens on it recorded.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -12,53 +12,48 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use crate::net::activity::Activity;
-use crate::net::stream::Stream;
+use crate::net::stream::ClientStream;
 
-/// What an HTTP/2 client that knows whom it talks to begins with: RFC 9113, section 3.4. No request of HTTP/1.1 does.
+/// The first bytes of an HTTP/2 client with prior knowledge (RFC 9113, section 3.4). No request of HTTP/1.1 begins like this.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long nothing is read from a client whose requests are refused one behind the other, since the server is full: from
-/// the second, doubled up to the second of these. It was told to come back in a second. One that asks again without a
-/// pause would have the server refuse in place of answering.
-const PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_millis(250);
+/// How long nothing is read from a client after its second refused request in a row, doubled with each further one. It got
+/// a `Retry-After` of a second. If it repeated requests without a pause, the server would spend its time on refusing.
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+const MAX_REFUSED_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long nothing is read while connections that have to give way are being closed.
-const OTHERS_FIRST: Duration = Duration::from_millis(1);
+/// How long nothing is read while other connections are being closed for their memory.
+const CLOSING_PAUSE: Duration = Duration::from_millis(1);
 
-/// The way to a client.
-pub struct Socket<S> {
-    /// Plain, or with TLS.
-    pub stream: S,
-    /// Read before, to be read again.
-    pub unread: Bytes,
-    /// What happens on it.
-    pub activity: Rc<Activity>,
-    /// Of its latest requests, those refused one behind the other that it has paused for.
+pub(crate) struct HttpIo<S> {
+    pub(crate) stream: S,
+    /// Was read from the stream, and is read again.
+    pub(crate) unread: Bytes,
+    pub(crate) activity: Rc<Activity>,
+    /// The number of refused requests in a row for which it has paused.
     refused: u32,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: Stream> Socket<S> {
-    /// Nothing was read from it yet.
-    pub fn new(stream: S, activity: Rc<Activity>) -> Socket<S> {
-        Socket { stream, unread: Bytes::new(), activity, refused: 0, pause: None }
+impl<S: ClientStream> HttpIo<S> {
+    pub(crate) fn new(stream: S, activity: Rc<Activity>) -> HttpIo<S> {
+        HttpIo { stream, unread: Bytes::new(), activity, refused: 0, pause: None }
     }
 
-    /// Waits until more is read from it: its pause is over, and nobody has to be closed before.
-    pub async fn turn(&mut self) {
+    /// Waits until the client may send more.
+    pub(crate) async fn pause(&mut self) {
         poll_fn(|cx| self.poll_pause(cx)).await;
     }
 
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let refused = self.activity.client.refused();
+        let refused = self.activity.flow.refused();
         if self.refused != refused {
             self.refused = refused;
-            self.pause =
-                (refused > 1).then(|| Box::pin(sleep(MAX_PAUSE.min(PAUSE * (1 << (refused - 2).min(8))))));
+            self.pause = (refused > 1)
+                .then(|| Box::pin(sleep(MAX_REFUSED_PAUSE.min(REFUSED_PAUSE * (1 << (refused - 2).min(8))))));
         }
-        if self.pause.is_none() && self.activity.waits_to_read() {
-            self.pause = Some(Box::pin(sleep(OTHERS_FIRST)));
+        if self.pause.is_none() && self.activity.must_delay_reads() {
+            self.pause = Some(Box::pin(sleep(CLOSING_PAUSE)));
         }
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
@@ -67,8 +62,8 @@ impl<S: Stream> Socket<S> {
         Poll::Ready(())
     }
 
-    /// Whether the client begins as those of HTTP/2 do. Reads no more than it takes to know, to be read again.
-    pub async fn begins_http2(&mut self) -> io::Result<bool> {
+    /// Whether the client begins with the preface of HTTP/2. Reads no more than that, and it is read again.
+    pub(crate) async fn is_http2(&mut self) -> io::Result<bool> {
         let mut begin = [0; PREFACE.len()];
         let mut length = 0;
         while length < begin.len() && PREFACE.starts_with(&begin[..length]) {
@@ -82,7 +77,7 @@ impl<S: Stream> Socket<S> {
     }
 }
 
-impl<S: Stream> AsyncRead for Socket<S> {
+impl<S: ClientStream> AsyncRead for HttpIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -97,19 +92,19 @@ impl<S: Stream> AsyncRead for Socket<S> {
             buf.put_slice(&self.unread[..length]);
             self.unread.advance(length);
             if self.unread.is_empty() {
-                self.unread = Bytes::new(); // an empty rest must not keep a buffer alive
+                self.unread = Bytes::new(); // frees the buffer
             }
         }
         if buf.filled().len() > before {
-            self.activity.arrived();
+            self.activity.record_unparsed();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: Stream> AsyncWrite for Socket<S> {
+impl<S: ClientStream> AsyncWrite for HttpIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // Hyper flushes when all it has is written: what is written until then may be a part.
+        // Until hyper flushes, there may be more to write.
         self.activity.set_unwritten(true);
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

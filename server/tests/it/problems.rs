@@ -1,9 +1,9 @@
-//! What a client is told when it gets no answer: why, and nothing of what is inside.
+//! Errors as clients see them: they have a reason and no internal details.
 
 use atelier_testing::until;
 
 use crate::client::{Connection, Response, get, request};
-use crate::served::{RESOURCES, serve};
+use crate::fixture::{RESOURCES, serve};
 
 fn assert_problem(what: &str, answer: &Response, status: u16, title: &str, detail: &str) {
     assert_eq!(answer.status, status, "{what}");
@@ -20,7 +20,7 @@ fn assert_problem(what: &str, answer: &Response, status: u16, title: &str, detai
 }
 
 #[test]
-fn refusals_say_why() {
+fn problems_have_a_reason() {
     let served = serve(&[]);
     let ask =
         |method: &str, target: &str, headers: &[&str]| request(served.server.public, method, target, headers);
@@ -89,7 +89,7 @@ fn refusals_say_why() {
 }
 
 #[test]
-fn a_request_says_whom_it_is_for() {
+fn a_request_must_have_a_valid_host() {
     let served = serve(&[]);
     let ask = |version: &str, headers: &str| {
         let mut connection = Connection::open(served.server.public);
@@ -113,9 +113,9 @@ fn a_request_says_whom_it_is_for() {
     }
 }
 
-/// What hyper cannot read is refused before anybody could write a problem, but it is refused.
+/// hyper refuses what it cannot parse, without a problem as the body.
 #[test]
-fn what_is_no_request_gets_an_answer_too() {
+fn malformed_requests_get_an_answer() {
     let served = serve(&[]);
     let header_lines: String = (0..101).map(|number| format!("X-{number}: y\r\n")).collect();
     for (request, status) in [
@@ -132,7 +132,7 @@ fn what_is_no_request_gets_an_answer_too() {
 }
 
 #[test]
-fn a_connection_survives_a_refusal() {
+fn a_connection_stays_open_after_a_problem() {
     let served = serve(&[]);
     let mut connection = Connection::open(served.server.public);
     let long = format!("/products/{}", "1".repeat(9000));
@@ -150,7 +150,7 @@ fn a_connection_survives_a_refusal() {
 }
 
 #[test]
-fn what_goes_wrong_behind_the_server_is_not_told() {
+fn errors_of_the_database_are_not_shown_to_clients() {
     let served = serve(&[]);
     let cached = served.get("/products/1", &[]);
     served.database.execute("ALTER TABLE atelier.product RENAME TO gone");

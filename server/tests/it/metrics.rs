@@ -1,4 +1,4 @@
-//! What is counted of requests, and what of them PostgreSQL never sees: hits, and those who wait for the same.
+//! The metrics of requests, and which requests do not reach PostgreSQL: cache hits, and those that share a query.
 
 use std::sync::Mutex;
 use std::thread;
@@ -7,7 +7,7 @@ use atelier_testing::until;
 
 use crate::client::request;
 use crate::encodings::decode;
-use crate::served::{RESOURCES, Served, serve};
+use crate::fixture::{RESOURCES, Served, serve};
 
 #[test]
 fn requests_are_counted_by_route_and_status() {
@@ -76,7 +76,7 @@ fn hits_and_misses_are_counted() {
     assert_eq!(counts(), (0, 1, 1));
     served.get("/products/1", &[]);
     assert_eq!(counts(), (1, 1, 1));
-    // That there is no such product is worth keeping too.
+    // That a product does not exist is cached too.
     served.get("/products/4", &[]);
     served.get("/products/4", &[]);
     assert_eq!(counts(), (2, 2, 2));
@@ -95,13 +95,13 @@ fn hits_and_misses_are_counted() {
     assert_eq!(without.count("atelier_cache_bytes", ""), 0);
 }
 
-/// Has many clients ask while the products are locked, and lets go of these when all requests wait.
-fn ask_at_once(served: &Served, clients: usize, ask: impl Fn(usize) + Sync) {
+/// Sends requests while the products are locked, and unlocks them when all requests wait.
+fn request_concurrently(served: &Served, clients: usize, ask: impl Fn(usize) + Sync) {
     let database = &served.database;
     database.execute("CREATE TABLE public.go ()");
     thread::scope(|scope| {
         scope.spawn(|| {
-            // For a minute at most, or a test that fails would never end.
+            // For at most a minute, so that a failing test ends.
             database.execute(
                 "DO $$ BEGIN
                      LOCK TABLE atelier.product;
@@ -127,10 +127,10 @@ fn ask_at_once(served: &Served, clients: usize, ask: impl Fn(usize) + Sync) {
 }
 
 #[test]
-fn many_who_ask_for_the_same_at_once_cost_one_statement() {
+fn concurrent_requests_for_one_answer_share_a_statement() {
     let served = serve(&["--request-timeout", "1m"]);
     let answers = Mutex::new(Vec::new());
-    ask_at_once(&served, 64, |_| {
+    request_concurrently(&served, 64, |_| {
         let answer = served.get("/products/1/profile", &["Accept-Encoding: gzip"]);
         answers.lock().unwrap().push((answer.status, answer.body));
     });
@@ -144,9 +144,9 @@ fn many_who_ask_for_the_same_at_once_cost_one_statement() {
 }
 
 #[test]
-fn those_who_wait_for_different_products_share_statements() {
+fn concurrent_requests_for_different_products_are_batched() {
     let served = serve(&["--cache-bytes", "0", "--request-timeout", "1m"]);
-    ask_at_once(&served, 64, |client| {
+    request_concurrently(&served, 64, |client| {
         let id = [1, 2, 3, 4, 8, 77][client % 6];
         let answer = served.get(&format!("/products/{id}"), &[]);
         if id == 4 {

@@ -1,4 +1,4 @@
-//! New catalogues, published while clients ask: each answer is of the load that its `ETag` names, and none fails.
+//! New loads that are published while clients send requests: each answer is from the load in its `ETag`, and none fails.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -7,8 +7,8 @@ use atelier_testing::{Server as Postgres, until};
 
 use crate::catalogue::{generated, publish};
 use crate::client::{Response, get, request};
-use crate::hammer::hammer;
 use crate::server::Server;
+use crate::traffic::with_traffic;
 
 /// Products of the two catalogues, whose texts differ since their seeds do.
 const PRODUCTS: [u32; 2] = [60, 80];
@@ -30,7 +30,7 @@ fn content(response: &Response) -> (String, Option<String>) {
 }
 
 #[test]
-fn each_answer_is_of_one_load() {
+fn each_answer_is_from_one_load() {
     let database = Postgres::shared().database();
     let catalogues = [generated(PRODUCTS[0], 1), generated(PRODUCTS[1], 2)];
     let first = publish(&database, catalogues[0].path());
@@ -46,7 +46,7 @@ fn each_answer_is_of_one_load() {
         until("the new load is served", || get(server.public, "/products").header("etag") == Some(&tag));
     };
 
-    // What each catalogue has to say, without anybody else.
+    // The answers of each catalogue, without concurrent requests.
     let mut expected: HashMap<String, Vec<(String, Option<String>)>> = HashMap::new();
     let second = publish(&database, catalogues[1].path());
     let mut published: HashMap<String, usize> = HashMap::from([(first.clone(), 0), (second.clone(), 1)]);
@@ -84,7 +84,7 @@ fn each_answer_is_of_one_load() {
     };
     let target = |number: u32| asked[number as usize % asked.len()].clone();
     let published = Mutex::new(published);
-    let publish_all = |tally: &crate::hammer::Tally| {
+    let publish_all = |traffic: &crate::traffic::Traffic| {
         let mut before = again.clone();
         for number in 0..LOADS {
             let of = (number + 1) % 2;
@@ -100,25 +100,25 @@ fn each_answer_is_of_one_load() {
                 let tag = format!("If-None-Match: W/\"{load}\"");
                 assert_eq!(request(server.public, "GET", "/products/1", &[&tag]).status, 304);
             }
-            tally.wait_for(50, 200);
+            traffic.wait_for(50, 200);
             before = load;
         }
     };
     let [cached, uncached] = &servers;
-    let tallies = std::thread::scope(|scope| {
-        // Both at once. The first publishes as long as it is asked; the second is asked until then.
+    let results = std::thread::scope(|scope| {
+        // Both concurrently. Loads are published while the first has traffic; the second has traffic until then.
         let (ended, end) = std::sync::mpsc::channel::<()>();
         let other = scope.spawn(|| {
-            hammer(uncached.public, target, check, move |_| {
+            with_traffic(uncached.public, target, check, move |_| {
                 let _ = end.recv(); // or its sender is gone
             })
         });
-        let first = hammer(cached.public, target, check, |tally| publish_all(tally));
+        let first = with_traffic(cached.public, target, check, |traffic| publish_all(traffic));
         drop(ended);
         [first, other.join().unwrap()]
     });
-    for tally in tallies {
-        assert!(tally.wrong.is_empty() && tally.statuses.len() == 1, "{tally:?}");
+    for traffic in results {
+        assert!(traffic.errors.is_empty() && traffic.statuses.len() == 1, "{traffic:?}");
     }
     let (seen, published) = (seen.into_inner().unwrap(), published.into_inner().unwrap());
     for (target, load, of) in &seen {

@@ -1,5 +1,5 @@
-//! A database that is away, ends sessions, hangs, or loses its catalogue: the server answers what it can, says 503 to
-//! the rest, and recovers by itself.
+//! A database that is down, terminates sessions, hangs, or loses its catalogue: the server answers what it can, the rest with
+//! 503, and recovers by itself.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 
 use crate::catalogue::{Session, example, generated, publish};
 use crate::client::{Connection, Response, get};
-use crate::hammer::hammer;
 use crate::server::Server;
+use crate::traffic::with_traffic;
 
 pub(crate) const PRODUCTS: u32 = 200;
 
@@ -56,7 +56,7 @@ pub(crate) fn until_served(server: &Server) {
 }
 
 #[test]
-fn a_database_that_stops_or_crashes_under_load_is_missed_and_found_again() {
+fn the_server_recovers_when_the_database_stops_or_crashes() {
     let postgres = Postgres::start(&[]);
     let database = postgres.database();
     publish(&database, generated(PRODUCTS, 1).path());
@@ -65,25 +65,25 @@ fn a_database_that_stops_or_crashes_under_load_is_missed_and_found_again() {
     let mut fresh = 0;
     for end in [Postgres::stop, Postgres::kill] {
         let target = |number| format!("/products?page={}&count=1", number + 1);
-        let mut during = |tally: &crate::hammer::Tally| {
-            tally.wait_for(20, 200);
+        let mut during = |traffic: &crate::traffic::Traffic| {
+            traffic.wait_for(20, 200);
             end(&postgres);
             until("/readyz tells", || !server.is_ready());
             for _ in 0..20 {
                 assert_eq!(get(server.public, "/products/1/styles").body, cached.body);
                 fresh += 1;
                 let answer = get(server.public, &format!("/products?ids={fresh}"));
-                // Not because it took too long: nobody is kept waiting.
+                // Not because of a time-out: the answer comes soon.
                 assert_eq!(unavailable(&answer).unwrap(), "the database cannot be reached at the moment");
             }
-            tally.wait_for(20, 503);
+            traffic.wait_for(20, 503);
             postgres.start_again();
             until_served(&server);
             fresh += 1;
-            tally.wait_for(20, 200);
+            traffic.wait_for(20, 200);
         };
-        let seen = hammer(server.public, target, answered_or_unavailable, |tally| during(tally));
-        assert!(seen.wrong.is_empty() && seen.slowest < Duration::from_secs(30), "{seen:?}");
+        let seen = with_traffic(server.public, target, answered_or_unavailable, |traffic| during(traffic));
+        assert!(seen.errors.is_empty() && seen.slowest < Duration::from_secs(30), "{seen:?}");
         for _ in 0..50 {
             fresh += 1;
             assert_eq!(get(server.public, &format!("/products?ids={fresh}")).status, 200);
@@ -91,19 +91,19 @@ fn a_database_that_stops_or_crashes_under_load_is_missed_and_found_again() {
         assert!(server.runs());
     }
     // One of its processes crashes: PostgreSQL ends all sessions, and starts again by itself.
-    let seen = hammer(
+    let seen = with_traffic(
         server.public,
         |number| format!("/products?page={}&count=2", number + 1),
         answered_or_unavailable,
-        |tally| {
-            tally.wait_for(20, 200);
+        |traffic| {
+            traffic.wait_for(20, 200);
             drop(Stopped::signal(&database, Signal::SIGKILL));
             until("all sessions are gone", || !server.is_ready());
             until_served(&server);
-            tally.wait_for(20, 200);
+            traffic.wait_for(20, 200);
         },
     );
-    assert!(seen.wrong.is_empty(), "{seen:?}");
+    assert!(seen.errors.is_empty(), "{seen:?}");
     assert!(server.metric("atelier_database_reconnects_total") >= 3);
 }
 
@@ -121,20 +121,20 @@ fn end_sessions(database: &Database<'_>, server: &Server, which: &str) {
 }
 
 #[test]
-fn sessions_that_are_ended_fail_no_request() {
+fn terminated_sessions_fail_no_request() {
     let database = Postgres::shared().database();
     publish(&database, generated(PRODUCTS, 1).path());
     let server = Server::start(&database.url(), &["--cache-bytes", "0"]);
     // The one that was used last is busy, or is about to be.
     for which in ["ORDER BY query_start DESC LIMIT 1", ""] {
-        let seen = hammer(server.public, product, answered_or_unavailable, |tally| {
+        let seen = with_traffic(server.public, product, answered_or_unavailable, |traffic| {
             for _ in 0..5 {
                 end_sessions(&database, &server, which);
-                tally.wait_for(20, 200);
+                traffic.wait_for(20, 200);
             }
         });
-        assert!(seen.wrong.is_empty(), "{seen:?}");
-        // A machine that is so busy that nobody reconnects within a quarter of a second gives 503.
+        assert!(seen.errors.is_empty(), "{seen:?}");
+        // On a machine so busy that reconnecting takes longer than a quarter of a second, it is 503.
         let (answered, refused) = (seen.statuses[&200], seen.statuses.get(&503).copied().unwrap_or_default());
         assert!(
             refused == 0 || seen.slowest > Duration::from_millis(200) && refused * 10 < answered,
@@ -171,7 +171,7 @@ impl Drop for Stopped {
 }
 
 #[test]
-fn a_database_that_hangs_is_given_up_in_time_and_replaced() {
+fn connections_to_a_hung_database_are_replaced() {
     let postgres = Postgres::start(&[]);
     let database = postgres.database();
     publish(&database, generated(PRODUCTS, 1).path());
@@ -207,7 +207,7 @@ fn a_database_that_hangs_is_given_up_in_time_and_replaced() {
 }
 
 #[test]
-fn a_session_that_hangs_gets_no_further_job() {
+fn a_hung_connection_gets_no_further_batch() {
     let database = Postgres::shared().database();
     publish(&database, generated(PRODUCTS, 1).path());
     let server = Server::start(&database.url(), &["--request-timeout", "3s", "--threads", "1"]);
@@ -222,7 +222,7 @@ fn a_session_that_hangs_gets_no_further_job() {
 }
 
 #[test]
-fn a_database_that_is_full_is_waited_for() {
+fn the_server_waits_for_free_database_connections() {
     let postgres = Postgres::start(&[("max_connections", "5"), ("superuser_reserved_connections", "0")]);
     let database = postgres.database();
     publish(&database, generated(PRODUCTS, 1).path());
@@ -234,7 +234,7 @@ fn a_database_that_is_full_is_waited_for() {
 }
 
 #[test]
-fn more_requests_than_may_wait_are_refused_at_once() {
+fn requests_beyond_the_queue_are_refused_immediately() {
     const CLIENTS: usize = 100;
     let postgres = Postgres::start(&[]);
     let database = postgres.database();
@@ -269,7 +269,7 @@ fn more_requests_than_may_wait_are_refused_at_once() {
 }
 
 #[test]
-fn a_statement_that_takes_too_long_is_ended_and_others_are_answered() {
+fn a_slow_statement_is_cancelled_and_others_are_answered() {
     let database = Postgres::shared().database();
     publish(&database, generated(PRODUCTS, 1).path());
     let server = Server::start(&database.url(), &["--request-timeout", "1s"]);
@@ -285,7 +285,7 @@ fn a_statement_that_takes_too_long_is_ended_and_others_are_answered() {
 }
 
 #[test]
-fn a_database_that_is_away_at_the_start_is_waited_for() {
+fn the_server_waits_for_a_database_that_is_down_at_the_start() {
     let postgres = Postgres::start(&[]);
     let (database, empty) = (postgres.database(), postgres.database());
     publish(&database, generated(PRODUCTS, 1).path());
@@ -309,7 +309,7 @@ fn a_database_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[test]
-fn a_database_that_is_silent_at_the_start_keeps_nobody_waiting() {
+fn a_database_that_never_answers_does_not_delay_the_start() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let url = format!("postgresql://reader@127.0.0.1:{port}/shop?sslmode=disable&connect_timeout=3600");
@@ -322,7 +322,7 @@ fn a_database_that_is_silent_at_the_start_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_catalogue_may_come_go_and_come_again() {
+fn a_catalogue_may_be_dropped_and_loaded_again() {
     let database = Postgres::shared().database();
     database.execute(include_str!("../../../schema.sql"));
     let mut server = Server::start(&database.url(), &[]);

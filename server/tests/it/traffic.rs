@@ -1,4 +1,4 @@
-//! Clients that ask without a pause while a test does something to the server or its database.
+//! Clients that send requests continuously while a test changes the server or its database.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,42 +11,41 @@ use atelier_testing::until;
 
 use crate::client::{Connection, Response};
 
-/// Keep-alive connections at a time.
+/// Concurrent keep-alive connections.
 const CLIENTS: usize = 4;
 
-/// Leaves some of a small machine to the other tests.
-const BREATH: Duration = Duration::from_millis(1);
+/// Between two requests, so that other tests get some CPU time.
+const PAUSE: Duration = Duration::from_millis(1);
 
-/// What became of the requests so far.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct Traffic {
     stop: AtomicBool,
-    seen: Mutex<Seen>,
+    results: Mutex<Results>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Results {
     /// Answers by status.
     pub(crate) statuses: BTreeMap<u16, usize>,
-    /// Requests without an answer, and what the check had to say.
-    pub(crate) wrong: Vec<String>,
+    /// Requests that failed, and answers that `check` refused.
+    pub(crate) errors: Vec<String>,
     /// The longest that an answer took.
     pub(crate) slowest: Duration,
 }
 
-impl Tally {
+impl Traffic {
     pub(crate) fn answers(&self, status: u16) -> usize {
-        self.seen.lock().unwrap().statuses.get(&status).copied().unwrap_or_default()
+        self.results.lock().unwrap().statuses.get(&status).copied().unwrap_or_default()
     }
 
-    /// Waits until there are `more` further answers of this status.
+    /// Waits for `more` further answers with this status.
     pub(crate) fn wait_for(&self, more: usize, status: u16) {
         let before = self.answers(status);
         until("further answers", || self.answers(status) >= before + more);
     }
 }
 
-/// Stops the clients however the test goes on.
+/// Stops the clients, even if the test panics.
 pub(crate) struct Stop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -55,46 +54,46 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Asks for `target(0)`, `target(1)`, … until `during` has ended. `check` looks at every answer.
-pub(crate) fn hammer(
+/// Requests `target(0)`, `target(1)`, … until `during` returns. `check` gets every answer.
+pub(crate) fn with_traffic(
     address: SocketAddr,
     target: impl Fn(u32) -> String + Sync,
     check: impl Fn(&str, &Response) -> Result<(), String> + Sync,
-    during: impl FnOnce(&Tally),
-) -> Seen {
-    let tally = Tally::default();
+    during: impl FnOnce(&Traffic),
+) -> Results {
+    let traffic = Traffic::default();
     let next = AtomicU32::new(0);
     let client = || {
         let mut connection = Connection::open(address);
-        while !tally.stop.load(Ordering::SeqCst) {
+        while !traffic.stop.load(Ordering::SeqCst) {
             let target = target(next.fetch_add(1, Ordering::Relaxed));
             let begin = Instant::now();
             let answer = connection.request("GET", &target, &[]);
             let took = begin.elapsed();
-            let mut seen = tally.seen.lock().unwrap();
-            seen.slowest = seen.slowest.max(took);
+            let mut results = traffic.results.lock().unwrap();
+            results.slowest = results.slowest.max(took);
             match answer {
                 Ok(response) => {
-                    *seen.statuses.entry(response.status).or_default() += 1;
-                    if let Err(wrong) = check(&target, &response) {
-                        seen.wrong.push(format!("{target}: {wrong}"));
+                    *results.statuses.entry(response.status).or_default() += 1;
+                    if let Err(error) = check(&target, &response) {
+                        results.errors.push(format!("{target}: {error}"));
                     }
                 }
                 Err(error) => {
-                    seen.wrong.push(format!("{target}: {error} after {took:?}"));
+                    results.errors.push(format!("{target}: {error} after {took:?}"));
                     connection = Connection::open(address);
                 }
             }
-            drop(seen);
-            thread::sleep(BREATH);
+            drop(results);
+            thread::sleep(PAUSE);
         }
     };
     thread::scope(|scope| {
-        let _stop = Stop(&tally.stop);
+        let _stop = Stop(&traffic.stop);
         for _ in 0..CLIENTS {
             scope.spawn(client);
         }
-        during(&tally);
+        during(&traffic);
     });
-    tally.seen.into_inner().unwrap()
+    traffic.results.into_inner().unwrap()
 }

@@ -1,4 +1,4 @@
-//! A role that an administrator has let read the catalogue reads the next one too, and the one before.
+//! A role with privileges of its own can read the next load too, and the previous one.
 
 use atelier_testing::{Server as Postgres, until};
 
@@ -7,7 +7,7 @@ use crate::client::get;
 use crate::server::Server;
 
 #[test]
-fn a_role_with_rights_of_its_own_is_served_through_loads_and_a_rollback() {
+fn a_role_with_own_privileges_keeps_them_through_loads_and_a_rollback() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     publish_keeping(&database, &example());

@@ -1,4 +1,4 @@
-//! What systemd hears of a server that it has started.
+//! Notifications to systemd.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
@@ -11,11 +11,11 @@ use crate::catalogue::{example, publish};
 use crate::client::get;
 use crate::server::Server;
 
-/// Far beyond what any message takes on a busy machine.
+/// Far longer than any message takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]
-fn systemd_is_told_when_requests_can_be_answered_and_that_the_server_stops() {
+fn systemd_is_notified_of_readiness_and_of_the_end() {
     let database = Postgres::shared().database();
     database.execute(include_str!("../../../schema.sql"));
     let directory = tempfile::tempdir().unwrap();
