@@ -1,4 +1,4 @@
-//! Command-line arguments: parsed by clap, with messages in our own words where clap speaks of Rust's types.
+//! Command-line arguments, parsed by clap, with our own messages where those of clap name Rust types.
 
 use std::fmt::Display;
 use std::io::ErrorKind;
@@ -11,11 +11,11 @@ use clap::Parser;
 use crate::connect::without_passwords;
 use crate::visible::visible;
 
-/// Exit code of a command line that cannot be, as clap has it.
+/// Exit code of an invalid command line, the same as clap's.
 const USAGE: i32 = 2;
 
-/// The command line. What is wrong with it is printed as clap does, but for characters that cannot be seen, and for
-/// passwords: a connection string may be in the wrong place.
+/// Parses the command line. Errors are printed as by clap, except that invisible characters are escaped and passwords are
+/// removed: a connection string may be in the wrong place.
 pub fn parse<P: Parser>() -> P {
     P::try_parse().unwrap_or_else(|error| {
         let text = error.to_string();
@@ -26,7 +26,7 @@ pub fn parse<P: Parser>() -> P {
                 eprintln!("{shown}");
                 USAGE
             }
-            // The help too is printed here: what cannot be written is a failure, unless nobody reads it.
+            // The help is printed here too. That it cannot be written is a failure, unless its reader has closed the pipe.
             false => match error.print() {
                 Err(failed) if failed.kind() != ErrorKind::BrokenPipe => USAGE,
                 _ => error.exit_code(),
@@ -36,7 +36,7 @@ pub fn parse<P: Parser>() -> P {
     })
 }
 
-/// Reads a number in `range`, for clap. Its own readers speak of invalid digits, and of ranges as Rust writes them.
+/// A value parser for a number in `range`. The messages of clap's own ones name invalid digits and Rust ranges.
 pub fn number<N>(
     range: RangeInclusive<N>,
 ) -> impl Fn(&str) -> Result<N, String> + Clone + Send + Sync + 'static

@@ -1,6 +1,5 @@
-//! How a database is reached: libpq's parameters, Unix sockets, TLS, time-outs, one attempt at each host, and what a
-//! refusal means. Spawns nothing and tries nothing twice: who polls the connection, and how long is waited for a database,
-//! is up to the program.
+//! Connections to PostgreSQL: libpq's parameters, Unix sockets, TLS, time-outs, one attempt at each host, and explanations
+//! of refusals. Spawns nothing and retries nothing: polling the connection and waiting for a database is up to the program.
 
 mod attempt;
 mod hosts;

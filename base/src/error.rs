@@ -1,5 +1,5 @@
-//! Everything that can stop a program: what went wrong, where, and what to do next. An error keeps its
-//! cause and is printed once, by `main`. The variants of [`Class`] are the exit codes.
+//! The error of both programs: what went wrong, where, why, and what to do. It is printed once, by `main`. The variants of
+//! [`Class`] are the exit codes.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,25 +9,24 @@ use std::process::ExitCode;
 use crate::terminal::{ERROR, LABEL, print_to_stderr, styled};
 use crate::visible::visible;
 
-type Source = Box<dyn StdError + Send + Sync>;
+type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Why a program stopped. One variant for each exit code.
+/// Why a program stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The command line asks for something that cannot be: exit 2.
+    /// The command line cannot be carried out: exit 2.
     Usage,
-    /// The files cannot be read, or hold what is not accepted: exit 3.
+    /// The files cannot be read, or are not accepted: exit 3.
     Input,
-    /// The database cannot be reached, refused, or failed: exit 4.
+    /// The database cannot be reached, or refused, or failed: exit 4.
     Database,
-    /// What was written is not what was read: exit 5.
+    /// The database does not have what was read from the files: exit 5.
     Mismatch,
     /// Ctrl-C or SIGTERM: exit 130.
     Interrupted,
 }
 
 impl Class {
-    /// The process's exit code.
     pub fn exit_code(self) -> u8 {
         match self {
             Class::Usage => 2,
@@ -39,20 +38,18 @@ impl Class {
     }
 }
 
-/// An error as a person needs it: what and where (`what`), why (`source`), what to do (`hint`).
+/// What went wrong and where (`what`), why (`source`), and what to do (`hint`).
 #[derive(Debug)]
 pub struct Error {
     class: Class,
     what: String,
     hint: Option<String>,
-    source: Option<Source>,
+    source: Option<Cause>,
 }
 
-/// The result of everything that can stop a program.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of `class`; `what` says what went wrong and where.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
         Error { class, what: what.into(), hint: None, source: None }
     }
@@ -77,37 +74,36 @@ impl Error {
         Self::new(Class::Mismatch, what)
     }
 
-    /// The user asked to stop.
+    /// By Ctrl-C or SIGTERM.
     pub fn interrupted() -> Self {
         Self::new(Class::Interrupted, "interrupted")
     }
 
-    /// Adds what the reader should do next.
+    /// Adds what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// Adds the error that led to this one.
-    pub fn cause(mut self, cause: impl Into<Source>) -> Self {
+    pub fn cause(mut self, cause: impl Into<Cause>) -> Self {
         self.source = Some(cause.into());
         self
     }
 
-    /// The causes, each in its own words. Many libraries repeat their source in their own message: it is left out then.
+    /// The messages of the causes. One that the message before repeats is left out.
     fn causes(&self) -> impl Iterator<Item = String> {
-        let mut said = self.what.clone();
+        let mut last = self.what.clone();
         let sources = iter::successors(self.source(), |&error| error.source());
         sources.map(ToString::to_string).filter(move |text| {
-            let is_new = !said.contains(text.as_str());
+            let is_new = !last.contains(text.as_str());
             if is_new {
-                said.clone_from(text);
+                last.clone_from(text);
             }
             is_new
         })
     }
 
-    /// Which kind of failure this is.
     pub fn class(&self) -> Class {
         self.class
     }
@@ -141,7 +137,7 @@ impl StdError for Error {
     }
 }
 
-/// Prints why `program` stops to standard error, one thing a line.
+/// Prints `error` of `program` to standard error: what, each cause and the hint on lines of their own.
 pub fn print_error(program: &str, error: &Error) {
     let mut text = format!("{}: {error}\n", styled(ERROR, program));
     for cause in error.causes() {

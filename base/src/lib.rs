@@ -1,5 +1,5 @@
-//! What the crates share: the six tables, how a database is reached, how errors are shown, colours, and how the command
-//! line is parsed. It knows nothing of CSV or HTTP, and names no flag that only one of the programs has.
+//! What both programs need: the six tables, connections to PostgreSQL, errors, colours, and command-line arguments. Knows
+//! nothing of CSV or HTTP, and no flag that only one of the programs has.
 
 pub mod args;
 pub mod connect;

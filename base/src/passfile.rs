@@ -1,38 +1,36 @@
-//! libpq's password file: a line `host:port:database:user:password` for each server, `*` for any value, `\:` and `\\`
-//! for these characters themselves, `#` before a comment. Read where `passfile` or `PGPASSFILE` names one, else `~/.pgpass`, and again for each connection: a
-//! password is then on no command line and in no environment.
+//! libpq's password file: lines `host:port:database:user:password`, with `*` for any value, `\:` and `\\` for these
+//! characters, and `#` before a comment. It is named by `passfile` or `PGPASSFILE`, else `~/.pgpass`, and read again for
+//! each connection.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::conninfo::SOCKET_DIRECTORY;
 use crate::error::{Error, Result};
 
-/// Whom a password is for.
 #[derive(Clone, Copy)]
 pub(crate) struct Login<'a> {
-    /// The host's name; its address if it has none; the directory of a Unix socket.
+    /// The name of the host; its address if it has none; the directory of a Unix socket.
     pub(crate) host: &'a str,
     pub(crate) port: u16,
     pub(crate) database: &'a str,
     pub(crate) user: &'a str,
 }
 
-/// Where passwords are.
 pub(crate) struct PasswordFile {
     path: PathBuf,
-    /// What it held when it could last be used.
+    /// The content when it was last readable.
     last: Mutex<Option<Vec<u8>>>,
 }
 
-/// What a password file says.
-pub(crate) struct Found {
-    /// On the first line that fits; nothing if none does.
+pub(crate) struct Lookup {
+    /// Of the first line that matches.
     pub(crate) password: Option<Vec<u8>>,
-    /// Why the file cannot be used any more: the password is from what it held before.
-    pub(crate) trouble: Option<Error>,
+    /// Why the file cannot be used any more: an earlier content was used.
+    pub(crate) error: Option<Error>,
 }
 
 impl PasswordFile {
@@ -44,10 +42,10 @@ impl PasswordFile {
         &self.path
     }
 
-    /// Looks into the file as it is now. A file that could be used before and cannot any more ends nothing.
-    pub(crate) fn find(&self, login: Login<'_>) -> Result<Found> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = match read(&self.path) {
+    /// Reads the file again. If it cannot be used any more, uses its last content.
+    pub(crate) fn lookup(&self, login: Login<'_>) -> Result<Lookup> {
+        let mut last = self.last.lock();
+        let error = match read(&self.path) {
             Ok(text) => {
                 *last = Some(text);
                 None
@@ -56,7 +54,7 @@ impl PasswordFile {
             Err(error) => Some(error),
         };
         let lines = last.as_deref().unwrap_or_default().split(|&byte| byte == b'\n');
-        Ok(Found { password: lines.into_iter().find_map(|line| password(line, login)), trouble })
+        Ok(Lookup { password: lines.into_iter().find_map(|line| password(line, login)), error })
     }
 }
 
@@ -67,22 +65,22 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     let read = fs::metadata(path).and_then(|metadata| Ok((metadata.permissions().mode(), fs::read(path)?)));
     let (mode, text) = match read {
         Ok(read) => read,
-        Err(error) => return unusable(error.into(), "name another in PGPASSFILE".into()),
+        Err(error) => return unusable(error.into(), "set PGPASSFILE to another file".into()),
     };
-    // libpq refuses what the group may read as well. systemd's copies look so: it lets the service in by an ACL.
+    // libpq also refuses group access, but files of systemd credentials have it: the service gets access by an ACL.
     if mode & 0o007 != 0 {
-        return unusable("everybody may read it".into(), format!("chmod 600 {}", path.display()));
+        return unusable("it has world access".into(), format!("chmod 600 {}", path.display()));
     }
     Ok(text)
 }
 
-/// The password on `line`, if it is one for `login`.
+/// The password on `line`, if it matches `login`.
 fn password(line: &[u8], login: Login<'_>) -> Option<Vec<u8>> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.starts_with(b"#") {
         return None;
     }
-    // libpq's own directory goes by this name.
+    // libpq uses this name for its default directory.
     let host = if login.host == SOCKET_DIRECTORY { "localhost" } else { login.host };
     let port = login.port.to_string();
     let mut rest = line;
@@ -93,11 +91,11 @@ fn password(line: &[u8], login: Login<'_>) -> Option<Vec<u8>> {
         }
         rest = behind;
     }
-    // As in libpq, what stands behind a further colon is not read.
+    // As in libpq, text after another colon is ignored.
     Some(unescaped(field(rest).map_or(rest, |(field, _)| field)))
 }
 
-/// What stands before the first colon without a backslash, as it stands, and what stands behind.
+/// The text before the first colon without a backslash, and the text after it.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut escaped = false;
     let end = line.iter().position(|&byte| {
@@ -126,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_for_the_server_it_names() {
+    fn a_line_matches_the_server_it_names() {
         let login = Login { host: "db.example", port: 5432, database: "shop", user: "ann" };
         for (line, expected) in [
             ("db.example:5432:shop:ann:secret", Some("secret")),
@@ -148,32 +146,29 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_lost_counts_as_it_last_was() {
+    fn the_last_content_of_a_lost_file_is_used() {
         let login = Login { host: "a", port: 5432, database: "shop", user: "ann" };
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("passwords");
         let file = PasswordFile::at(path.clone());
-        assert!(file.find(login).is_err(), "it was never there");
+        assert!(file.lookup(login).is_err(), "it was never there");
         let write = |text: &str, mode| {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         };
         let found = || {
-            let found = file.find(login).unwrap();
+            let found = file.lookup(login).unwrap();
             let password = found.password.map(|password| String::from_utf8(password).unwrap());
-            (
-                password.unwrap_or_default(),
-                found.trouble.map(|error| format!("{error:#}")).unwrap_or_default(),
-            )
+            (password.unwrap_or_default(), found.error.map(|error| format!("{error:#}")).unwrap_or_default())
         };
         write("*:*:*:*:first", 0o600);
         assert_eq!(found(), ("first".into(), "".into()));
         write("*:*:*:*:second", 0o600);
         assert_eq!(found(), ("second".into(), "".into()));
         write("*:*:*:*:third", 0o604);
-        let (password, trouble) = found();
+        let (password, error) = found();
         assert_eq!(password, "second");
-        assert!(trouble.contains("everybody may read it"), "{trouble}");
+        assert!(error.contains("it has world access"), "{error}");
         fs::remove_file(&path).unwrap();
         assert_eq!(found().0, "second");
         write("*:*:*:*:third", 0o600);

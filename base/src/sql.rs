@@ -1,8 +1,8 @@
-//! SQL in messages, to be pasted as it is.
+//! SQL in messages, ready to be pasted.
 
 pub use postgres_protocol::escape::escape_identifier as quoted;
 
-/// What to do where `user` may not read the catalogue.
+/// The hint where `user` may not read the catalogue.
 pub fn grant_reader(user: &str) -> String {
     format!("as an administrator: GRANT atelier_reader TO {}", quoted(user))
 }

@@ -1,33 +1,27 @@
-//! The six tables: file names, columns, kinds, parents. Stated here once; a test
-//! holds it against the tables that `schema.sql` makes.
+//! The six tables: file names, columns, what the columns hold, parents. A test compares them with the tables that
+//! `schema.sql` creates.
 
 use std::path::{Path, PathBuf};
 
 use enum_map::Enum;
 
-/// What a file may be called. How it is compressed is told by its first bytes.
+/// Of file names. The first bytes of a file tell how it is compressed.
 const EXTENSIONS: [&str; 3] = ["csv", "csv.gz", "csv.zst"];
 
-/// One of the six tables. The order is that of dependence: a parent stands before its children.
+/// In order of dependence: parents before children.
 #[derive(Clone, Copy, Debug, Enum, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TableId {
-    /// `product`
     Product,
-    /// `features`
     Features,
-    /// `styles`
     Styles,
-    /// `photos`
     Photos,
-    /// `skus`
     Skus,
-    /// `related`
     Related,
 }
 
 /// What a column holds, and so how its field is read, checked and encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnKind {
     /// The row's own id: an integer from 1 to 2,147,483,647, unique in its file.
     Id,
     /// The id of a row in the parent table.
@@ -53,40 +47,36 @@ pub enum Kind {
 /// A column of a CSV file and of its table.
 #[derive(Debug)]
 pub struct Column {
-    /// Its name in the database.
     pub name: &'static str,
     /// Its names in a CSV header, the usual one first.
     pub headers: &'static [&'static str],
-    /// What it holds.
-    pub kind: Kind,
+    pub kind: ColumnKind,
 }
 
 /// A table and the file it comes from.
 #[derive(Debug)]
 pub struct Table {
-    /// Which one it is.
     pub id: TableId,
-    /// Its name in the database, in messages and of its reject file.
+    /// Also of its reject file.
     pub name: &'static str,
     /// File names without extension, the usual one first.
     pub stems: &'static [&'static str],
     /// The columns in the usual order of the file, which is the order they are encoded in.
     pub columns: &'static [Column],
-    /// Whether the table has a `position` column, which no file holds: the rank of the row's id, from 1.
-    /// It is encoded last.
+    /// Whether the table has a column `position`, which is in no file: the rank of the row's id, from 1. It is encoded last.
     pub ranked: bool,
 }
 
-const TEXT: Kind = Kind::Text { empty: false, null: false };
-const TEXT_OR_EMPTY: Kind = Kind::Text { empty: true, null: false };
-const PRICE: Kind = Kind::Price { null: false };
+const TEXT: ColumnKind = ColumnKind::Text { empty: false, null: false };
+const TEXT_OR_EMPTY: ColumnKind = ColumnKind::Text { empty: true, null: false };
+const PRICE: ColumnKind = ColumnKind::Price { null: false };
 
-const fn column(name: &'static str, headers: &'static [&'static str], kind: Kind) -> Column {
+const fn column(name: &'static str, headers: &'static [&'static str], kind: ColumnKind) -> Column {
     Column { name, headers, kind }
 }
 
-const ID: Column = column("id", &["id"], Kind::Id);
-const STYLE_ID: Column = column("style_id", &["styleId", "style_id"], Kind::Parent(TableId::Styles));
+const ID: Column = column("id", &["id"], ColumnKind::Id);
+const STYLE_ID: Column = column("style_id", &["styleId", "style_id"], ColumnKind::Parent(TableId::Styles));
 
 /// The six tables, parents before children.
 pub static TABLES: [Table; 6] = [
@@ -110,9 +100,9 @@ pub static TABLES: [Table; 6] = [
         stems: &["features", "feature"],
         columns: &[
             ID,
-            column("product_id", &["product_id", "productId"], Kind::Parent(TableId::Product)),
+            column("product_id", &["product_id", "productId"], ColumnKind::Parent(TableId::Product)),
             column("feature", &["feature"], TEXT),
-            column("value", &["value"], Kind::Text { empty: false, null: true }),
+            column("value", &["value"], ColumnKind::Text { empty: false, null: true }),
         ],
         ranked: false,
     },
@@ -122,11 +112,11 @@ pub static TABLES: [Table; 6] = [
         stems: &["styles", "style"],
         columns: &[
             ID,
-            column("product_id", &["productId", "product_id"], Kind::Parent(TableId::Product)),
+            column("product_id", &["productId", "product_id"], ColumnKind::Parent(TableId::Product)),
             column("name", &["name"], TEXT),
-            column("sale_price", &["sale_price", "salePrice"], Kind::Price { null: true }),
+            column("sale_price", &["sale_price", "salePrice"], ColumnKind::Price { null: true }),
             column("original_price", &["original_price", "originalPrice"], PRICE),
-            column("default_style", &["default_style", "defaultStyle", "default?"], Kind::Boolean),
+            column("default_style", &["default_style", "defaultStyle", "default?"], ColumnKind::Boolean),
         ],
         ranked: false,
     },
@@ -150,7 +140,7 @@ pub static TABLES: [Table; 6] = [
             ID,
             STYLE_ID,
             column("size", &["size"], TEXT),
-            column("quantity", &["quantity"], Kind::Integer),
+            column("quantity", &["quantity"], ColumnKind::Integer),
         ],
         ranked: false,
     },
@@ -163,32 +153,45 @@ pub static TABLES: [Table; 6] = [
             column(
                 "product_id",
                 &["current_product_id", "product_id", "productId"],
-                Kind::Parent(TableId::Product),
+                ColumnKind::Parent(TableId::Product),
             ),
             column(
                 "related_product_id",
                 &["related_product_id", "relatedProductId"],
-                Kind::Parent(TableId::Product),
+                ColumnKind::Parent(TableId::Product),
             ),
         ],
         ranked: false,
     },
 ];
 
+/// The order in which to read tables: those that take longest first, so that the lanes end together.
+pub const LONGEST_FIRST: [TableId; 6] =
+    [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
+
 impl Column {
-    /// Whether a CSV header means this column by `name`.
+    /// Whether `name` in a CSV header is this column.
     pub fn is_named(&self, name: &str) -> bool {
         self.headers.iter().any(|header| header.eq_ignore_ascii_case(name))
     }
 }
 
-/// The column that a ranked table has besides.
+/// Of a ranked table.
 const POSITION: &str = "position";
 
+/// The tables that others point at, parents before children.
+pub fn parent_tables() -> impl Iterator<Item = TableId> {
+    TABLES.iter().map(|table| table.id).filter(|table| table.is_parent())
+}
+
 impl TableId {
-    /// The table's declaration.
+    /// Whether another table points at this one.
+    pub fn is_parent(self) -> bool {
+        TABLES.iter().any(|table| table.parents().any(|parent| parent == self))
+    }
+
     pub fn table(self) -> &'static Table {
-        &TABLES[self as usize]
+        &TABLES[self.into_usize()]
     }
 }
 
@@ -204,21 +207,21 @@ impl Table {
         self.columns.iter().map(|column| column.headers[0]).collect::<Vec<_>>().join(",")
     }
 
-    /// Whether the table has a column of this `name` that is not read but derived.
+    /// Whether the table has a column of this `name` that is computed, not read.
     pub fn derives(&self, name: &str) -> bool {
         self.ranked && name.eq_ignore_ascii_case(POSITION)
     }
 
-    /// The names of the columns in the order they are encoded in, as COPY takes them.
+    /// The names of the columns in the order in which they are encoded, for COPY.
     pub fn encoded_columns(&self) -> String {
         let names = self.columns.iter().map(|column| column.name).chain(self.ranked.then_some(POSITION));
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// The tables this one points at, once a column.
+    /// The tables that this one points at, once for each column.
     pub fn parents(&self) -> impl Iterator<Item = TableId> {
         self.columns.iter().filter_map(|column| match column.kind {
-            Kind::Parent(parent) => Some(parent),
+            ColumnKind::Parent(parent) => Some(parent),
             _ => None,
         })
     }
@@ -229,9 +232,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_stand_at_their_id_and_behind_their_parents() {
+    fn tables_are_at_their_index_and_after_their_parents() {
         for (index, table) in TABLES.iter().enumerate() {
-            assert_eq!(table.id as usize, index, "{}", table.name);
+            assert_eq!(table.id.into_usize(), index, "{}", table.name);
             assert!(table.parents().all(|parent| parent < table.id), "{}", table.name);
         }
     }

@@ -1,7 +1,7 @@
-//! What people see at a terminal: the same words as in a file or a pipe, in colour. There is none where `NO_COLOR` is
-//! set, nor on a terminal that has none (`TERM=dumb`), unless `CI` says that it is a log which shows colours.
+//! Colour on a terminal, and nowhere else. `NO_COLOR` and `TERM=dumb` turn it off; `CI` turns it on, for logs that show
+//! colours.
 //!
-//! Text is styled where it is made; what prints it takes the styles out where they cannot be seen.
+//! Text is styled where it is made; printing it removes the styles where there is no colour.
 
 use std::fmt::Display;
 use std::io::{Write as _, stderr};
@@ -11,21 +11,19 @@ use anstyle::{AnsiColor, Style};
 
 /// Headings and labels.
 pub const LABEL: Style = Style::new().bold();
-/// Done, as it should be.
+/// Done.
 pub const SUCCESS: Style = AnsiColor::Green.on_default();
-/// Not an error, but not expected.
 pub const WARNING: Style = AnsiColor::Yellow.on_default();
-/// An error.
 pub const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// Less important.
 pub const DIM: Style = Style::new().dimmed();
 
-/// The text in a style. Pad it before: what switches a style on and off counts as characters.
+/// `text` in a style. Pad it before: the escape sequences count as characters.
 pub fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Prints to standard error what cannot be said anywhere else. Where nobody can read it, the exit code says it.
+/// Prints to standard error. Ignores failures: the exit code is left to report the error.
 pub fn print_to_stderr(text: &str) {
     let _ = AutoStream::auto(stderr()).write_all(text.as_bytes());
 }

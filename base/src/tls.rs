@@ -1,5 +1,5 @@
-//! TLS to the database with libpq's meaning of its parameters: `require` encrypts and verifies nothing, unless there is
-//! a root certificate; `verify-ca` verifies who signed the certificate, `verify-full` the host's name too.
+//! TLS to the database, with libpq's meaning of its parameters: `require` verifies nothing, unless there is a root
+//! certificate; `verify-ca` verifies the chain, `verify-full` the host name too.
 
 mod verify;
 
@@ -19,17 +19,15 @@ use crate::conninfo::Parameters;
 use crate::error::{Error, Result};
 use verify::{Roots, Verifier};
 
-/// What the parameters say about TLS.
-pub(crate) struct Options {
+pub(crate) struct TlsOptions {
     mode: Mode,
-    /// Nothing to verify against: the system's, where something is to be verified.
+    /// `None`: the system's root certificates.
     root_certificate: Option<PathBuf>,
     revoked: Option<PathBuf>,
     /// Certificate and key of the client.
     client: Option<(PathBuf, PathBuf)>,
     versions: &'static [&'static SupportedProtocolVersion],
     sends_name: bool,
-    /// How TLS begins.
     pub(crate) negotiation: SslNegotiation,
 }
 
@@ -56,9 +54,9 @@ const TLS_1_2: &[&SupportedProtocolVersion] = &[&version::TLS12, &version::TLS13
 const TLS_1_3: &[&SupportedProtocolVersion] = &[&version::TLS13];
 const UP_TO_1_2: &[&SupportedProtocolVersion] = &[&version::TLS12];
 
-impl Options {
-    /// Reads the parameters; `by_name` says whether every host reached by TCP has a name to verify.
-    pub(crate) fn read(parameters: &Parameters, by_name: bool) -> Result<Options> {
+impl TlsOptions {
+    /// `by_name`: every host reached by TCP has a name to verify.
+    pub(crate) fn read(parameters: &Parameters, by_name: bool) -> Result<TlsOptions> {
         let system = parameters.get("sslrootcert") == Some("system");
         let unless_given =
             match (system, parameters.get("requiressl").is_some_and(|value| value.starts_with('1'))) {
@@ -68,21 +66,22 @@ impl Options {
             };
         let mode = parameters.choice("sslmode", &MODES, unless_given)?;
         if system && mode != Mode::VerifyFull {
-            return Err(parameters.refusal("sslrootcert", "is system, which takes sslmode=verify-full"));
+            return Err(parameters.refusal("sslrootcert", "is system, which needs sslmode=verify-full"));
         }
         if mode == Mode::VerifyFull && !by_name {
             return Err(parameters.refusal(
                 "sslmode",
-                "is verify-full, which verifies the name of a host, and there is only hostaddr: add host=NAME",
+                "is verify-full, which needs the name of the host: add host=NAME to hostaddr",
             ));
         }
         let negotiation = [("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)];
         let negotiation = parameters.choice("sslnegotiation", &negotiation, SslNegotiation::Postgres)?;
         if negotiation == SslNegotiation::Direct && matches!(mode, Mode::Disable | Mode::Allow | Mode::Prefer)
         {
-            return Err(
-                parameters.refusal("sslnegotiation", "is direct, which takes sslmode=require or more")
-            );
+            return Err(parameters.refusal(
+                "sslnegotiation",
+                "is direct, which needs sslmode=require, verify-ca or verify-full",
+            ));
         }
         let at_least = [("TLSv1", false), ("TLSv1.1", false), ("TLSv1.2", false), ("TLSv1.3", true)];
         let only_1_3 = parameters.choice("ssl_min_protocol_version", &at_least, false)?;
@@ -92,7 +91,7 @@ impl Options {
             (false, true) => UP_TO_1_2,
             (true, true) => {
                 return Err(
-                    parameters.refusal("ssl_min_protocol_version", "is more than ssl_max_protocol_version")
+                    parameters.refusal("ssl_min_protocol_version", "is higher than ssl_max_protocol_version")
                 );
             }
         };
@@ -105,12 +104,12 @@ impl Options {
         let client = match (certificate, file("sslkey", "postgresql.key")) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (Some(_), None) => {
-                return Err(Error::usage("there is a client certificate without its private key")
-                    .hint("name the key with sslkey, or put it into ~/.postgresql/postgresql.key"));
+                return Err(Error::usage("there is no private key for the client certificate")
+                    .hint("set sslkey to its file, or put it into ~/.postgresql/postgresql.key"));
             }
             (None, _) => None,
         };
-        Ok(Options {
+        Ok(TlsOptions {
             mode,
             root_certificate: file("sslrootcert", "root.crt").filter(|_| !system),
             revoked: file("sslcrl", "root.crl"),
@@ -121,7 +120,7 @@ impl Options {
         })
     }
 
-    /// How a host is tried, one after the other, until it lets us in. A Unix socket has no TLS.
+    /// The modes in which a host is tried, until one is accepted. A Unix socket has no TLS.
     pub(crate) fn attempts(&self, socket: bool) -> &'static [SslMode] {
         match self.mode {
             _ if socket => &[SslMode::Disable],
@@ -132,12 +131,12 @@ impl Options {
         }
     }
 
-    /// For hosts that are Unix sockets alone: no file is read for them.
-    pub(crate) fn disable(self) -> Options {
-        Options { mode: Mode::Disable, ..self }
+    /// Where all hosts are Unix sockets: no file is read.
+    pub(crate) fn disable(self) -> TlsOptions {
+        TlsOptions { mode: Mode::Disable, ..self }
     }
 
-    /// Whether certificates are verified. In libpq, what there is to verify against is used whatever the mode.
+    /// Whether certificates are verified. As in libpq, a root certificate is used in every mode.
     fn verifies(&self) -> bool {
         match self.mode {
             Mode::Disable => false,
@@ -150,20 +149,18 @@ impl Options {
         self.client.as_ref().filter(|_| self.mode != Mode::Disable)
     }
 
-    /// What [`Options::connector`] reads.
+    /// The files that [`TlsOptions::connector`] reads.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let roots = [&self.root_certificate, &self.revoked].into_iter().flatten();
         let client = self.client().into_iter().flat_map(|(certificate, key)| [certificate, key]);
         roots.filter(|_| self.verifies()).chain(client).map(PathBuf::as_path)
     }
 
-    /// Makes TLS connections as the options say. Where none will be made, no file is read.
+    /// Reads no file where no TLS connection will be made.
     pub(crate) fn connector(&self) -> Result<MakeRustlsConnect> {
         let provider = Arc::new(ring::default_provider());
         let setup = |cause: Box<dyn std::error::Error + Send + Sync>| {
-            Error::usage("TLS cannot be set up")
-                .cause(cause)
-                .hint("this is a fault of the program: please report it")
+            Error::usage("cannot set up TLS").cause(cause).hint("this is a bug: please report it")
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(self.versions)
@@ -201,7 +198,7 @@ impl Options {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             return if store.is_empty() {
                 Err(Error::usage("this system has no root certificates to verify the database with")
-                    .hint("install ca-certificates, or name a file with sslrootcert=FILE"))
+                    .hint("install ca-certificates, or set sslrootcert=FILE"))
             } else {
                 Ok(Roots { store, certificates: Vec::new(), revoked })
             };
@@ -220,7 +217,7 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 fn unusable(what: &str, path: &Path, parameter: &str, cause: Cause) -> Error {
     Error::usage(format!("cannot use the {what} {}", path.display()))
         .cause(cause)
-        .hint(format!("name a readable PEM file with {parameter} in --database-url"))
+        .hint(format!("set {parameter} in --database-url to a readable PEM file"))
 }
 
 fn certificates(path: &Path, what: &str, parameter: &str) -> Result<Vec<CertificateDer<'static>>> {
@@ -228,17 +225,17 @@ fn certificates(path: &Path, what: &str, parameter: &str) -> Result<Vec<Certific
     let pem = fs::read(path).map_err(|error| wrong(error.into()))?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let all = all.map_err(|error| wrong(error.into()))?;
-    if all.is_empty() { Err(wrong("it holds no certificate".into())) } else { Ok(all) }
+    if all.is_empty() { Err(wrong("it contains no certificate".into())) } else { Ok(all) }
 }
 
-/// libpq's rule: nobody else may read the key, but the group of one that root owns.
+/// libpq's rule: the key has no group or world access, except the group of a file that root owns.
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let wrong = |cause| unusable("private key", path, "sslkey", cause);
     let metadata = fs::metadata(path).map_err(|error| wrong(error.into()))?;
     let others = if metadata.uid() == 0 { 0o037 } else { 0o077 };
     if metadata.mode() & others != 0 {
         return Err(Error::usage(format!("cannot use the private key {}", path.display()))
-            .cause("others may read it")
+            .cause("it has group or world access")
             .hint(format!("chmod 600 {}", path.display())));
     }
     PrivateKeyDer::from_pem_file(path).map_err(|error| wrong(error.into()))

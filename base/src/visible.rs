@@ -1,5 +1,5 @@
-//! Text from files, names and other programs as a message can show it: what cannot be seen is written as an escape, so
-//! that the character at fault is seen, and nothing steers a terminal or turns the order of a line around.
+//! Text from files, names and other programs, made safe to show: invisible characters are written as escapes, so that they
+//! are seen, and cannot control a terminal or reverse a line.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, |character, escaped| escaped.extend(character.escape_default()))
 }
 
-/// The same for text that is JSON: `\u200b`, which a parser reads as what it was.
+/// The same for JSON text: `\u200b`, which a parser reads as the same character.
 pub fn visible_json(text: &str) -> Cow<'_, str> {
     escaped(text, |character, escaped| {
         for unit in character.encode_utf16(&mut [0; 2]) {
@@ -34,12 +34,12 @@ fn escaped(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether nothing, or a space that is not U+0020, is seen of `character`.
+/// Whether `character` is drawn as nothing, or as a space that is not U+0020.
 fn is_invisible(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
     }
-    // The standard library knows what is printable; it escapes a combining mark only at the beginning.
+    // The standard library knows what is printable; at the beginning it would escape a combining mark too.
     let mut buffer = *b"x0000";
     let end = 1 + character.encode_utf8(&mut buffer[1..]).len();
     let is_printable = std::str::from_utf8(&buffer[..end]).is_ok_and(|text| text.escape_debug().count() == 2);

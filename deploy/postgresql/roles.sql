@@ -1,6 +1,6 @@
--- Roles and the database, run by scripts/provision on the primary, as often as it likes. The rights are the least that
--- will do: the loader makes schemas in its database and nothing else, the server reads what the loader grants
--- atelier_reader, and replication reads the log. Variables: database; load, server, replication (passwords).
+-- Creates roles and database; run by scripts/provision on the primary. Idempotent. Roles have minimal privileges: the loader
+-- can create schemas in its database, the server can read what is granted to atelier_reader, replication reads WAL.
+-- Variables: database; load, server, replication (passwords).
 
 SELECT format('CREATE ROLE %I', name) FROM unnest(ARRAY['atelier_reader', 'atelier_load', 'atelier_server',
     'atelier_replication']) AS name WHERE name NOT IN (SELECT rolname FROM pg_roles) \gexec

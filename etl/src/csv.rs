@@ -1,9 +1,11 @@
 //! Bytes → records. Knows no database; `source` alone reads files.
 
 pub mod chunk;
-pub mod ending;
-pub mod excerpt;
-pub mod header;
+pub(crate) mod ending;
+pub(crate) mod excerpt;
+pub(crate) mod header;
+pub mod layout;
+pub(crate) mod lines_like_records;
 pub mod parse;
 pub mod record;
-pub mod source;
+pub(crate) mod source;

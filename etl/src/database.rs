@@ -1,6 +1,14 @@
-//! The database: sessions, what is made there, and how it is published.
+//! The database: sessions, what is created there, and how it is published.
 
-pub mod metadata;
-pub mod publish;
-pub mod schema;
-pub mod session;
+pub(crate) mod capacity;
+pub(crate) mod dependents;
+pub(crate) mod lock;
+pub(crate) mod metadata;
+pub(crate) mod names;
+pub(crate) mod preflight;
+pub(crate) mod publish;
+pub(crate) mod rights;
+pub(crate) mod schema;
+pub(crate) mod session;
+pub(crate) mod staging;
+mod views;

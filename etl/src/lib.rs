@@ -4,8 +4,8 @@
 pub mod cli;
 pub mod commands;
 pub mod csv;
-pub mod database;
+mod database;
 pub mod load;
 pub mod options;
-pub mod output;
+mod output;
 pub mod rows;

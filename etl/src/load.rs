@@ -1,234 +1,199 @@
-//! A load from the first look to publishing. The first failure cancels everything; whatever happens, the published
-//! catalogue is touched by nothing but the one transaction that publishes.
+//! A load, from the preflight to publishing. The first failure cancels everything. Whatever happens, only the one
+//! transaction that publishes changes the published catalogue.
 
-pub mod copy;
-pub mod lanes;
-pub mod parents;
-pub mod pipeline;
-pub mod unchanged;
+mod announced;
+mod context;
+pub(crate) mod copy;
+mod lanes;
+pub(crate) mod parents;
+pub(crate) mod pipeline;
+pub(crate) mod queue;
+mod unchanged;
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atelier_base::error::{Error, Result};
+use atelier_base::tables::{TABLES, TableId, parent_tables};
+use enum_map::EnumMap;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::database::metadata::Signature;
-use crate::database::publish::{self, Replaced};
+use crate::database::capacity::check_connections;
+use crate::database::dependents::Replaced;
+use crate::database::lock::{lock, lockable, unlock};
+use crate::database::metadata;
+use crate::database::names::CONTROL_SESSION;
+use crate::database::preflight::preflight;
+use crate::database::publish::{self, interruptible};
+use crate::database::rights::grant_to_reader;
 use crate::database::session::{Canceller, Session};
-use crate::load::lanes::{Lanes, lock};
+use crate::database::staging;
+use crate::load::announced::Announced;
+use crate::load::context::Context;
+use crate::load::lanes::{Lanes, number_of_lanes};
+use crate::load::parents::{FirstPass, first_pass};
+use crate::load::unchanged::published_already;
 use crate::options::{Database, Input};
-use crate::output::acceptance::{bottleneck, verdict, warnings};
-use crate::output::progress::{Board, Display, Phase};
+use crate::output::progress::{Display, Phase, Progress};
 use crate::output::rejects::{self, RejectFile};
-use crate::output::report::{Report, Span, Stages, TableReport, warned};
-use crate::output::stdout::print;
-use atelier_base::tables::TABLES;
-use parents::Scanned;
+use crate::output::report::{Report, Stages};
+use crate::output::stdout::{print, warning_line};
 
-/// How often the database is asked how far its indexes are.
+/// How often the progress of index builds is queried.
 const INDEX_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often the clean-up tries to drop what is staged.
-const CLEAN_UP_TRIES: usize = 3;
+/// How long cleaning up after a failure may take. The next load drops what remains.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a load may do besides.
+/// Attempts to drop the staging schema on the same session.
+const MAX_CLEANUP_ATTEMPTS: usize = 3;
+
 pub struct Options {
-    /// Keep the catalogue published so far.
+    /// Keep the replaced catalogue.
     pub keep_previous: bool,
+    /// Load even if these files are already published.
+    pub force: bool,
 }
 
-/// What a load comes to: its report, and beside it the error if files are not accepted.
-pub type Loaded = (Report, Result<()>);
+pub enum LoadOutcome {
+    Published {
+        load_id: Uuid,
+        report: Report,
+    },
+    /// The files are those of the published load. Nothing was loaded.
+    Unchanged {
+        load_id: Uuid,
+        report: Report,
+    },
+    /// A file has too many rejected rows, or there are no products. Nothing was published.
+    Rejected {
+        error: Error,
+        report: Report,
+    },
+}
 
-/// Loads and publishes. Ends early with [`Error::interrupted`] when `interrupt` is ready. Files that are not
-/// accepted come as an error beside the report, which says what was found in them.
+/// Loads and publishes. Ends with [`Error::interrupted`] if `cancel` is cancelled.
 pub async fn load(
-    input: &mut Input,
+    input: &Input,
     database: &Database,
     options: &Options,
-    interrupt: impl Future<Output = ()>,
-) -> Result<Loaded> {
-    run(input, database, options, When::Always, interrupt).await
-}
-
-/// The same, unless the files are those of the load that is published: then nothing is loaded, and nothing is touched
-/// but what a load that died left behind. The report says so.
-pub async fn load_if_changed(
-    input: &mut Input,
-    database: &Database,
-    options: &Options,
-    interrupt: impl Future<Output = ()>,
-) -> Result<Loaded> {
-    run(input, database, options, When::Changed, interrupt).await
-}
-
-/// Whether files are loaded that are published already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    Always,
-    Changed,
-}
-
-/// What is found before the first row.
-enum Prepared {
-    Ready(Session, Vec<RejectFile>, Announced),
-    /// These files are published. With what was odd about dropping what a load that died left behind.
-    Unchanged(Signature, Announced),
-}
-
-/// What was printed before anything was dropped.
-#[derive(Default)]
-struct Announced {
-    /// True whatever becomes of the load.
-    warnings: Vec<String>,
-    /// True if it publishes.
-    if_published: Vec<String>,
-}
-
-impl Announced {
-    /// Prints it.
-    fn warn(&mut self, warning: String) -> Result<()> {
-        print(&warned(&warning))?;
-        self.warnings.push(warning);
-        Ok(())
-    }
-
-    /// Drops what a load that died left behind, and names what others have hung on it before.
-    async fn clear(&mut self, control: &Session) -> Result<()> {
-        for dependent in publish::affected(control, publish::LEFT_BEHIND, false).await? {
-            self.warn(dependent.warning(Replaced::Dropped))?;
-        }
-        publish::clear(control).await
-    }
-
-    fn printed(&self) -> Vec<String> {
-        self.warnings.iter().chain(&self.if_published).cloned().collect()
-    }
-}
-
-async fn run(
-    input: &mut Input,
-    database: &Database,
-    options: &Options,
-    when: When,
-    interrupt: impl Future<Output = ()>,
-) -> Result<Loaded> {
+    cancel: &CancellationToken,
+) -> Result<LoadOutcome> {
     let begin = Instant::now();
-    let mut interrupt = pin!(interrupt);
-    let prepare = async {
-        let target = publish::lockable(&database.target);
-        let control = Session::connect_within(&target, publish::CONTROL_SESSION, database.patience).await?;
-        publish::preflight(&control).await?;
-        publish::lock(&control).await?;
-        if when == When::Changed
-            && let Some(published) = unchanged::published_already(&control, input).await?
-        {
-            // What is left behind may have readers still: nothing stands in their way.
-            let mut announced = Announced::default();
-            if let Err(error) = announced.clear(&control).await {
-                announced.warn(format!("{error:#}"))?;
-            }
-            publish::unlock(&control).await;
-            return Ok(Prepared::Unchanged(published, announced));
-        }
-        publish::check_connections(&control, input.jobs, Lanes::number(input.jobs)).await?;
-        let announced = announce(&control, input, options).await?;
-        // Not before the lock is ours: another load may be writing them.
-        let rejects = rejects::create(&input.rejects)?;
-        Ok::<_, Error>(Prepared::Ready(control, rejects, announced))
-    };
     let prepared = tokio::select! {
-        prepared = prepare => prepared?,
-        () = &mut interrupt => return Err(Error::interrupted()),
+        prepared = prepare(input, database, options) => prepared?,
+        () = cancel.cancelled() => return Err(Error::interrupted()),
     };
-    let (control, rejects, announced) = match prepared {
-        Prepared::Ready(control, rejects, announced) => (control, rejects, announced),
-        Prepared::Unchanged(published, announced) => {
-            return Ok((nothing_loaded(published, announced, begin), Ok(())));
-        }
+    let Ready { control, rejects, announced } = match prepared {
+        Prepared::Ready(ready) => *ready,
+        Prepared::Unchanged(load_id, announced) => return Ok(unchanged(load_id, announced, begin)),
     };
-
-    let load = Load {
+    let context = Context {
         input,
         database,
         control: &control,
-        board: Arc::new(Board::new(&input.sources)),
+        progress: Arc::new(Progress::new(&input.sources)),
         cancellers: Mutex::default(),
-        announced,
         begin,
     };
+    let load = Load { context, announced };
     let staged = tokio::select! {
         staged = load.stage(rejects) => staged,
         error = control.ended() => Err(error),
-        () = &mut interrupt => Err(Error::interrupted()),
+        () = cancel.cancelled() => Err(Error::interrupted()),
     };
-    let published = match staged {
-        Ok((report, Ok(()))) => load.publish(report, options, interrupt).await.map(|report| (report, Ok(()))),
-        refused_or_failed => refused_or_failed,
+    let outcome = match staged {
+        Ok(Staged::Complete { load_id, report }) => {
+            let report = load.publish(report, options, cancel).await;
+            report.map(|report| LoadOutcome::Published { load_id, report })
+        }
+        Ok(Staged::Rejected { error, report }) => Ok(LoadOutcome::Rejected { error, report }),
+        Err(error) => Err(error),
     };
-    if matches!(published, Ok((_, Ok(())))) {
-        publish::unlock(&control).await;
+    if matches!(outcome, Ok(LoadOutcome::Published { .. })) {
+        unlock(&control).await;
     } else {
         load.clean_up().await;
     }
-    published
+    outcome
 }
 
-/// Names what will be dropped, before anything is; drops what a load that died left behind, and compares what is free
-/// with what the files will take.
-async fn announce(control: &Session, input: &Input, options: &Options) -> Result<Announced> {
-    let mut announced = Announced::default();
-    for dependent in publish::affected(control, publish::REPLACED, options.keep_previous).await? {
-        let warning = dependent.warning(Replaced::by(options.keep_previous));
-        print(&warned(&warning))?;
-        announced.if_published.push(warning);
-    }
-    announced.clear(control).await?;
-    if let Some(warning) = publish::check_disk(control, &input.sources).await? {
-        announced.warn(warning)?;
-    }
-    Ok(announced)
+/// What is known before the first row is read.
+enum Prepared {
+    Ready(Box<Ready>),
+    /// The published load is of the same files.
+    Unchanged(Uuid, Announced),
 }
 
-fn nothing_loaded(published: Signature, announced: Announced, begin: Instant) -> Report {
-    Report {
-        load_id: Some(published.load_id),
+struct Ready {
+    /// Holds the lock.
+    control: Session,
+    rejects: EnumMap<TableId, RejectFile>,
+    announced: Announced,
+}
+
+async fn prepare(input: &Input, database: &Database, options: &Options) -> Result<Prepared> {
+    let target = lockable(&database.target);
+    let control = Session::connect_within(&target, CONTROL_SESSION, database.wait).await?;
+    preflight(&control).await?;
+    lock(&control).await?;
+    if !options.force
+        && let Some(load_id) = published_already(&control, input).await?
+    {
+        let mut announced = Announced::default();
+        // What an earlier load left behind may still be read: that is no reason to fail.
+        if let Err(error) = announced.clear(&control).await {
+            announced.warn(format!("{error:#}"))?;
+        }
+        unlock(&control).await;
+        return Ok(Prepared::Unchanged(load_id, announced));
+    }
+    check_connections(&control, input.jobs, number_of_lanes(input.jobs)).await?;
+    let announced = Announced::announce(&control, input, options.keep_previous).await?;
+    // Only with the lock held: another load may be writing the files of its own.
+    let rejects = rejects::create(&input.rejects)?;
+    Ok(Prepared::Ready(Box::new(Ready { control, rejects, announced })))
+}
+
+fn unchanged(load_id: Uuid, announced: Announced, begin: Instant) -> LoadOutcome {
+    let report = Report {
+        load_id: Some(load_id),
         unchanged: true,
         printed: announced.printed(),
         warnings: announced.warnings,
         ..Report::new("load", begin)
-    }
+    };
+    LoadOutcome::Unchanged { load_id, report }
 }
 
-/// A load under way.
-pub(crate) struct Load<'a> {
-    pub(crate) input: &'a Input,
-    pub(crate) database: &'a Database,
-    pub(crate) board: Arc<Board>,
-    /// Of the lanes, to stop what they are doing.
-    pub(crate) cancellers: Mutex<Vec<Canceller>>,
-    pub(crate) control: &'a Session,
+struct Load<'a> {
+    context: Context<'a>,
     announced: Announced,
-    begin: Instant,
+}
+
+enum Staged {
+    Complete { load_id: Uuid, report: Report },
+    Rejected { error: Error, report: Report },
 }
 
 impl Load<'_> {
-    /// Makes the whole catalogue but publishes nothing. With files that are not accepted, nothing is signed.
-    async fn stage(&self, rejects: Vec<RejectFile>) -> Result<Loaded> {
-        let begin = Instant::now();
+    /// Makes the whole catalogue, but does not publish it.
+    async fn stage(&self, rejects: EnumMap<TableId, RejectFile>) -> Result<Staged> {
+        let Context { input, control, ref progress, begin, .. } = self.context;
         let mut stages = Stages::default();
-        publish::stage(self.control).await?;
-        let _display = Display::start(self.input.show, Arc::clone(&self.board));
-        let scanned = self.scan_parents().await?;
-        stages.scan = begin.elapsed().as_secs_f64();
+        let staging = Instant::now();
+        staging::stage(control).await?;
+        let _display = Display::start(input.show, Arc::clone(progress));
+        let first_pass = self.first_pass().await?;
+        stages.scan = staging.elapsed().as_secs_f64();
 
         let copying = Instant::now();
-        let lanes = Lanes::new(self, rejects, &scanned);
+        let lanes = Lanes::new(&self.context, rejects, &first_pass);
         tokio::select! {
             done = lanes.run() => done?,
             silent = self.watch_indexes() => return Err(silent),
@@ -236,78 +201,58 @@ impl Load<'_> {
         let (done, copied_at) = lanes.done();
         stages.copy = (copied_at - copying).as_secs_f64();
         stages.index = copied_at.elapsed().as_secs_f64();
-        let verdict = verdict(self.input, done.iter().map(|(table, done)| (*table, &done.copied.outcome)));
-        let report = Report {
-            load_id: verdict.is_ok().then(|| uuid::Uuid::now_v7().to_string()),
-            stages,
-            bottleneck: bottleneck(done.values().map(|done| done.copied.outcome.waits)),
-            printed: self.announced.printed(),
-            warnings: (self.announced.warnings.iter().cloned())
-                .chain(done.iter().flat_map(|(table, done)| warnings(table.table(), &done.copied.outcome)))
-                .collect(),
-            tables: done
-                .iter()
-                .map(|(table, done)| {
-                    let file = done.copied.rejects.path().map(|path| path.display().to_string());
-                    let source = &self.input.sources[*table as usize];
-                    let mut report = TableReport::new(source, &done.copied.outcome, file, done.rows);
-                    report.index_began = done.index.map(|span| span.began);
-                    report.index_seconds = done.index.map(|span| span.seconds);
-                    (table.table().name, report)
-                })
-                .collect(),
-            ..Report::new("load", self.begin)
-        };
-        rejects::name(done.into_values().map(|done| done.copied.rejects))?;
-        if verdict.is_ok() {
-            publish::sign(self.control, &report).await?;
-            publish::grant_to_reader(self.control).await?;
+
+        let acceptance = input.check_acceptance(&done);
+        let mut report = Report::of_tables("load", begin, &input.sources, &done);
+        report.stages = stages;
+        report.printed = self.announced.printed();
+        report.warnings.splice(0..0, self.announced.warnings.iter().cloned());
+        rejects::rename_all(done.into_values().map(|done| done.rejects))?;
+        if let Err(error) = acceptance {
+            return Ok(Staged::Rejected { error, report });
         }
-        Ok((report, verdict))
+        let load_id = Uuid::now_v7();
+        report.load_id = Some(load_id);
+        metadata::write(control, load_id, report.seconds, &report.tables).await?;
+        grant_to_reader(control).await?;
+        Ok(Staged::Complete { load_id, report })
     }
 
-    /// From `start`, an instant of this load, to now.
-    pub(crate) fn span(&self, start: Instant) -> Span {
-        Span { began: (start - self.begin).as_secs_f64(), seconds: start.elapsed().as_secs_f64() }
-    }
-
-    /// The first reading, in a thread that may block.
-    async fn scan_parents(&self) -> Result<Scanned> {
-        for table in parents::PARENTS {
-            self.board.table(table).enter(Phase::Scan);
-        }
-        let (sources, pool) = (self.input.sources.clone(), Arc::clone(&self.input.pool));
-        match spawn_blocking(move || parents::parents(&sources, &pool)).await {
-            Ok(scanned) => {
-                for table in parents::PARENTS {
-                    self.board.table(table).enter(Phase::Waiting);
-                }
-                scanned
+    /// The first pass, in a thread that may block.
+    async fn first_pass(&self) -> Result<FirstPass> {
+        let Context { input, ref progress, .. } = self.context;
+        let enter = |phase| parent_tables().for_each(|table| progress.table(table).enter(phase));
+        enter(Phase::FirstPass);
+        let (sources, pool) = (input.sources.clone(), Arc::clone(&input.pool));
+        match spawn_blocking(move || first_pass(&sources, &pool)).await {
+            Ok(first_pass) => {
+                enter(Phase::Waiting);
+                first_pass
             }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 
-    /// Takes the progress of index builds from the database's own view to the board, until the database does not answer:
-    /// a lane that waits for it would wait for ever where something in between keeps the connections open.
+    /// Queries the progress of index builds until the database does not answer. A lane would wait for its answer forever if
+    /// something between them keeps the connection open.
     async fn watch_indexes(&self) -> Error {
         let query = "SELECT c.relname::text,
                             greatest(p.blocks_done * 1000 / nullif(p.blocks_total, 0),
                                      p.tuples_done * 1000 / nullif(p.tuples_total, 0), 0)
                      FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid
                      WHERE p.datname = current_database()";
+        let Context { control, ref progress, .. } = self.context;
         loop {
             tokio::time::sleep(INDEX_PROGRESS_INTERVAL).await;
-            let Ok(answer) = timeout(self.control.silence, self.control.client.query(query, &[])).await
-            else {
-                return self.control.silent();
+            let Ok(answer) = timeout(control.silence, control.client.query(query, &[])).await else {
+                return control.silent();
             };
-            // It is only for show: what else is wrong with the connection is found where it matters.
+            // Progress is not worth failing for: any other failure of the connection is found where it matters.
             let Ok(rows) = answer else { continue };
             for row in rows {
                 let (name, permille): (String, i64) = (row.get(0), row.get(1));
                 if let Some(table) = TABLES.iter().find(|table| table.name == name) {
-                    self.board.table(table.id).index_built(permille.unsigned_abs());
+                    progress.table(table.id).set_index_built(permille.unsigned_abs());
                 }
             }
         }
@@ -317,52 +262,52 @@ impl Load<'_> {
         &self,
         mut report: Report,
         options: &Options,
-        interrupt: impl Future<Output = ()>,
+        cancel: &CancellationToken,
     ) -> Result<Report> {
-        let begin = Instant::now();
-        let publishing = async {
-            let published = publish::publish(self.control, options.keep_previous).await?;
-            let left = published.left.iter().map(|dependent| dependent.warning(published.replaced));
-            let left: Vec<String> = left.collect();
-            // What has come since, before it is dropped.
-            for warning in left.iter().filter(|left| !self.announced.if_published.contains(left)) {
-                // It is published already; what cannot be printed is in the report.
-                let _ = print(&warned(warning));
+        let (publishing, control) = (Instant::now(), self.context.control);
+        let swap = async {
+            let published = publish::publish(control, options.keep_previous).await?;
+            let dependents = published.dependents.iter();
+            let dependents: Vec<String> =
+                dependents.map(|dependent| dependent.warning(published.replaced)).collect();
+            // What was created since the announcement, before it is dropped.
+            for warning in dependents.iter().filter(|new| !self.announced.if_published.contains(new)) {
+                // The load is published already; if this cannot be printed, it is in the report.
+                let _ = print(&warning_line(warning));
             }
             let mut warnings = Vec::from_iter(published.warning);
             warnings.extend(match published.replaced {
-                Replaced::InUse => Some(publish::NOT_DROPPED.to_owned()),
-                Replaced::Dropped | Replaced::Kept => publish::drop_replaced(self.control).await,
+                Replaced::InUse => Some(staging::NOT_DROPPED.to_owned()),
+                Replaced::Dropped | Replaced::Kept => staging::drop_replaced(control).await,
             });
-            Ok((left, warnings))
+            Ok((dependents, warnings))
         };
-        let (left, warnings) = publish::interruptible(self.control, publishing, interrupt).await?;
-        report.printed.extend_from_slice(&left);
-        report.warnings.extend(left.into_iter().chain(warnings));
-        report.stages.publish = begin.elapsed().as_secs_f64();
-        report.seconds = self.begin.elapsed().as_secs_f64();
+        let (dependents, warnings) = interruptible(control, swap, cancel).await?;
+        report.printed.extend_from_slice(&dependents);
+        report.warnings.extend(dependents.into_iter().chain(warnings));
+        report.stages.publish = publishing.elapsed().as_secs_f64();
+        report.seconds = self.context.begin.elapsed().as_secs_f64();
         Ok(report)
     }
 
-    /// Stops what the lanes are doing and drops what is staged, as far as the database still listens: what stays
-    /// behind, the next load drops.
+    /// Cancels the lanes' statements and drops the staging schema, as far as the database still answers. The next load drops
+    /// what remains.
     async fn clean_up(&self) {
-        let cancellers = std::mem::take(&mut *lock(&self.cancellers));
+        let cancellers = std::mem::take(&mut *self.context.cancellers.lock());
         let clean_up = async {
             join_all(cancellers.into_iter().map(Canceller::cancel)).await;
-            // A cancel request that was meant for publishing may come late and hit this.
-            for _ in 0..CLEAN_UP_TRIES {
-                if publish::unstage(self.control).await.is_ok() {
+            // A cancel request that was meant for publishing may arrive late and hit this.
+            for _ in 0..MAX_CLEANUP_ATTEMPTS {
+                if staging::unstage(self.context.control).await.is_ok() {
                     return Ok(());
                 }
             }
-            // The session is gone, and with it the lock.
-            let target = publish::lockable(&self.database.target);
-            let control = Session::connect(&target, publish::CONTROL_SESSION).await?;
-            publish::lock(&control).await?;
-            publish::unstage(&control).await?;
-            Ok::<_, Error>(())
+            // The session has ended, and its lock with it.
+            let target = lockable(&self.context.database.target);
+            let control = Session::connect(&target, CONTROL_SESSION).await?;
+            lock(&control).await?;
+            staging::unstage(&control).await
         };
-        let _ = timeout(publish::CLEAN_UP_PATIENCE, clean_up).await;
+        let _: Result<Result<()>, _> = timeout(CLEANUP_TIMEOUT, clean_up).await;
     }
 }

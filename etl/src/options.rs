@@ -1,7 +1,7 @@
-//! What the command line comes to: values that cannot be wrong any more.
+//! The resolved command line: its values were checked.
 
-use std::fs::File;
-use std::io::{IsTerminal, Write as _};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,51 +10,51 @@ use std::time::Duration;
 
 use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
+use atelier_base::tables::{TABLES, TableId};
+use enum_map::{EnumMap, enum_map};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use serde::Serialize;
 
 use crate::cli;
+use crate::csv::header;
 use crate::csv::source::Source;
-use crate::load::pipeline;
+use crate::output::acceptance::Acceptance;
 use crate::output::limit::Limit;
 use crate::output::progress::Show;
 use crate::output::rejects;
-use atelier_base::tables::TABLES;
+use crate::output::report::TableDone;
+use crate::output::report_file::ReportFile;
 
-/// The files, and how to read them.
+/// The files, how to read them, and what to write.
 pub struct Input {
-    /// The files of [`TABLES`], in their order, with headers that were understood.
-    pub sources: Vec<Source>,
-    /// Tables at a time.
-    pub jobs: usize,
+    /// With valid headers.
+    pub(crate) sources: EnumMap<TableId, Source>,
+    /// Tables to read in parallel.
+    pub(crate) jobs: usize,
     /// Threads that parse.
-    pub pool: Arc<ThreadPool>,
-    /// When to refuse a file.
-    pub max_rejects: Limit,
-    /// Where rejected rows go.
-    pub rejects: PathBuf,
-    /// Where the report goes.
-    pub report: Option<Output>,
-    /// How progress is shown.
-    pub show: Show,
+    pub(crate) pool: Arc<ThreadPool>,
+    pub(crate) max_rejects: Limit,
+    /// The directory of the reject files.
+    pub(crate) rejects: PathBuf,
+    pub(crate) report: ReportFile,
+    pub(crate) show: Show,
 }
 
 impl Input {
-    /// Looks at everything that can be wrong before the first row is read: flags, files, headers, outputs.
+    /// Checks everything that can be checked before the first row is read: flags, files, headers, outputs.
     pub fn resolve(args: &cli::Input) -> Result<Input> {
         for (flag, path) in [
             ("--data", Some(&args.data)),
             ("--rejects", Some(&args.rejects)),
             ("--report", args.report.as_ref()),
         ] {
-            local(flag, path)?;
+            refuse_url(flag, path)?;
         }
-        let jobs = jobs(args.jobs);
+        let jobs = jobs_or_cores(args.jobs);
         let max_rejects = Limit::parse(&args.max_rejects)?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(jobs)
             .thread_name(|index| format!("parse-{index}"))
-            // Without it a panic would abort the process; so the pipeline finds that its result will not come.
+            // Without a handler a panic would abort the process. With it, the pipeline finds that its result is missing.
             .panic_handler(|_| {})
             .build()
             .map(Arc::new)
@@ -63,10 +63,9 @@ impl Input {
                     .cause(error)
                     .hint("lower --jobs, or raise the limits (ulimit -u)")
             })?;
-        let sources: Vec<Source> =
-            TABLES.iter().map(|table| Source::find(&args.data, table)).collect::<Result<_>>()?;
-        for (table, source) in TABLES.iter().zip(&sources) {
-            pipeline::look(table, source)?;
+        let sources = enum_map! { table => Source::find(&args.data, TableId::table(table))? };
+        for (table, source) in &sources {
+            header::check(table.table(), source)?;
         }
         let show = match args.progress {
             cli::ProgressMode::Auto if can_draw() => Show::Bars,
@@ -74,21 +73,33 @@ impl Input {
             cli::ProgressMode::Auto | cli::ProgressMode::Plain => Show::Lines,
             cli::ProgressMode::None => Show::Nothing,
         };
-        keep_rejects_apart(&args.rejects, &args.data)?;
+        refuse_input_directory(&args.rejects, &args.data)?;
         let rejects: Vec<PathBuf> = TABLES.iter().map(|table| rejects::path(&args.rejects, table)).collect();
         for output in rejects.iter().chain(&args.report) {
-            keep_apart(output, &sources)?;
+            refuse_input_file(output, &sources)?;
         }
         if let Some(report) = &args.report {
-            keep_report_apart(report, &rejects)?;
+            refuse_reject_file(report, &rejects)?;
         }
-        let report = args.report.as_deref().map(Output::create).transpose()?;
+        let report = ReportFile::open(args.report.as_deref())?;
         Ok(Input { sources, jobs, pool, max_rejects, rejects: args.rejects.clone(), report, show })
+    }
+
+    pub(crate) fn acceptance(&self) -> Acceptance<'_> {
+        Acceptance { max_rejects: self.max_rejects, rejects: &self.rejects }
+    }
+
+    /// Fails with the error of the first table that is not accepted.
+    pub(crate) fn check_acceptance(&self, done: &BTreeMap<TableId, TableDone>) -> Result<()> {
+        let check = |(&table, done): (&TableId, &TableDone)| {
+            self.acceptance().check(table, &self.sources[table], &done.outcome)
+        };
+        done.iter().try_for_each(check)
     }
 }
 
-/// Refuses a URL, and does not repeat it: it may be that of the database, with a password.
-pub fn local(flag: &str, path: Option<&PathBuf>) -> Result<()> {
+/// Refuses a URL without repeating it: it may be that of the database, with a password.
+pub(crate) fn refuse_url(flag: &str, path: Option<&PathBuf>) -> Result<()> {
     match path {
         Some(path) if path.to_string_lossy().contains("://") => {
             Err(Error::usage(format!("{flag} is a URL, not a path")).hint("name a local file or directory"))
@@ -97,48 +108,47 @@ pub fn local(flag: &str, path: Option<&PathBuf>) -> Result<()> {
     }
 }
 
-/// Whether standard error is a terminal on which bars can be drawn over again.
+/// Whether standard error is a terminal that can redraw bars.
 fn can_draw() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|terminal| terminal != "dumb")
 }
 
-/// The number of jobs that was args, or one a core.
-fn jobs(args: Option<usize>) -> usize {
+fn jobs_or_cores(jobs: Option<usize>) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    args.unwrap_or(cores.min(cli::MAX_JOBS))
+    jobs.unwrap_or(cores.min(cli::MAX_JOBS))
 }
 
-/// Refuses an output that is one of the inputs: reject files are named as the tables are.
-fn keep_apart(output: &Path, sources: &[Source]) -> Result<()> {
-    match sources.iter().find(|source| is_same(&source.path, output)) {
+/// Refuses an output that is one of the inputs: a reject file may have the name of an input.
+fn refuse_input_file(output: &Path, sources: &EnumMap<TableId, Source>) -> Result<()> {
+    match sources.values().find(|source| is_same(&source.path, output)) {
         None => Ok(()),
         Some(source) => {
-            Err(Error::usage(format!("{} is an input, and would be overwritten", source.path.display()))
+            Err(Error::usage(format!("{} is an input and would be overwritten", source.path.display()))
                 .hint("name another directory with --rejects, and another file with --report"))
         }
     }
 }
 
-/// Refuses reject files among the inputs: beside `product.csv.gz`, a `product.csv` would be a second file for the next
+/// Refuses reject files among the inputs: next to `product.csv.gz`, a `product.csv` would be a second input of the next
 /// load.
-fn keep_rejects_apart(rejects: &Path, data: &Path) -> Result<()> {
+fn refuse_input_directory(rejects: &Path, data: &Path) -> Result<()> {
     if !is_same(rejects, data) {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "{} is where the input files are: rejected rows cannot go there",
+        "{} is the directory of the input files: rejected rows cannot be written there",
         rejects.display()
     ))
     .hint("name another directory with --rejects"))
 }
 
-/// Refuses a report that is a reject file, or will be: what is written last would replace the other.
-fn keep_report_apart(report: &Path, rejected: &[PathBuf]) -> Result<()> {
+/// Refuses a report that is or will be a reject file: one would overwrite the other.
+fn refuse_reject_file(report: &Path, rejected: &[PathBuf]) -> Result<()> {
     let directory = |path: &Path| match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    // Neither may be there yet. The report's directory is, or the report cannot be made.
+    // The files need not exist yet, but the directory of the report must.
     let becomes = |file: &Path| {
         is_same(report, file)
             || report.file_name() == file.file_name() && is_same(&directory(report), &directory(file))
@@ -146,7 +156,7 @@ fn keep_report_apart(report: &Path, rejected: &[PathBuf]) -> Result<()> {
     match rejected.iter().find(|file| becomes(file) || becomes(&rejects::partial(file))) {
         None => Ok(()),
         Some(file) => Err(Error::usage(format!(
-            "{} cannot be the report: rejected rows go to {}",
+            "{} cannot be the report: rejected rows are written to {}",
             report.display(),
             file.display()
         ))
@@ -154,81 +164,38 @@ fn keep_report_apart(report: &Path, rejected: &[PathBuf]) -> Result<()> {
     }
 }
 
-/// Whether both are there, and the same file or directory.
+/// Whether both exist and are the same file or directory. Neither is opened: one may be a pipe.
 fn is_same(one: &Path, other: &Path) -> bool {
     let id = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
     id(one).is_some_and(|one| id(other) == Some(one))
 }
 
-/// A file opened before the work starts, so that an hour's load does not end with a path that cannot be written. What
-/// stands in it stays until there is something new to write.
-pub struct Output {
-    /// For messages.
-    pub path: PathBuf,
-    /// Not truncated yet.
-    pub file: File,
-}
-
-impl Output {
-    fn create(path: &Path) -> Result<Output> {
-        let file = File::options().write(true).create(true).truncate(false).open(path).map_err(|error| {
-            Error::usage(format!("cannot write {}", path.display()))
-                .cause(error)
-                .hint("name another file with --report")
-        })?;
-        Ok(Output { path: path.to_owned(), file })
-    }
-
-    /// Writes a report as JSON.
-    pub fn write(&mut self, report: &impl Serialize) -> Result<()> {
-        // Not everything that can be written to can be cut short: a pipe cannot, and need not be.
-        let _ = self.file.set_len(0);
-        let text = serde_json::to_vec_pretty(report).map_err(std::io::Error::from);
-        let written = text.and_then(|text| {
-            self.file.write_all(&text)?;
-            self.file.write_all(b"\n")
-        });
-        written.map_err(|error| {
-            Error::usage(format!("cannot write the report to {}", self.path.display()))
-                .cause(error)
-                .hint("make room there or name another file with --report")
-        })
-    }
-}
-
-/// A database to work on.
 #[derive(Clone)]
 pub struct Database {
-    /// Where it is.
-    pub target: Target,
-    /// How long to wait for it.
-    pub patience: Duration,
+    pub(crate) target: Target,
+    /// How long to wait for a database that is starting.
+    pub(crate) wait: Duration,
 }
 
 impl Database {
-    /// Reads the connection string.
     pub fn resolve(args: &cli::Database) -> Result<Database> {
         let target = Target::resolve(args.database_url.as_deref())?;
-        Ok(Database { target, patience: Duration::from_secs(args.wait) })
+        Ok(Database { target, wait: Duration::from_secs(args.wait) })
     }
 }
 
-/// What `verify` works on, and how.
-pub struct Verify {
-    /// The database.
-    pub database: Database,
-    /// Tables at a time.
-    pub jobs: usize,
-    /// Where the report goes.
-    pub report: Option<Output>,
+pub(crate) struct Verify {
+    pub(crate) database: Database,
+    /// Tables to read in parallel.
+    pub(crate) jobs: usize,
+    pub(crate) report: ReportFile,
 }
 
 impl Verify {
-    /// Looks at everything that can be wrong before the database is asked.
-    pub fn resolve(args: &cli::Verify) -> Result<Verify> {
-        local("--report", args.report.as_ref())?;
-        let (jobs, database) = (jobs(args.jobs), Database::resolve(&args.database)?);
-        let report = args.report.as_deref().map(Output::create).transpose()?;
+    pub(crate) fn resolve(args: &cli::Verify) -> Result<Verify> {
+        refuse_url("--report", args.report.as_ref())?;
+        let (jobs, database) = (jobs_or_cores(args.jobs), Database::resolve(&args.database)?);
+        let report = ReportFile::open(args.report.as_deref())?;
         Ok(Verify { database, jobs, report })
     }
 }

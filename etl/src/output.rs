@@ -1,8 +1,11 @@
-//! What a run leaves behind and shows: report, reject files, progress.
+//! What a run prints and writes: report, reject files, progress.
 
-pub mod acceptance;
-pub mod limit;
-pub mod progress;
-pub mod rejects;
-pub mod report;
-pub mod stdout;
+pub(crate) mod acceptance;
+pub(crate) mod comparison;
+pub(crate) mod limit;
+pub(crate) mod progress;
+pub(crate) mod rejects;
+pub(crate) mod report;
+pub(crate) mod report_file;
+pub(crate) mod stdout;
+pub(crate) mod summary;

@@ -1,6 +1,6 @@
-//! A binary copy, read at once and in pieces: the same rows or the same complaint, and no panic.
+//! A binary COPY, read as a whole and in pieces: the same rows or the same error, and no panic.
 //!
-//! The input: a byte for the size of the pieces, then the copy.
+//! The input: a byte for the size of the pieces, then the COPY.
 
 #![no_main]
 

@@ -1,9 +1,9 @@
 //! A file's rows, read as one chunk and cut into chunks: the same records, rows, rejects, repairs and line numbers. Every
-//! byte is accounted for, what COPY takes is read back as the same rows, and what is valid CSV has the fields that the
-//! `csv` crate finds in it, in every delimiter.
+//! byte is accounted for, the rows for COPY are decoded as the same rows, and valid CSV has the fields that the `csv` crate
+//! finds in it, with every delimiter.
 //!
 //! The input: a byte for the table (`0` to `5`), one for its header (`0` the usual one), two for how much is read at a
-//! time; then the rows. In the seeds a line end stands between, which counts as an empty line.
+//! time; then the rows. In the seeds there is a line end before the rows, which counts as an empty line.
 
 #![no_main]
 
@@ -19,7 +19,7 @@ use properties::{assert_cutting_changes_nothing, assert_valid_is_read_as_csv_rea
 mod properties;
 
 fuzz_target!(|input: &[u8]| {
-    // What is too short to be an input is none.
+    // An input that is too short is ignored.
     let _ = read(Unstructured::new(input));
 });
 
@@ -43,7 +43,7 @@ fn read(mut input: Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The usual header, or one with the columns from the last to the first and one that is not loaded before them.
+/// The usual header, or one with the columns in reverse and, before them, one that is not loaded.
 fn header(table: &Table, unusual: bool) -> String {
     let mut names: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
     if unusual {

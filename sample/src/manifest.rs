@@ -1,34 +1,32 @@
-//! What was generated and what a correct load must make of it: the counts that tests hold a loader against.
+//! What was generated and what a correct load must make of it: the counts that tests compare a load with.
 //! Counted while the rows are written, never estimated.
 
-use crate::Defects;
-use crate::defects::{CODES, Code};
-use atelier_base::tables::{TABLES, TableId};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+use atelier_base::tables::TableId;
+use enum_map::EnumMap;
+use serde::{Deserialize, Serialize};
+
+use crate::defect::Defect;
+use crate::options::Defects;
 
 /// The contents of `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The version of the program that wrote the files.
     pub version: String,
-    /// How many products were asked for.
     pub products: u32,
-    /// The seed that was given.
     pub seed: u64,
-    /// Which defects are in the files.
     pub defects: Defects,
-    /// The six files, in the order of [`TABLES`].
     #[serde(with = "by_name")]
-    pub tables: BTreeMap<TableId, TableManifest>,
+    pub tables: EnumMap<TableId, TableManifest>,
 }
 
 /// What is in one file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableManifest {
     /// The file's name, without a directory.
     pub file: String,
-    /// Its length.
     pub bytes: u64,
     /// Records in it, the header not counted.
     pub read: u64,
@@ -42,27 +40,27 @@ pub struct TableManifest {
 
 /// What a part of a file holds, as it is counted.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Tally {
+pub(crate) struct FileCounts {
     read: u64,
-    by_code: [u64; CODES.len()],
+    defects: EnumMap<Defect, u64>,
 }
 
-impl Tally {
+impl FileCounts {
     /// A record without defects.
-    pub(crate) fn sound(&mut self) {
+    pub(crate) fn clean(&mut self) {
         self.read += 1;
     }
 
     /// A record with a defect. A duplicate counts by itself, apart from the record it repeats.
-    pub(crate) fn defective(&mut self, code: Code) {
+    pub(crate) fn defective(&mut self, defect: Defect) {
         self.read += 1;
-        self.by_code[code as usize] += 1;
+        self.defects[defect] += 1;
     }
 
     /// Adds another part of the same file.
-    pub(crate) fn add(&mut self, other: &Tally) {
+    pub(crate) fn add(&mut self, other: &FileCounts) {
         self.read += other.read;
-        for (sum, count) in self.by_code.iter_mut().zip(other.by_code) {
+        for (sum, count) in self.defects.values_mut().zip(other.defects.values()) {
             *sum += count;
         }
     }
@@ -70,12 +68,9 @@ impl Tally {
     /// The whole file's entry in the manifest.
     pub(crate) fn manifest(&self, file: String, bytes: u64) -> TableManifest {
         let counts = |repaired: bool| -> BTreeMap<String, u64> {
-            CODES
-                .iter()
-                .map(|&code| (code, self.by_code[code as usize]))
-                .filter(|&(code, count)| code.is_repaired() == repaired && count > 0)
-                .map(|(code, count)| (code.name().to_owned(), count))
-                .collect()
+            let counts = self.defects.iter();
+            let counts = counts.filter(|(defect, rows)| defect.is_repaired() == repaired && **rows > 0);
+            counts.map(|(defect, rows)| (defect.code().to_owned(), *rows)).collect()
         };
         let (repaired, rejected) = (counts(true), counts(false));
         let loaded = self.read - rejected.values().sum::<u64>();
@@ -83,14 +78,19 @@ impl Tally {
     }
 }
 
-/// A map by table, in JSON by the table's name.
+/// In JSON, a map by the name of the table.
 mod by_name {
-    use super::{BTreeMap, TABLES, TableId, TableManifest};
+    use std::collections::BTreeMap;
+
+    use atelier_base::tables::TableId;
+    use enum_map::{EnumMap, enum_map};
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
+    use super::TableManifest;
+
     pub(crate) fn serialize<S: Serializer>(
-        tables: &BTreeMap<TableId, TableManifest>,
+        tables: &EnumMap<TableId, TableManifest>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_map(tables.iter().map(|(id, table)| (id.table().name, table)))
@@ -98,14 +98,10 @@ mod by_name {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<BTreeMap<TableId, TableManifest>, D::Error> {
-        let by_name = BTreeMap::<String, TableManifest>::deserialize(deserializer)?;
-        let entry = |(name, manifest): (String, TableManifest)| {
-            let table = TABLES.iter().find(|table| table.name == name);
-            let table = table.ok_or_else(|| D::Error::custom(format!("no table is named {name}")))?;
-            Ok((table.id, manifest))
-        };
-        by_name.into_iter().map(entry).collect()
+    ) -> Result<EnumMap<TableId, TableManifest>, D::Error> {
+        let mut by_name = BTreeMap::<String, TableManifest>::deserialize(deserializer)?;
+        let mut take = |name| by_name.remove(name).ok_or_else(|| D::Error::missing_field(name));
+        Ok(enum_map! { table => take(TableId::table(table).name)? })
     }
 }
 
@@ -115,17 +111,18 @@ mod tests {
 
     #[test]
     fn a_manifest_survives_json_and_lists_the_tables_in_order() {
-        let mut tally = Tally::default();
-        tally.sound();
-        tally.defective(Code::Orphan);
-        tally.defective(Code::Spacing);
-        let tables = TABLES.iter().map(|table| (table.id, tally.manifest(format!("{}.csv", table.name), 9)));
+        let mut counts = FileCounts::default();
+        counts.clean();
+        counts.defective(Defect::Orphan);
+        counts.defective(Defect::Spacing);
         let manifest = Manifest {
             version: "1".into(),
             products: 3,
             seed: u64::MAX,
             defects: Defects::Heavy,
-            tables: tables.collect(),
+            tables: EnumMap::from_fn(|table: TableId| {
+                counts.manifest(format!("{}.csv", table.table().name), 9)
+            }),
         };
         let json = serde_json::to_string(&manifest).unwrap();
         let related = concat!(

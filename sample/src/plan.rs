@@ -1,30 +1,31 @@
-//! Which rows carry which defect. What is planned here is what a correct loader must find, so the rules that
-//! keep the expectation exact are kept here too: one defect a row at most, none in a row behind another
-//! defective one, none in the last row of a file, none in a row that is an orphan already because its parent
-//! is rejected. How a defect looks in bytes is in `damage`.
+//! Which rows have which defect. What is planned here is what a correct loader must find, so the rules that keep the
+//! expectation exact are here too: at most one defect a row, none in a row after a defective one, none in the last
+//! row of a file, none in a row that is an orphan already because its parent is rejected. How a defect looks in bytes is
+//! in `damage`.
 
-use crate::Defects;
-use crate::defects::Code;
+use atelier_base::tables::{TABLES, TableId};
+use enum_map::{Enum as _, EnumMap};
+
+use crate::defect::Defect;
+use crate::options::Defects;
 use crate::random::{Random, Stream};
 use crate::shape::Catalogue;
-use atelier_base::tables::{TABLES, TableId};
 
-/// What becomes of a row.
+/// What a row is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is written as it is, and loaded.
-    Sound,
-    /// Valid, and awkward: a text of it runs over two lines.
+    /// It is loaded.
+    Clean,
+    /// It is loaded, with a text of two lines.
     Folded,
-    /// It is written as it is, and rejected because its parent is.
+    /// It is rejected because its parent is.
     Orphaned,
-    /// It is damaged.
-    Planted(Code),
+    Defective(Defect),
 }
 
-/// Every kind of rejected row, once: a cycle of them. Those of `Product` stand first.
-const SITES: [(TableId, Code); 45] = {
-    use Code::*;
+/// Every kind of rejected row, once: a cycle of them. Those of `Product` are first.
+const SITES: [(TableId, Defect); 45] = {
+    use Defect::*;
     use TableId::*;
     [
         (Product, FieldCount),
@@ -76,28 +77,28 @@ const SITES: [(TableId, Code); 45] = {
 };
 /// Product rows among `SITES`.
 const PRODUCT_SITES: u32 = 8;
-/// Prime to 45, so that a cycle meets every site; wide enough that two slots of `Product` never follow each
+/// Prime to 45, so that a cycle reaches every site; wide enough that two slots of `Product` never follow each
 /// other.
 const SITE_STEP: u32 = 14;
-/// Products in a slot, of which one has a row that is rejected. Even, so that a pair of neighbours is in one
-/// slot; 45 × 44 is just below 2,000 products, so that as many hold every site; and few enough products are
-/// rejected, 6 in 1,980, that with all their children no file loses as much as 0.9 %.
+/// Products in a slot, of which one has a row that is rejected. Even, so that a pair of neighbours is in one slot. 45 × 44
+/// is just below 2,000 products, so that a catalogue of that size has every site. Only 6 in 1,980 products are rejected,
+/// so that with all their children no file loses as much as 0.9 %.
 pub(crate) const SLOT: u32 = 44;
-/// Rows over 1 MiB are planted in this many cycles only: each is as long as 4,000 others.
+/// Rows over 1 MiB are in this many cycles only: each is as long as 4,000 others.
 const LONG_CYCLES: u32 = 2;
 
-/// The one row of a slot that is planted and rejected.
+/// The one row of a slot that is rejected for a defect of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Site {
     pub(crate) product: u32,
     pub(crate) table: TableId,
     /// Which of the product's rows in the table, from 0.
     pub(crate) row: u32,
-    pub(crate) code: Code,
+    pub(crate) defect: Defect,
 }
 
-/// Physical lines of photos.csv (the header is line 1) without their last quote. A reader that pairs such
-/// lines up makes one row of each pair and loses 48 + 35 + 40 + 45 + 25 = 193 rows, as with the real copies.
+/// Lines of photos.csv (the header is line 1) without their last quote. A reader that ends a record where the number of
+/// quotes is even makes one row of each pair and loses 48 + 35 + 40 + 45 + 25 = 193 rows, as with the real copies.
 const LEGACY_PAIRS: [(u32, u32); 5] = [(12, 60), (75, 110), (120, 160), (170, 215), (230, 255)];
 /// One in so many related rows is related to product 0, and the first row is, so that the smallest catalogue
 /// has one: 58 of the 4,508,263 rows of the real copies.
@@ -108,26 +109,25 @@ pub(crate) struct Plan {
     catalogue: Catalogue,
     defects: Defects,
     /// The product that has the last row of each file; none in a file without rows.
-    tail: [Option<u32>; 6],
-    /// Lines before this one are damaged if they are in `LEGACY_PAIRS`.
+    tail: EnumMap<TableId, Option<u32>>,
+    /// Lines of `LEGACY_PAIRS` before this one have the defect.
     legacy_end: u32,
 }
 
 impl Plan {
     pub(crate) fn new(catalogue: Catalogue, defects: Defects) -> Self {
-        let mut tail = [None; 6];
+        let mut tail = EnumMap::<TableId, Option<u32>>::default();
         for product in (0..catalogue.products).rev() {
             let shape = catalogue.shape(product);
-            for (table, tail) in tail.iter_mut().enumerate() {
-                let has_rows = shape.rows(TABLES[table].id) > 0;
+            for (table, tail) in &mut tail {
+                let has_rows = shape.rows(table) > 0;
                 *tail = tail.or(has_rows.then_some(product));
             }
-            if tail.iter().all(Option::is_some) {
+            if tail.values().all(Option::is_some) {
                 break;
             }
         }
-        // A pair fits if a line stands behind it: the lines are the header and the photos, counted as far
-        // as it matters.
+        // A pair fits if a line follows it. Lines are counted no further than needed.
         let (_, longest) = LEGACY_PAIRS[LEGACY_PAIRS.len() - 1];
         let mut lines = 1;
         for product in 0..catalogue.products {
@@ -141,7 +141,7 @@ impl Plan {
         Self { catalogue, defects, tail, legacy_end }
     }
 
-    /// Whether the photo with this number in its file, from 0, is one of the unterminated ones.
+    /// Whether the photo with this number in its file, from 0, has an unterminated quote.
     pub(crate) fn is_legacy_photo(&self, row: u32) -> bool {
         let line = row + 2;
         self.defects == Defects::Legacy
@@ -154,43 +154,41 @@ impl Plan {
         self.defects == Defects::Legacy && row.is_multiple_of(LEGACY_ZERO_EVERY)
     }
 
-    /// Whether the product's row is rejected, and so all that points to it.
+    /// Whether the product's row is rejected, and with it all rows that point at it.
     pub(crate) fn is_rejected(&self, product: u32) -> bool {
         if self.defects != Defects::Heavy {
             return false;
         }
         let slot = product / SLOT;
         let (index, _) = site_of(slot);
-        // Asked for each related row: a site in another table, which is found slowly, must not be looked for.
+        // Called for each related row, and a site in another table is found slowly: the index tells which table it is in.
         index < PRODUCT_SITES
-            && self.site(slot).is_some_and(|site| site.product == product && site.code.loses_id())
+            && self.site(slot).is_some_and(|site| site.product == product && site.defect.loses_id())
     }
 
     /// The slot's rejected row. There is none in a catalogue too small for it.
     pub(crate) fn site(&self, slot: u32) -> Option<Site> {
         let (index, cycle) = site_of(slot);
-        let (table, code) = SITES[index as usize];
-        let is_too_many = code == Code::RecordTooLong && cycle >= LONG_CYCLES;
+        let (table, defect) = SITES[index as usize];
+        let is_too_many = defect == Defect::RecordTooLong && cycle >= LONG_CYCLES;
         if self.defects != Defects::Heavy || is_too_many {
             return None;
         }
         let mut random = self.catalogue.random(Stream::Site, slot);
-        // Never the first or the last product of a slot: two sites are no neighbours.
+        // Never the first or the last product of a slot, so that two sites are never neighbours.
         let offset = random.below(SLOT - 2);
         let choice = random.bits();
         (0..SLOT - 2)
             .map(|step| slot * SLOT + 1 + (offset + step) % (SLOT - 2))
-            .filter(|&product| {
-                product < self.catalogue.products && self.tail[table as usize] != Some(product)
-            })
+            .filter(|&product| product < self.catalogue.products && self.tail[table] != Some(product))
             .find_map(|product| {
                 let row = self.site_row(table, product, choice)?;
-                Some(Site { product, table, row, code })
+                Some(Site { product, table, row, defect })
             })
     }
 
-    /// A row of the product in the table that may be damaged. It is never the first one, since the row
-    /// before it has to be sound, and that of another product cannot know.
+    /// A row of the product in the table that may have a defect. It is never the first one: the row before it must be
+    /// clean, and a row of another product is not planned together with it.
     fn site_row(&self, table: TableId, product: u32, choice: u64) -> Option<u32> {
         if table == TableId::Product {
             return Some(0);
@@ -211,12 +209,14 @@ impl Plan {
         Fates {
             table,
             site: site.filter(|site| site.table == table && site.product == product),
-            is_repairable: is_heavy && self.tail[table as usize] != Some(product),
-            random: self.catalogue.random(Stream::Repair, product * 6 + table as u32),
+            is_repairable: is_heavy && self.tail[table] != Some(product),
+            random: self
+                .catalogue
+                .random(Stream::Repair, product * TABLES.len() as u32 + table.into_usize() as u32),
         }
     }
 
-    /// The product whose row stands at `position` of product.csv. Beside a site nothing changes places.
+    /// The product whose row is at `position` of product.csv. Beside a site no rows are swapped.
     pub(crate) fn product_at(&self, position: u32, site: Option<Site>) -> u32 {
         match site {
             Some(site) if site.product / 2 == position / 2 => position,
@@ -225,13 +225,24 @@ impl Plan {
     }
 }
 
-/// The number in `SITES` of a slot's site, and how many cycles went before.
+/// The index in `SITES` of a slot's site, and the number of cycles before it.
 fn site_of(slot: u32) -> (u32, u32) {
     const CYCLE: u32 = SITES.len() as u32;
     (slot % CYCLE * SITE_STEP % CYCLE, slot / CYCLE)
 }
 
-/// Decides what becomes of the rows of one product in one table, in their order.
+/// What the rows around a row are, as far as it matters for the row.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Neighbours {
+    /// Its parent is rejected.
+    pub(crate) orphan: bool,
+    /// The row before it may have a defect.
+    pub(crate) after_defect: bool,
+    /// The row after it is a site of another product.
+    pub(crate) before_defect: bool,
+}
+
+/// Decides the fates of the rows of one product in one table, in their order.
 pub(crate) struct Fates {
     table: TableId,
     site: Option<Site>,
@@ -240,34 +251,33 @@ pub(crate) struct Fates {
 }
 
 impl Fates {
-    /// The next row, `row`, from 0. `is_orphan`: its parent is rejected. `is_guarded`: the row before it may
-    /// be defective. `is_followed`: the row behind it is a site of another product.
-    pub(crate) fn next(&mut self, row: u32, is_orphan: bool, is_guarded: bool, is_followed: bool) -> Fate {
-        if is_orphan {
+    /// Of the next row, `row`, from 0.
+    pub(crate) fn next(&mut self, row: u32, neighbours: Neighbours) -> Fate {
+        if neighbours.orphan {
             return Fate::Orphaned;
         }
         match self.site {
-            Some(site) if site.row == row => return Fate::Planted(site.code),
-            Some(site) if site.row == row + 1 => return Fate::Sound,
+            Some(site) if site.row == row => return Fate::Defective(site.defect),
+            Some(site) if site.row == row + 1 => return Fate::Clean,
             _ => {}
         }
-        if !self.is_repairable || is_guarded || is_followed {
-            return Fate::Sound;
+        if !self.is_repairable || neighbours.after_defect || neighbours.before_defect {
+            return Fate::Clean;
         }
         use TableId::{Features, Photos, Product, Styles};
-        // In thousandths, a little over the shares meant, since guarded rows are left out.
+        // In thousandths, a little over the shares meant, since rows after a defect are left out.
         match (self.random.below(1000), self.table) {
-            (0..11, _) => Fate::Planted(Code::Spacing),
-            (11..16, Features | Photos) => Fate::Planted(Code::UnterminatedQuote),
-            (20..110, Product | Styles) => Fate::Planted(Code::PriceFormat),
+            (0..11, _) => Fate::Defective(Defect::Spacing),
+            (11..16, Features | Photos) => Fate::Defective(Defect::UnterminatedQuote),
+            (20..110, Product | Styles) => Fate::Defective(Defect::PriceFormat),
             (110..115, Product) => Fate::Folded,
-            _ => Fate::Sound,
+            _ => Fate::Clean,
         }
     }
 
     /// Whether the row with this number loses its id by a defect of its own.
     pub(crate) fn loses(&self, row: u32) -> bool {
-        self.site.is_some_and(|site| site.row == row && site.code.loses_id())
+        self.site.is_some_and(|site| site.row == row && site.defect.loses_id())
     }
 }
 
@@ -293,7 +303,7 @@ mod tests {
         let plan = plan(2000, Defects::Heavy);
         let sites: Vec<_> = (0..2000 / SLOT).filter_map(|slot| plan.site(slot)).collect();
         for wanted in SITES {
-            assert!(sites.iter().any(|site| (site.table, site.code) == wanted), "{wanted:?}");
+            assert!(sites.iter().any(|site| (site.table, site.defect) == wanted), "{wanted:?}");
         }
         assert!(sites.windows(2).all(|pair| pair[1].product - pair[0].product > 1));
         let rejected: Vec<_> = (0..45 * SLOT).filter(|&product| plan.is_rejected(product)).collect();
@@ -301,18 +311,18 @@ mod tests {
     }
 
     #[test]
-    fn legacy_plants_only_pairs_that_fit() {
-        let planted = |products| {
+    fn legacy_has_only_pairs_that_fit() {
+        let defective = |products| {
             let plan = plan(products, Defects::Legacy);
             (0..400).filter(|&row| plan.is_legacy_photo(row)).map(|row| row + 2).collect::<Vec<_>>()
         };
-        assert_eq!(planted(1000), [12, 60, 75, 110, 120, 160, 170, 215, 230, 255]);
+        assert_eq!(defective(1000), [12, 60, 75, 110, 120, 160, 170, 215, 230, 255]);
         let photos = |products: u32| -> u32 {
             let catalogue = Catalogue { products, seed: 42 };
             (0..products).map(|product| catalogue.shape(product).rows(TableId::Photos)).sum()
         };
         for products in 1..60 {
-            let lines = planted(products);
+            let lines = defective(products);
             assert_eq!(lines.len() % 2, 0);
             assert!(lines.iter().all(|&line| line < photos(products) + 1), "{products} products");
         }

@@ -1,11 +1,11 @@
-//! The bytes of clean rows. A row is written behind a line end, not before one, since the last line of a
-//! file has none. What a row says is a pure function of (seed, product) and of the ids it is given.
+//! The bytes of clean rows. A row is written after a line end, not before one, since the last line of a file has none. Its
+//! content is a pure function of seed, product and the ids it gets.
 
 use crate::random::{Random, Stream};
-use crate::shape::{Catalogue, MOST_RELATED, Shape};
+use crate::shape::{Catalogue, MAX_RELATED, ProductShape};
 use crate::{text, words};
 
-/// Ids of rows under one parent: they follow each other, except that two neighbours may have changed places.
+/// Ids of rows under one parent: they count up, except that two neighbours may be swapped.
 #[derive(Clone, Copy)]
 pub(crate) struct Ids {
     first: u32,
@@ -13,7 +13,7 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    /// `count` ids from `first`; two of them stand the wrong way round once in `every` parents.
+    /// `count` ids from `first`; two of them are swapped once in `every` parents.
     pub(crate) fn new(first: u32, count: u32, every: u32, random: &mut Random) -> Self {
         let swapped = (count >= 2 && random.one_in(every)).then(|| random.below(count - 1));
         Self { first, swapped }
@@ -29,9 +29,19 @@ impl Ids {
     }
 }
 
+/// What is given of a row of styles; the rest is drawn.
+pub(crate) struct Style {
+    pub(crate) id: u32,
+    pub(crate) product: u32,
+    pub(crate) is_default: bool,
+}
+
+pub(crate) fn sizes(shoes: bool) -> &'static [&'static str] {
+    if shoes { &words::SHOE_SIZES } else { &words::LETTER_SIZES }
+}
+
 impl Catalogue {
-    /// The product whose row stands at `position` in product.csv: `position` itself, except that two
-    /// neighbours may have changed places.
+    /// The product whose row is at `position` in product.csv: `position` itself, except that two neighbours may be swapped.
     pub(crate) fn product_at(&self, position: u32) -> u32 {
         let pair = position & !1;
         let is_swapped = pair + 1 < self.products && self.random(Stream::Order, pair).one_in(500);
@@ -48,11 +58,11 @@ impl Catalogue {
         }
     }
 
-    /// The ids of the products that the product is related to; as many as its shape says are meant.
-    /// The same one may stand there twice, and the product itself too.
-    pub(crate) fn related(&self, product: u32, shape: &Shape) -> [u32; MOST_RELATED] {
+    /// The ids of related products; only as many as `shape` has are used. The same one may be there twice, and the product
+    /// itself too.
+    pub(crate) fn related(&self, product: u32, shape: &ProductShape) -> [u32; MAX_RELATED] {
         let mut random = self.random(Stream::Related, product);
-        let mut related = [0; MOST_RELATED];
+        let mut related = [0; MAX_RELATED];
         for row in 0..usize::from(shape.related) {
             related[row] = match random.below(128) {
                 0 => product + 1,
@@ -81,14 +91,8 @@ impl Catalogue {
     }
 
     /// `id,productId,name,sale_price,original_price,default_style`
-    pub(crate) fn write_style(
-        &self,
-        out: &mut Vec<u8>,
-        id: u32,
-        product: u32,
-        is_default: bool,
-        random: &mut Random,
-    ) {
+    pub(crate) fn write_style(&self, out: &mut Vec<u8>, style: Style, random: &mut Random) {
+        let Style { id, product, is_default } = style;
         start(out, id, product + 1);
         out.push(b'"');
         text::colour(out, random);
@@ -126,10 +130,9 @@ pub(crate) fn write_photo(out: &mut Vec<u8>, id: u32, style: u32, random: &mut R
 }
 
 /// `id,styleId,size,quantity`
-pub(crate) fn write_sku(out: &mut Vec<u8>, id: u32, style: u32, size: u32, shoes: bool, random: &mut Random) {
+pub(crate) fn write_sku(out: &mut Vec<u8>, id: u32, style: u32, size: &str, random: &mut Random) {
     start(out, id, style);
-    let sizes: &[&str] = if shoes { &words::SHOE_SIZES } else { &words::LETTER_SIZES };
-    quoted(out, sizes[size as usize]);
+    quoted(out, size);
     out.push(b',');
     text::number(out, random.below(61));
 }

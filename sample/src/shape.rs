@@ -1,29 +1,29 @@
-//! How many rows a product has in each table, and which ids they get. A shape is a pure function of
-//! (seed, product); ids run on from product to product, so that a block of products can be drawn up as soon
-//! as the counts of those before it are summed. No bytes are written here.
+//! How many rows a product has in each table, and which ids they get. A shape is a pure function of seed and product; ids
+//! continue from product to product, so that a block of products can be rendered when the counts of those before it are
+//! summed up. No bytes are written here.
+
+use atelier_base::tables::TableId;
+use enum_map::EnumMap;
 
 use crate::random::{Random, Stream};
-use atelier_base::tables::{TABLES, TableId};
 
 /// The catalogue that is generated, without its defects.
 #[derive(Clone, Copy)]
 pub(crate) struct Catalogue {
     /// Products have the ids 1 to this, and the indexes 0 to one less.
     pub(crate) products: u32,
-    /// Another seed is another catalogue.
     pub(crate) seed: u64,
 }
 
-/// The most styles a product has.
-pub(crate) const MOST_STYLES: usize = 9;
-/// The most related rows a product has.
-pub(crate) const MOST_RELATED: usize = 9;
+/// Of a product.
+pub(crate) const MAX_STYLES: usize = 9;
+/// Rows of a product.
+pub(crate) const MAX_RELATED: usize = 9;
 
 /// A weight is out of this many.
 const WHOLE: u32 = 10_000;
 
-/// (how many, weight). The weights give the means of the real copies to four digits;
-/// how they spread around the mean follows what is known of the real spread.
+/// (how many, weight). The weights give the means of the real copies to four digits, and about their spread.
 type Weights = [(u8, u32)];
 const STYLES: &Weights =
     &[(0, 2100), (1, 2929), (2, 1971), (3, 1200), (4, 850), (5, 430), (6, 260), (7, 130), (8, 80), (9, 50)];
@@ -42,16 +42,16 @@ const SHOE_SIZES: u8 = 11;
 /// One id in a table is left out once in this many products, for each table but `product`.
 const GAP_EVERY: u32 = 8192;
 
-/// What one product has.
+/// The rows of one product.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Shape {
+pub(crate) struct ProductShape {
     pub(crate) features: u8,
     pub(crate) related: u8,
     pub(crate) styles: u8,
     /// Photos of each style.
-    pub(crate) photos: [u8; MOST_STYLES],
+    pub(crate) photos: [u8; MAX_STYLES],
     /// Skus of each style.
-    pub(crate) skus: [u8; MOST_STYLES],
+    pub(crate) skus: [u8; MAX_STYLES],
     /// Sold in shoe sizes.
     pub(crate) shoes: bool,
     /// The table in which an id is left out before this product's rows.
@@ -65,14 +65,14 @@ impl Catalogue {
     }
 
     /// How many rows the product has in each table.
-    pub(crate) fn shape(&self, product: u32) -> Shape {
+    pub(crate) fn shape(&self, product: u32) -> ProductShape {
         let mut random = self.random(Stream::Shape, product);
-        let mut shape = Shape {
+        let mut shape = ProductShape {
             features: weighted(&mut random, FEATURES),
             related: weighted(&mut random, RELATED),
             styles: weighted(&mut random, STYLES),
             shoes: random.below(WHOLE) < SHOES,
-            ..Shape::default()
+            ..ProductShape::default()
         };
         shape.gap = match random.below(GAP_EVERY) {
             0 => Some(TableId::Features),
@@ -94,8 +94,7 @@ impl Catalogue {
     }
 }
 
-impl Shape {
-    /// Rows in a table.
+impl ProductShape {
     pub(crate) fn rows(&self, table: TableId) -> u32 {
         match table {
             TableId::Product => 1,
@@ -112,32 +111,32 @@ impl Shape {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cursor {
     /// Ids used so far: the next one is one more. At 50 million products they stay below 600 million.
-    pub(crate) ids: [u32; 6],
+    pub(crate) ids: EnumMap<TableId, u32>,
     /// Rows so far.
-    pub(crate) rows: [u32; 6],
+    pub(crate) rows: EnumMap<TableId, u32>,
 }
 
 impl Cursor {
-    /// Leaves out the id that the shape says is to be left out, if any.
-    pub(crate) fn skip_gap(&mut self, shape: &Shape) {
+    /// Leaves out an id if `shape` has a gap.
+    pub(crate) fn skip_gap(&mut self, shape: &ProductShape) {
         if let Some(table) = shape.gap {
-            self.ids[table as usize] += 1;
+            self.ids[table] += 1;
         }
     }
 
     /// Moves past a product's rows, whose gap was skipped.
-    pub(crate) fn pass(&mut self, shape: &Shape) {
-        for (index, table) in TABLES.iter().enumerate() {
-            let rows = shape.rows(table.id);
-            self.ids[index] += rows;
-            self.rows[index] += rows;
+    pub(crate) fn pass(&mut self, shape: &ProductShape) {
+        for (table, ids) in &mut self.ids {
+            let rows = shape.rows(table);
+            *ids += rows;
+            self.rows[table] += rows;
         }
     }
 
-    /// Moves past products that take up as much as `other`.
+    /// Moves past products with the rows and ids of `other`.
     pub(crate) fn add(&mut self, other: &Cursor) {
-        for table in 0..TABLES.len() {
-            self.ids[table] += other.ids[table];
+        for (table, ids) in &mut self.ids {
+            *ids += other.ids[table];
             self.rows[table] += other.rows[table];
         }
     }
@@ -151,7 +150,7 @@ fn weighted(random: &mut Random, weights: &Weights) -> u8 {
         }
         draw -= weight;
     }
-    // Not reached: the weights add up to `WHOLE`, which a test holds.
+    // Not reached: the weights add up to `WHOLE`, which a test checks.
     0
 }
 
@@ -177,7 +176,7 @@ mod tests {
             end.pass(&shape);
             without_styles += u32::from(shape.styles == 0);
         }
-        let [products, features, styles, photos, skus, related] = end.rows.map(f64::from);
+        let [products, features, styles, photos, skus, related] = end.rows.into_array().map(f64::from);
         for (name, mean, real) in [
             ("features", features / products, 2.2192),
             ("styles", styles / products, 1.9581),
@@ -189,6 +188,6 @@ mod tests {
             // Three standard deviations of the widest of them at this size.
             assert!((mean / real - 1.0).abs() < 0.03, "{name}: {mean}, not {real}");
         }
-        assert!(end.ids.iter().zip(end.rows).all(|(&ids, rows)| ids >= rows && ids - rows < 20));
+        assert!(end.ids.iter().all(|(table, ids)| (end.rows[table]..end.rows[table] + 20).contains(ids)));
     }
 }

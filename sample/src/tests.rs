@@ -1,15 +1,18 @@
-//! Holds the files against the manifest, by a reader that is as plain as it can be and shares nothing with
-//! the planner: it looks at the lines alone, and says of each what a correct loader has to say.
+//! Compares the files with the manifest, by a reader that is as plain as it can be and shares nothing with `plan`: it
+//! reads the lines alone, and finds in each what a correct loader has to find.
 
-use crate::defects::CODES;
-use crate::*;
-use atelier_base::tables::{Column, Kind, Table, TableId};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
+
+use atelier_base::tables::{Column, ColumnKind, TABLES, Table};
+use enum_map::Enum as _;
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::defect::Defect;
+use crate::*;
 
 fn generated(products: u32, defects: Defects, threads: usize) -> (TempDir, Manifest) {
     let dir = tempfile::tempdir().unwrap();
@@ -91,7 +94,7 @@ fn parse(record: &[u8]) -> Line {
 }
 
 /// What is wrong with a field that holds `kind`, apart from its form.
-fn judge(kind: Kind, field: &[u8], is_quoted: bool) -> Option<&'static str> {
+fn judge(kind: ColumnKind, field: &[u8], is_quoted: bool) -> Option<&'static str> {
     let is_null = !is_quoted && (field == b"null" || field.is_empty());
     let plain = |field: &[u8]| {
         let text = std::str::from_utf8(field).unwrap();
@@ -99,16 +102,16 @@ fn judge(kind: Kind, field: &[u8], is_quoted: bool) -> Option<&'static str> {
         (whole.parse::<u64>().is_ok_and(|whole| whole < 10_000_000_000) && cents.len() <= 2).then_some(())
     };
     match kind {
-        Kind::Text { empty: true, .. } if !is_null => None,
-        Kind::Text { null: true, .. } | Kind::Price { null: true } if is_null => None,
-        Kind::Text { .. } => (is_null || field.is_empty()).then_some("missing_value"),
+        ColumnKind::Text { empty: true, .. } if !is_null => None,
+        ColumnKind::Text { null: true, .. } | ColumnKind::Price { null: true } if is_null => None,
+        ColumnKind::Text { .. } => (is_null || field.is_empty()).then_some("missing_value"),
         _ if is_null => Some("missing_value"),
-        Kind::Id => {
+        ColumnKind::Id => {
             number(field).filter(|&id| (1..1 << 31).contains(&id)).map_or(Some("bad_integer"), |_| None)
         }
-        Kind::Parent(_) | Kind::Integer => number(field).map_or(Some("bad_integer"), |_| None),
-        Kind::Boolean => (!matches!(field, b"0" | b"1")).then_some("bad_boolean"),
-        Kind::Price { .. } => match field.strip_prefix(b"$") {
+        ColumnKind::Parent(_) | ColumnKind::Integer => number(field).map_or(Some("bad_integer"), |_| None),
+        ColumnKind::Boolean => (!matches!(field, b"0" | b"1")).then_some("bad_boolean"),
+        ColumnKind::Price { .. } => match field.strip_prefix(b"$") {
             _ if !is_quoted => plain(field).map_or(Some("bad_price"), |()| None),
             digits => plain(digits.unwrap_or(field)).map_or(Some("bad_price"), |()| Some("price_format")),
         },
@@ -135,12 +138,16 @@ fn records(bytes: &[u8], table: &Table) -> Vec<Vec<u8>> {
     records
 }
 
-/// Counts what a correct loader finds, and holds it against the manifest.
+fn defects() -> impl Iterator<Item = Defect> {
+    (0..Defect::LENGTH).map(Defect::from_usize)
+}
+
+/// Counts what a correct loader finds, and compares it with the manifest.
 fn recount(dir: &TempDir, manifest: &Manifest) {
-    let mut loaded: Vec<HashSet<u32>> = Vec::new();
+    let mut loaded = EnumMap::<TableId, HashSet<u32>>::default();
     for table in &TABLES {
         let bytes = read(dir, table);
-        let expected = &manifest.tables[&table.id];
+        let expected = &manifest.tables[table.id];
         let (mut ids, mut by_code) = (HashSet::new(), BTreeMap::<String, u64>::new());
         let records = records(&bytes, table);
         let mut previous = None;
@@ -162,8 +169,8 @@ fn recount(dir: &TempDir, manifest: &Manifest) {
             let code = match code {
                 code @ (None | Some("price_format" | "spacing" | "unterminated_quote")) => {
                     let is_lost = |(column, field): (&Column, &(Vec<u8>, bool))| {
-                        let Kind::Parent(parent) = column.kind else { return false };
-                        !loaded[parent as usize].contains(&number(&field.0).unwrap())
+                        let ColumnKind::Parent(parent) = column.kind else { return false };
+                        !loaded[parent].contains(&number(&field.0).unwrap())
                     };
                     if fields().any(is_lost) {
                         Some("orphan")
@@ -176,12 +183,12 @@ fn recount(dir: &TempDir, manifest: &Manifest) {
                 code => code,
             };
             // An orphan by its parent's defect is a line like any other.
-            let is_nobody = |(column, field): (&Column, &(Vec<u8>, bool))| {
-                let is_parent = matches!(column.kind, Kind::Parent(_));
+            let is_missing = |(column, field): (&Column, &(Vec<u8>, bool))| {
+                let is_parent = matches!(column.kind, ColumnKind::Parent(_));
                 is_parent && number(&field.0).is_some_and(|id| id == 0 || id >= 2_000_000_000)
             };
             let is_planted = match code {
-                Some("orphan") => fields().any(is_nobody),
+                Some("orphan") => fields().any(is_missing),
                 code => code.is_some(),
             };
             assert!(!(is_planted && previous == Some(true)), "two in a row: {}", record.escape_ascii());
@@ -190,15 +197,15 @@ fn recount(dir: &TempDir, manifest: &Manifest) {
                 *by_code.entry(code.to_owned()).or_default() += 1;
             }
         }
-        let is_repaired = |code: &str| CODES.iter().any(|c| c.name() == code && c.is_repaired());
+        let is_repaired = |code: &str| defects().any(|defect| defect.code() == code && defect.is_repaired());
         let (repaired, rejected): (BTreeMap<_, _>, BTreeMap<_, _>) =
             by_code.into_iter().partition(|(code, _)| is_repaired(code));
         assert_eq!(expected.bytes, bytes.len() as u64, "{}", table.name);
         assert_eq!(expected.read, records.len() as u64, "{}", table.name);
         assert_eq!(expected.loaded, ids.len() as u64, "{}", table.name);
         assert_eq!((&expected.repaired, &expected.rejected), (&repaired, &rejected), "{}", table.name);
-        assert_eq!(previous, previous.and(Some(false)), "the last row is sound");
-        loaded.push(ids);
+        assert_eq!(previous, previous.and(Some(false)), "the last row has no defect");
+        loaded[table.id] = ids;
     }
 }
 
@@ -226,7 +233,7 @@ fn bytes_depend_on_the_options_alone() {
     assert!(all_bytes(&one) == all_bytes(&four));
 }
 
-/// A change of these numbers is a change of every catalogue that anybody generated: say so in the changelog.
+/// A change of these numbers changes every generated catalogue: note it in the changelog.
 #[test]
 fn bytes_are_those_of_this_version() {
     for (defects, digest) in [
@@ -246,7 +253,7 @@ fn a_catalogue_without_defects_is_strict_csv() {
         let bytes = read(&dir, table);
         let mut reader = csv::Reader::from_reader(bytes.as_slice());
         let records: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
-        assert_eq!(records.len() as u64, manifest.tables[&table.id].loaded, "{}", table.name);
+        assert_eq!(records.len() as u64, manifest.tables[table.id].loaded, "{}", table.name);
         let ids: Vec<u32> = records.iter().map(|record| record[0].parse().unwrap()).collect();
         let descents = ids.windows(2).filter(|pair| pair[1] < pair[0]).count();
         let is_sorted = table.id == TableId::Related;
@@ -255,8 +262,8 @@ fn a_catalogue_without_defects_is_strict_csv() {
     }
 }
 
-/// Reads as COPY does: a quote opens or closes, wherever it stands. (The `csv` crate takes a quote behind a
-/// closed field for text, so it spoils the line after each of the ten, and pairs nothing.)
+/// Reads as COPY does: a quote opens or closes, wherever it is. (The `csv` crate reads a quote after a closed field as
+/// text, so it damages the line after each of the ten, and makes no pairs.)
 fn rows_of_copy(bytes: &[u8]) -> usize {
     let mut is_quoted = false;
     let ends = bytes.iter().filter(|&&byte| {
@@ -269,7 +276,7 @@ fn rows_of_copy(bytes: &[u8]) -> usize {
 #[test]
 fn copy_loses_193_photos_of_a_legacy_catalogue() {
     let (dir, manifest) = generated(400, Defects::Legacy, 2);
-    let photos = &manifest.tables[&TableId::Photos];
+    let photos = &manifest.tables[TableId::Photos];
     let lost = photos.loaded as usize - rows_of_copy(&read(&dir, TableId::Photos.table()));
     assert_eq!((lost, photos.repaired["unterminated_quote"]), (193, 10));
 }
@@ -287,7 +294,7 @@ fn heavy_catalogues_have_every_code_and_stay_below_the_usual_limit() {
         assert!(share < 0.009, "{table:?}: {share}");
     }
     for table in [TableId::Product, TableId::Styles] {
-        let counts = &manifest.tables[&table];
+        let counts = &manifest.tables[table];
         let share = counts.repaired["price_format"] as f64 / counts.read as f64;
         assert!((0.07..0.09).contains(&share), "{table:?}: {share}");
     }
@@ -331,18 +338,18 @@ fn real_data_is_not_overwritten_and_generated_data_is() {
 }
 
 #[test]
-fn whoever_stops_it_finds_nothing_left_behind() {
+fn an_interrupt_leaves_no_partial_file() {
     let dir = tempfile::tempdir().unwrap();
     let options =
         Options { out: dir.path().into(), products: 20_000, seed: 1, defects: Defects::None, threads: 2 };
-    let asked = Cell::new(0);
-    let going_on = || {
-        asked.set(asked.get() + 1);
+    let calls = Cell::new(0);
+    let check_interrupt = || {
+        calls.set(calls.get() + 1);
         assert!(!names(dir.path()).is_empty());
-        if asked.get() < 3 { Ok(()) } else { Err(Error::interrupted()) }
+        if calls.get() < 3 { Ok(()) } else { Err(Error::interrupted()) }
     };
-    let error = generate(&options, &going_on).unwrap_err();
-    assert_eq!((error.class(), asked.get()), (atelier_base::error::Class::Interrupted, 3));
+    let error = generate(&options, &check_interrupt).unwrap_err();
+    assert_eq!((error.class(), calls.get()), (atelier_base::error::Class::Interrupted, 3));
     assert!(names(dir.path()).is_empty(), "{:?}", names(dir.path()));
 }
 

@@ -1,32 +1,21 @@
-//! Texts and numbers, appended to a buffer as they stand in the file, without the quotes around them. No
-//! `format!`: these run for each of 2.2 billion bytes.
+//! Texts and numbers, appended to a buffer as they are in the file, without the quotes around them. No `format!`: these
+//! write 2.2 billion bytes.
 
 use crate::random::Random;
 use crate::words;
 
-/// In bytes. A description is `LEAST` and up to `SPREAD` more long, and then goes on to the end of its
-/// sentence, 78 at most.
-const LEAST_DESCRIPTION: u32 = 55;
+/// In bytes. A description has `MIN_DESCRIPTION`, up to `DESCRIPTION_SPREAD` more, and the rest of its last sentence, at
+/// most 78.
+const MIN_DESCRIPTION: u32 = 55;
 const DESCRIPTION_SPREAD: u32 = 245;
-/// How rare texts are that are valid and awkward: once in this many.
+/// Valid texts that are hard to parse are used once in this many.
 const RARE: u32 = 256;
 /// Widths of pictures, in pixels.
 const WIDTHS: &[&str] = &["480", "640", "750", "934", "1080", "1400", "1650", "2250"];
 
 /// Appends a number in decimal.
-pub(crate) fn number(out: &mut Vec<u8>, mut value: u32) {
-    // The widest u32 has ten digits.
-    let mut digits = [0; 10];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
+pub(crate) fn number(out: &mut Vec<u8>, value: u32) {
+    push(out, itoa::Buffer::new().format(value));
 }
 
 /// Appends a product's name: 9 to 24 characters.
@@ -50,7 +39,7 @@ pub(crate) fn slogan(out: &mut Vec<u8>, random: &mut Random) {
 
 /// Appends a description of several sentences: 55 to 381 characters.
 pub(crate) fn description(out: &mut Vec<u8>, random: &mut Random) {
-    let end = out.len() + (LEAST_DESCRIPTION + random.below(DESCRIPTION_SPREAD)) as usize;
+    let end = out.len() + (MIN_DESCRIPTION + random.below(DESCRIPTION_SPREAD)) as usize;
     loop {
         if random.one_in(RARE) {
             push(out, random.pick(words::RARE_SENTENCES));
@@ -119,7 +108,7 @@ fn push(out: &mut Vec<u8>, text: &str) {
 
 fn decimal(out: &mut Vec<u8>, mut bits: u64, digits: u32) {
     for _ in 0..digits {
-        // The upper half counts the digit off, the lower half is what is left to draw from.
+        // The upper bits are the digit, the lower ones are left for the next digits.
         let product = (bits >> 4) * 10;
         out.push(b'0' + (product >> 60) as u8);
         bits = product << 4;
@@ -135,8 +124,8 @@ fn hexadecimal(out: &mut Vec<u8>, mut bits: u64, digits: u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Stream;
     use super::*;
+    use crate::random::Stream;
 
     #[test]
     fn texts_keep_within_the_lengths_of_the_real_ones() {

@@ -1,6 +1,5 @@
-//! The words the catalogue is made of. The lengths of the parts bound the lengths of the texts, which a test
-//! in `text` holds; a new word must keep within the lengths of its list. Text stands here as it stands in the
-//! file: a quote is doubled.
+//! The words of the catalogue. Their lengths bound the lengths of the texts, which a test in `text` checks: a new word must
+//! not be shorter or longer than the others of its list. Text is as in the file: a quote is doubled.
 
 /// Product names are one of these, a space, and a thing: 9 to 24 characters.
 pub(crate) const KINDS: &[&str] = &[
@@ -69,7 +68,7 @@ pub(crate) const SHOES: &[&str] = &[
     "Trainers",
     "Wellingtons",
 ];
-/// Names that are awkward and valid: quotes, commas, accents.
+/// Names that are valid and hard to parse: quotes, commas, accents.
 pub(crate) const RARE_NAMES: &[&str] = &[
     "The \"\"Other\"\" Shirt",
     "Café au Lait Cardigan",
@@ -113,7 +112,7 @@ pub(crate) const CLOSES: &[&str] = &[
     ", without the fuss",
     ", gone by Friday",
 ];
-/// Whole slogans that are awkward and valid.
+/// Whole slogans that are valid and hard to parse.
 pub(crate) const RARE_SLOGANS: &[&str] = &[
     "As seen in \"\"nowhere in particular\"\", and proud of it",
     "Très simple, très bien",
@@ -166,7 +165,7 @@ pub(crate) const ENDINGS: &[&str] = &[
     "in any light",
     "until the kettle's on",
 ];
-/// Whole sentences that are awkward and valid, none longer than the longest of the others.
+/// Whole sentences that are valid and hard to parse, none longer than the longest of the others.
 pub(crate) const RARE_SENTENCES: &[&str] = &[
     "They call it \"\"the good one\"\", and they're right.",
     "Sizes run small, so go up; 100% worth it.",
@@ -204,24 +203,23 @@ pub(crate) const CATEGORIES: &[&str] = &[
 pub(crate) const SHOE_CATEGORIES: &[&str] =
     &["Boots", "Sandals", "Sneakers", "Slippers", "Running Shoes", "Formal Shoes"];
 
-/// Names of styles; two of them with an ampersand now and then.
+/// Names of styles; sometimes two of them with an ampersand.
 pub(crate) const COLOURS: &[&str] = &[
     "Ash", "Black", "Blue", "Bone", "Brick", "Buff", "Coral", "Cream", "Denim", "Fawn", "Fern", "Fog",
     "Gold", "Green", "Grey", "Ink", "Ivory", "Jade", "Lilac", "Lime", "Mint", "Moss", "Navy", "Ochre",
     "Olive", "Peach", "Pine", "Pink", "Plum", "Red", "Rose", "Rust", "Sage", "Sand", "Sky", "Slate", "Tan",
     "Teal", "White", "Wine",
 ];
-/// Style names that are awkward and valid.
+/// Style names that are valid and hard to parse.
 pub(crate) const RARE_COLOURS: &[&str] =
     &["Bleu foncé", "Piña", "Salt, Pepper", "Sailor's Stripe", "Rosé 🌹", "The \"\"Loud\"\" One"];
 
-/// Features and what they can be. A feature that may be null says by its presence all there is to say.
+/// A feature and its possible values.
 pub(crate) struct Feature {
     pub(crate) name: &'static str,
     pub(crate) values: &'static [&'static str],
 }
 
-/// The features of all things.
 pub(crate) const FEATURES: &[Feature] = &[
     Feature { name: "Outer Fabric", values: &["Brushed Twill", "Cotton Poplin", "Oxford", "Herringbone"] },
     Feature { name: "Filling", values: &["Down", "Wool", "Recycled Fibre"] },
@@ -234,10 +232,10 @@ pub(crate) const FEATURES: &[Feature] = &[
     Feature { name: "Insole", values: &["Cork", "Gel", "Memory Foam"] },
     Feature { name: "Fabric Weight", values: &["Light", "Mid-Season", "Heavy"] },
 ];
-/// Features that are there or not: their value is null.
+/// Features whose value is null: the product has them or not.
 pub(crate) const CERTIFICATES: &[&str] = &["Water Repellent", "Repair Service", "Vegan", "Undyed"];
 
-/// Sizes of styles, by the count that `shape` draws.
+/// In order: a style has the first ones, as many as `shape` draws.
 pub(crate) const LETTER_SIZES: [&str; 6] = ["XS", "S", "M", "L", "XL", "XXL"];
 /// See [`LETTER_SIZES`].
 pub(crate) const SHOE_SIZES: [&str; 11] =

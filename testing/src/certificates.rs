@@ -1,19 +1,17 @@
-//! A certificate authority that nobody knows, and a certificate that it has signed.
+//! A private certificate authority, and a certificate that it has signed.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// The certificate of `localhost` and 127.0.0.1. Everything is PEM.
 pub struct Certificates {
-    /// The certificate of the authority.
     pub authority: String,
-    /// What it has signed.
+    /// Signed by the authority.
     pub certificate: String,
-    /// The private key of that.
+    /// The private key of `certificate`.
     pub key: String,
 }
 
 impl Certificates {
-    /// An authority of its own, and a certificate signed by it.
     pub fn new() -> Certificates {
         let mut authority = CertificateParams::default();
         // Its name must not be the server's, or OpenSSL takes the server's certificate for self-signed.

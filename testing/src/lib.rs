@@ -6,7 +6,9 @@
 mod certificates;
 mod messages;
 mod postgres;
+mod wait;
 
 pub use certificates::Certificates;
 pub use messages::{Messages, unlisted};
-pub use postgres::{Database, Pooler, Rows, Server, until};
+pub use postgres::{Database, Pooler, Rows, Server};
+pub use wait::until;

@@ -1,5 +1,5 @@
-//! All messages of a program in one text, for a person to read through and for a test to hold. What differs from one
-//! run to the next has a name in it instead; and what the source can say and the text has not is found.
+//! All messages of a program in one text, to be read by people and compared by a test. What differs from one run to the
+//! next is replaced by a name. Messages that are in the source and not in the text are found.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use regex::{Captures, Regex};
 
-/// The text, as it grows.
+/// A text that messages are added to.
 pub struct Messages {
     text: String,
     names: Vec<(Regex, &'static str)>,
 }
 
 impl Messages {
-    /// Begins with what the text is; a line of it is a comment.
+    /// `about` says what the text is.
     pub fn new(about: &str) -> Messages {
         let mut messages = Messages { text: about.to_owned(), names: Vec::new() };
         for (pattern, name) in [
@@ -29,47 +29,45 @@ impl Messages {
         messages
     }
 
-    /// Has `value` stand as `name` from here on.
+    /// Replaces `value` by `name` from here on.
     pub fn name(&mut self, value: impl ToString, name: &'static str) {
         self.names.push((Regex::new(&regex::escape(&value.to_string())).unwrap(), name));
     }
 
-    /// Begins a section.
     pub fn section(&mut self, title: &str) {
         let _ = write!(self.text, "\n\n# {title}\n");
     }
 
-    /// Adds what `command` said and its exit code.
-    pub fn add(&mut self, command: &str, code: i32, said: &str) {
-        let mut entry = format!("\n$ {command}\n{}\nexit {code}\n", said.trim_end());
+    /// Adds the output of `command` and its exit code.
+    pub fn add(&mut self, command: &str, code: i32, output: &str) {
+        let mut entry = format!("\n$ {command}\n{}\nexit {code}\n", output.trim_end());
         for (value, name) in &self.names {
             entry = value.replace_all(&entry, *name).into_owned();
         }
         self.text += &entry;
     }
 
-    /// The text.
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// What the source files in `directory` can say of an error and `listed` has not: as it stands in the source.
+/// The messages of errors in the source files of `directory` that are not in `listed`, as they are in the source.
 pub fn unlisted(directory: &Path, listed: &str) -> Vec<String> {
-    let says = r#"(?:Error::(?:usage|input|database|mismatch)|tracing::(?:warn|error)!|\b(?:failed|wrong|refused|cannot_start)!?|let what = format!)\("#;
+    let call = r#"(?:Error::(?:usage|input|database|mismatch)|tracing::(?:warn|error)!|\b(?:failed|wrong|refused|cannot_start)!?|let what = format!)\("#;
     let literal =
-        Regex::new(&format!(r#"{says}[^"();]*?(?:\|\|\s*|format!\(\s*)?"((?:[^"\\]|\\.)*)""#)).unwrap();
+        Regex::new(&format!(r#"{call}[^"();]*?(?:\|\|\s*|format!\(\s*)?"((?:[^"\\]|\\.)*)""#)).unwrap();
     let continued = Regex::new(r"\\\n\s*").unwrap();
     let argument = Regex::new(r"\\\{[^}]*\\\}").unwrap();
     let mut found = Vec::new();
     for source in sources(directory) {
         let text = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
         for literal in literal.captures_iter(&text) {
-            let said = continued.replace_all(&literal[1], "").replace("\\\"", "\"");
-            let pattern = regex::escape(&said);
+            let message = continued.replace_all(&literal[1], "").replace("\\\"", "\"");
+            let pattern = regex::escape(&message);
             let pattern = argument.replace_all(&pattern, |_: &Captures<'_>| ".*");
             if !Regex::new(&pattern).unwrap().is_match(listed) {
-                found.push(said);
+                found.push(message);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a refusal means, and what to do about it.
+//! Why a connection was refused, and what to do about it.
 
 use tokio_postgres::error::SqlState;
 
@@ -7,25 +7,23 @@ use crate::error::Error;
 /// Why there is no connection.
 #[derive(Debug)]
 pub struct Refused {
-    /// For people: the database, what it said, and what to do.
     pub error: Error,
-    /// Whether trying again makes sense: nobody listens there, or nobody answers, or the database is still
-    /// starting, or it has no room for a further session.
-    pub may_come: bool,
+    /// Whether trying again may succeed: nothing listens there, or does not answer, or the database is starting, or it has
+    /// too many sessions.
+    pub is_transient: bool,
     pub(super) advice: Advice,
 }
 
-/// What to do about a refusal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Advice {
     pub(super) hint: &'static str,
-    /// What stands before and behind the name of a flag that waits, where waiting makes sense.
+    /// The text before and after the name of a flag that waits, if the refusal is transient.
     pub(super) flag: Option<(&'static str, &'static str)>,
 }
 
 impl Refused {
-    /// The error, for a program that has a `flag` to go on trying: where that makes sense, the hint names it.
-    pub fn waits_with(self, flag: &str) -> Error {
+    /// The error of a program that has a `flag` to retry: the hint names it if the refusal is transient.
+    pub fn with_wait_flag(self, flag: &str) -> Error {
         let Advice { hint, flag: around } = self.advice;
         match around {
             Some((before, behind)) => self.error.hint(format!("{hint}{before}{flag}{behind}")),
@@ -36,7 +34,7 @@ impl Refused {
 
 impl Advice {
     pub(super) const SILENT: Advice = Advice {
-        hint: "check that it is PostgreSQL that listens there, and the firewall",
+        hint: "check that PostgreSQL listens there, and the firewall",
         flag: Some(("; ", " tries again")),
     };
 
@@ -51,13 +49,13 @@ impl Advice {
         flag: Some(("; ", " waits for it")),
     };
 
-    /// The pooler takes no `options`.
+    /// The pooler accepts no `options`.
     const OPTIONS: Advice = Advice {
-        hint: "this is a connection pooler: use the address of PostgreSQL itself; for atelier-server, a pool in session mode with options in ignore_startup_parameters will do too",
+        hint: "this is a connection pooler: use the address of PostgreSQL itself; for atelier-server, a pool in session mode with options in ignore_startup_parameters works too",
         flag: None,
     };
 
-    /// The pooler has swallowed `options`.
+    /// The pooler ignored `options`.
     pub(super) const POOLED: Advice = Advice {
         hint: "use the address of PostgreSQL itself, or of a pooler in session mode that passes on the start-up parameter options (PgBouncer does not)",
         flag: None,
@@ -73,24 +71,24 @@ impl Advice {
             Some(&(SqlState::CANNOT_CONNECT_NOW | SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN)) => {
                 return Advice::STARTING;
             }
-            None if may_come(error) => return Advice::ABSENT,
+            None if is_transient(error) => return Advice::ABSENT,
             Some(&SqlState::TOO_MANY_CONNECTIONS) => return Advice::FULL,
             Some(&SqlState::INVALID_PASSWORD) => {
                 "check the password in --database-url (or PGPASSWORD, PGPASSFILE)"
             }
             Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
-                "check the user in --database-url, and what pg_hba.conf lets in"
+                "check the user in --database-url, and pg_hba.conf"
             }
             Some(&SqlState::INVALID_CATALOG_NAME) => {
                 "create the database (createdb) or name another in --database-url"
             }
-            Some(_) if takes_no_options(error) => return Advice::OPTIONS,
+            Some(_) if refuses_options(error) => return Advice::OPTIONS,
             None => match describe(error) {
                 why if why.contains("password missing") => {
-                    "put a password into --database-url or PGPASSWORD, or into a file that PGPASSFILE names"
+                    "set a password in --database-url, in PGPASSWORD, or in a file that PGPASSFILE names"
                 }
                 why if why.contains("TLS") => {
-                    "check sslmode in --database-url; sslrootcert=FILE names the authority that signed the server's certificate, which must be for the host as it is written there"
+                    "check sslmode in --database-url; sslrootcert=FILE is the authority that signed the server's certificate, which must be for the host name in the URL"
                 }
                 _ => "check --database-url",
             },
@@ -100,23 +98,23 @@ impl Advice {
     }
 }
 
-/// Whether it is the `options` of a start-up packet that PgBouncer, or Amazon's proxy, refuses.
-fn takes_no_options(error: &tokio_postgres::Error) -> bool {
+/// Whether PgBouncer, or Amazon's proxy, refuses the `options` of the start-up packet.
+fn refuses_options(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|refusal| {
-        let said = refusal.message();
-        said.contains("unsupported startup parameter") || said.contains("command-line options")
+        let message = refusal.message();
+        message.contains("unsupported startup parameter") || message.contains("command-line options")
     })
 }
 
-/// Whether the database will say the same on every host of the list: libpq asks no other one then.
+/// Whether every host would refuse in the same way: libpq tries no other one then.
 pub(super) fn is_final(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| code.code().starts_with("28") || *code == SqlState::INVALID_CATALOG_NAME)
 }
 
-/// Whether a database may yet come up where none has said a word.
-fn may_come(error: &tokio_postgres::Error) -> bool {
+/// Whether the error is of the network, and a database may be there later.
+fn is_transient(error: &tokio_postgres::Error) -> bool {
     use std::error::Error as _;
-    // Something in between, a container's proxy for one, may answer and hang up.
+    // A proxy, such as that of a container, may accept the connection and close it.
     error.is_closed()
         || error.source().is_some_and(|source| {
             source.downcast_ref::<std::io::Error>().is_some_and(|error| {
@@ -128,7 +126,7 @@ fn may_come(error: &tokio_postgres::Error) -> bool {
         })
 }
 
-/// The words of others, such as what is wrong with a command line, without the rest of a line that a password may be in.
+/// A message of another library, such as clap, without what may be a password: a line is cut after `://` or `password=`.
 pub fn without_passwords(text: &str) -> String {
     let line = |line: &str| match line.find("://").into_iter().chain(line.find("password=")).min() {
         Some(end) => format!("{}…\n", &line[..end]),
@@ -137,7 +135,7 @@ pub fn without_passwords(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// The database's words with their detail, or the chain of causes.
+/// The database's message with its detail, or the chain of causes.
 pub fn describe(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
     if let Some(refusal) = error.as_db_error() {

@@ -1,6 +1,5 @@
 //! `target_session_attrs`: which servers and sessions are accepted.
 
-/// Which sessions are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SessionAttrs {
     Any,
@@ -21,12 +20,12 @@ impl SessionAttrs {
         ("prefer-standby", SessionAttrs::PreferStandby),
     ];
 
-    /// Whether a session that is read-only by default would be taken for a server that is.
+    /// Whether a session that is read-only by default would be mistaken for a read-only server.
     pub(super) fn is_of_session(self) -> bool {
         matches!(self, SessionAttrs::ReadWrite | SessionAttrs::ReadOnly)
     }
 
-    /// What each round through the hosts asks for.
+    /// What is accepted in each round through the hosts.
     pub(super) fn rounds(self) -> &'static [SessionAttrs] {
         match self {
             SessionAttrs::Any => &[SessionAttrs::Any],
@@ -38,8 +37,8 @@ impl SessionAttrs {
         }
     }
 
-    /// Why a session is not accepted, in libpq's words.
-    pub(super) fn refuses(self, found: &Session) -> Option<&'static str> {
+    /// Why a session is not accepted. The messages are libpq's.
+    pub(super) fn refuses(self, found: &SessionState) -> Option<&'static str> {
         let (read_only, standby) = (found.read_only, found.standby);
         match self {
             SessionAttrs::ReadWrite if read_only => Some("session is read-only"),
@@ -51,9 +50,8 @@ impl SessionAttrs {
     }
 }
 
-/// What the server says of a session.
 #[derive(PartialEq, Eq)]
-pub(super) struct Session {
+pub(super) struct SessionState {
     pub(super) backend: Option<String>,
     pub(super) marker: Option<String>,
     pub(super) standby: bool,

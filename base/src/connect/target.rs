@@ -1,4 +1,4 @@
-//! A database and how to reach it: what the connection string, the service file and the variables come to.
+//! A database and how to reach it, resolved from connection string, service file and environment.
 
 use std::env;
 use std::fmt;
@@ -18,59 +18,56 @@ use super::refused::{Advice, Refused, describe};
 use super::session_attrs::SessionAttrs;
 use crate::conninfo::{Parameters, Variables};
 use crate::error::{Error, Result};
-use crate::passfile::{Found, Login, PasswordFile};
+use crate::passfile::{Login, Lookup, PasswordFile};
 use crate::tls;
 
-/// A host that does not answer at all is given up after this long.
+/// For each attempt at a host, unless `connect_timeout` is given.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection that is silent, while an index is built say, is probed after this long: a network that was cut is
-/// noticed within a minute, not after the two hours that are usual. A URL may say otherwise.
+/// Idle time before keepalive probes, unless the URL has `keepalives_idle`: a lost network is noticed within a minute, not
+/// after the usual two hours, also while an index is built.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_OF_LINUX: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// What was sent and is not acknowledged is given up after this long, as a silent connection is. A URL may say
-/// otherwise, as `tcp_user_timeout`.
+/// Time until data that is not acknowledged ends the connection, unless the URL has `tcp_user_timeout`.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long Linux itself tries, about: what `tcp_user_timeout=0` asks for.
+/// About what Linux does by itself, which `tcp_user_timeout=0` means.
 const SILENCE_OF_LINUX: Duration = Duration::from_secs(15 * 60);
 
-/// The same of rows that are sent. Linux counts the time in which a living database takes none, busy with its disk
-/// say, and ends the connection all the same.
+/// The same while rows are sent: Linux also counts the time in which a busy database accepts none.
 const SILENCE_OF_BULK: Duration = Duration::from_secs(10 * 60);
 
-/// Makes TLS connections; also what [`tokio_postgres::CancelToken::cancel_query`] takes.
+/// Opens TLS connections, also for [`tokio_postgres::CancelToken::cancel_query`].
 pub type Tls = MakeRustlsConnect;
 
-/// The raw connection; whoever opens it must poll it.
+/// Must be polled by the caller.
 pub type Connection = tokio_postgres::Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
 
 /// A setting of a session, as in `postgresql.conf`.
 pub type Setting = (&'static str, String);
 
-/// A database and how to get there.
 #[derive(Clone)]
 pub struct Target {
     pub(super) hosts: Vec<Host>,
     user: String,
     database: String,
     password: Password,
-    /// Without what differs from one host to the next.
+    /// Without what differs from host to host.
     pub(super) config: Config,
     options: String,
     pub(super) application_name: Option<String>,
     pub(super) session_attrs: SessionAttrs,
     /// Hosts and addresses are tried in a random order.
     pub(super) shuffles: bool,
-    /// Of one attempt.
+    /// For each attempt.
     pub(super) limit: Option<Duration>,
-    /// Nothing if the connection string does not say: then it depends on what is sent.
+    /// `None` if the connection string has none: then it depends on what is sent.
     silence: Option<Duration>,
     bulk: bool,
-    /// The file, if there is a service.
+    /// The service file, if there is a service.
     service: Option<PathBuf>,
-    pub(super) tls_options: Arc<tls::Options>,
+    pub(super) tls_options: Arc<tls::TlsOptions>,
     tls: Tls,
 }
 
@@ -83,13 +80,13 @@ enum Password {
 }
 
 impl Target {
-    /// Reads a libpq connection string, `postgresql://…` or `host=… dbname=…`, and what libpq looks at besides: a
-    /// service file, the `PG…` variables, files in the home directory.
+    /// Reads a libpq connection string, `postgresql://…` or `host=… dbname=…`, and what else libpq reads: a service file, the
+    /// `PG…` variables, files in the home directory.
     pub fn parse(text: &str) -> Result<Target> {
         Target::resolve(Some(text))
     }
 
-    /// The same. Without a string the variables may name the database.
+    /// The same. Without a string, the environment must name the database.
     pub fn resolve(text: Option<&str>) -> Result<Target> {
         Target::read(text, &|name| env::var_os(name))
     }
@@ -100,13 +97,11 @@ impl Target {
         let user = match parameters.get("user") {
             Some(user) => user.to_owned(),
             None => whoami::username().map_err(|error| {
-                Error::usage("no user is named")
-                    .cause(error)
-                    .hint("name one: postgresql://user@host/database")
+                Error::usage("no user given").cause(error).hint("give one: postgresql://user@host/database")
             })?,
         };
         let tcp = || hosts.iter().filter(|host| !host.is_socket());
-        let tls_options = tls::Options::read(&parameters, tcp().all(|host| host.is_named))?;
+        let tls_options = tls::TlsOptions::read(&parameters, tcp().all(|host| host.is_named))?;
         let tls_options = if tcp().next().is_none() { tls_options.disable() } else { tls_options };
         let tls = tls_options.connector()?;
         let passfile = parameters.get("passfile").map(PathBuf::from);
@@ -136,7 +131,7 @@ impl Target {
         let mut target = Target {
             limit: match parameters.number("connect_timeout")? {
                 None => Some(CONNECT_TIMEOUT),
-                // As in libpq: one second is too little to be meant.
+                // As in libpq, at least two seconds.
                 Some(seconds @ 1..) => Some(Duration::from_secs(u64::from(seconds.unsigned_abs().max(2)))),
                 Some(_) => None,
             },
@@ -163,7 +158,7 @@ impl Target {
             silence,
             tls,
         };
-        // As in libpq, what `options` say goes before.
+        // As in libpq, `options` take precedence.
         let theirs = std::mem::take(&mut target.options);
         target = target.with(&parameters.settings);
         target.options = format!("{} {theirs}", target.options).trim().to_owned();
@@ -171,12 +166,12 @@ impl Target {
         Ok(target)
     }
 
-    /// The same for sessions that have these settings. They travel in the start-up packet: what is `SET` on a
-    /// connection from a pool stays there for whoever has it next.
+    /// The same with these settings for its sessions. They are sent in the start-up packet: `SET` on a connection of a pooler
+    /// would affect its next client.
     pub fn with(&self, settings: &[Setting]) -> Target {
         let mut target = self.clone();
         for (name, value) in settings {
-            // A read-only session would look like a read-only server.
+            // A read-only session would be mistaken for a read-only server.
             if *name == "default_transaction_read_only" && self.session_attrs.is_of_session() {
                 continue;
             }
@@ -186,7 +181,7 @@ impl Target {
         target
     }
 
-    /// The same for a connection that rows are sent on, as fast as the database takes them.
+    /// The same for a connection on which rows are sent as fast as the database accepts them.
     pub fn for_bulk(&self) -> Target {
         Target { bulk: true, ..self.clone() }.with_silence()
     }
@@ -196,19 +191,19 @@ impl Target {
         self
     }
 
-    /// How long the other side may be silent that ought to answer.
+    /// How long to wait for an answer before the connection counts as lost.
     pub fn silence(&self) -> Duration {
         self.silence.unwrap_or(if self.bulk { SILENCE_OF_BULK } else { SILENCE })
     }
 
-    /// For a program whose sessions have to be its own: why a pooler in between will not do.
-    pub fn pooled(&self) -> Refused {
-        let why = "there is a connection pooler in between (PgBouncer, say), in whose sessions the settings of ours are lost";
+    /// For a program that needs direct sessions: the connection goes through a pooler.
+    pub fn pooler_refused(&self) -> Refused {
+        let why = "the connection goes through a pooler (such as PgBouncer) that does not keep the settings of a session";
         self.refused(why, Advice::POOLED)
     }
 
-    /// Runs a step of connecting, such as the first statement of a session, within the time that connecting may take,
-    /// and explains its failure as [`Target::open`] does.
+    /// Runs a step of connecting, such as the first statement of a session, within `connect_timeout`, and explains its
+    /// failure as [`Target::open`] does.
     pub async fn explain<T>(
         &self,
         step: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -223,26 +218,25 @@ impl Target {
 
     pub(super) fn refused(&self, why: &str, advice: Advice) -> Refused {
         let error = Error::database(format!("cannot connect to {self}"));
-        // What the other side says, it may have from us.
+        // The server's message may repeat the password.
         let why = match &self.password {
             Password::Given(password) if password.len() > 2 => why.replace(password.as_str(), "…"),
             _ => why.to_owned(),
         };
-        Refused { error: error.cause(why).hint(advice.hint), may_come: advice.flag.is_some(), advice }
+        Refused { error: error.cause(why).hint(advice.hint), is_transient: advice.flag.is_some(), advice }
     }
 
-    /// Who connects.
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// The password for a host, from the file as it is now.
-    pub(super) fn password(&self, host: &Host) -> Result<Found> {
+    /// The password for a host. The password file is read again.
+    pub(super) fn password(&self, host: &Host) -> Result<Lookup> {
         let password = match &self.password {
             Password::None => None,
             Password::Given(password) => Some(password.clone().into_bytes()),
             Password::File(file) => {
-                return file.find(Login {
+                return file.lookup(Login {
                     host: &host.name,
                     port: host.port,
                     database: &self.database,
@@ -250,10 +244,10 @@ impl Target {
                 });
             }
         };
-        Ok(Found { password, trouble: None })
+        Ok(Lookup { password, error: None })
     }
 
-    /// The files that it was made of, the password file among them, which is read again for each connection.
+    /// The files that it was read from, and the password file.
     pub fn files(&self) -> Vec<&Path> {
         let password = match &self.password {
             Password::File(file) => Some(file.path()),
@@ -262,18 +256,18 @@ impl Target {
         self.service.as_deref().into_iter().chain(password).chain(self.tls_options.files()).collect()
     }
 
-    /// What the start-up packet has as `options`; the marker comes back where nothing between changes them.
+    /// The `options` of the start-up packet. The marker tells whether a pooler has passed them on.
     pub(super) fn options(&self, marker: &str) -> String {
         format!("{} -c atelier.session={marker}", self.options).trim().to_owned()
     }
 
-    /// The connector, to cancel statements with.
+    /// To cancel statements.
     pub fn tls(&self) -> Tls {
         self.tls.clone()
     }
 }
 
-/// Probes of a silent connection. For libpq as for us, 0 is the system's own value.
+/// As in libpq, 0 is the system's own value.
 fn keep_alive(config: &mut Config, parameters: &Parameters) -> Result<()> {
     let number =
         |name| Ok::<_, Error>(parameters.number(name)?.map(|number| u32::try_from(number).unwrap_or(0)));
@@ -286,7 +280,7 @@ fn keep_alive(config: &mut Config, parameters: &Parameters) -> Result<()> {
         Some(0) => KEEPALIVE_OF_LINUX,
         Some(given) => seconds(given),
     });
-    // Who says how often it is probed first, says it of what follows.
+    // Where `keepalives_idle` is given, the others default to the system's values.
     let unless_given = idle.is_none();
     match interval {
         Some(0) => {}
@@ -303,7 +297,7 @@ fn keep_alive(config: &mut Config, parameters: &Parameters) -> Result<()> {
     Ok(())
 }
 
-/// The database for people: no password.
+/// Without the password.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "database \"{}\" at ", self.database)?;

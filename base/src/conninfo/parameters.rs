@@ -1,4 +1,4 @@
-//! The connection parameters that libpq knows, which of them are supported, and where each was given.
+//! The connection parameters of libpq, which of them are supported, and where each was given.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,16 +10,15 @@ use crate::error::{Error, Result};
 /// Reads an environment variable; tests pass a map.
 pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// What becomes of a parameter.
 pub(super) enum Support {
     Yes,
-    /// These values alone, which ask for nothing that is not done anyway.
+    /// Only with these values, which change nothing here.
     Only(&'static [&'static str]),
     No,
 }
 use Support::{No, Only, Yes};
 
-/// libpq's own directory of Unix sockets, as Debian has it.
+/// libpq's default directory of Unix sockets in Debian.
 pub(crate) const SOCKET_DIRECTORY: &str = "/var/run/postgresql";
 
 /// All parameters of libpq (PostgreSQL 18), each with its environment variable.
@@ -82,88 +81,94 @@ pub(super) const KNOWN: [(&str, Option<&str>, Support); 54] = [
 
 /// Where a parameter was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Origin {
     Text,
     Service(PathBuf),
     Variable(&'static str),
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Origin {
+    fn remove(&self) -> String {
         match self {
-            Place::Text => f.write_str("the database URL"),
-            Place::Service(path) => write!(f, "the service file {}", path.display()),
-            Place::Variable(name) => f.write_str(name),
+            Origin::Text | Origin::Service(_) => format!("remove it from {self}"),
+            Origin::Variable(name) => format!("unset {name}"),
         }
     }
 }
 
-/// All parameters that were given, by name. An empty value counts as none, as it does for libpq.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Text => f.write_str("the database URL"),
+            Origin::Service(path) => write!(f, "the service file {}", path.display()),
+            Origin::Variable(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The parameters that were given, by name. As in libpq, an empty value is none.
 pub(crate) struct Parameters {
-    pub(super) given: BTreeMap<&'static str, (String, Place)>,
+    pub(super) given: BTreeMap<&'static str, (String, Origin)>,
     /// `-c` options of the variables in [`SETTINGS`].
     pub(crate) settings: Vec<(&'static str, String)>,
     pub(super) home: Option<PathBuf>,
 }
 
 impl Parameters {
-    /// Adds a parameter, unless it was given in a place that goes before.
-    pub(super) fn add(&mut self, known: usize, value: String, place: Place) -> Result<()> {
+    /// Adds a parameter, unless an earlier origin has it.
+    pub(super) fn add(&mut self, known: usize, value: String, origin: Origin) -> Result<()> {
         let (name, _, support) = &KNOWN[known];
         if value.is_empty() || self.given.contains_key(name) {
             return Ok(());
         }
         let refuse = |what: String, hint: String| Err(Error::usage(what).hint(hint));
         match support {
-            No => refuse(
-                format!("the connection parameter {name} is not supported"),
-                format!("leave it out: it is given in {place}"),
-            ),
+            No => refuse(format!("the connection parameter {name} is not supported"), origin.remove()),
             Only(values) if !values.contains(&value.as_str()) => refuse(
                 format!("the connection parameter {name} is not supported with this value"),
-                format!("give {}, or leave it out: it is given in {place}", values.join(", ")),
+                format!("set it to {}, or {}", values.join(" or "), origin.remove()),
             ),
             Yes | Only(_) => {
-                self.given.insert(name, (value, place));
+                self.given.insert(name, (value, origin));
                 Ok(())
             }
         }
     }
 
-    /// The value of a parameter that was given.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.given.get(name).map(|(value, _)| value.as_str())
     }
 
-    /// The service file that parameters came from.
     pub(crate) fn service_file(&self) -> Option<PathBuf> {
-        self.given.values().find_map(|(_, place)| match place {
-            Place::Service(path) => Some(path.clone()),
-            Place::Text | Place::Variable(_) => None,
+        self.given.values().find_map(|(_, origin)| match origin {
+            Origin::Service(path) => Some(path.clone()),
+            Origin::Text | Origin::Variable(_) => None,
         })
     }
 
-    /// One of the words that a parameter may be, or what else was meant by leaving it out.
+    /// The choice that a parameter names, or `default` if it is not given.
     pub(crate) fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)], default: T) -> Result<T> {
         let Some(value) = self.get(name) else { return Ok(default) };
         let found = choices.iter().find(|(word, _)| *word == value);
         let words = || choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        found.map(|(_, choice)| *choice).ok_or_else(|| self.refusal(name, &format!("is none of {}", words())))
+        found
+            .map(|(_, choice)| *choice)
+            .ok_or_else(|| self.refusal(name, &format!("must be one of {}", words())))
     }
 
-    /// A whole number, as libpq reads one: with a sign, between spaces.
+    /// An integer as libpq reads it: with a sign, between spaces.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i32>> {
         let number = self.get(name).map(|value| value.trim().parse());
-        number.transpose().map_err(|_| self.refusal(name, "is not a whole number"))
+        number.transpose().map_err(|_| self.refusal(name, "must be an integer"))
     }
 
-    /// Why the value of `name` will not do.
+    /// The value of `name` is invalid.
     pub(crate) fn refusal(&self, name: &str, why: &str) -> Error {
-        let place = self.given.get(name).map_or(&Place::Text, |(_, place)| place);
-        unreadable(place, format!("{name} {why}"))
+        let origin = self.given.get(name).map_or(&Origin::Text, |(_, origin)| origin);
+        unreadable(origin, format!("{name} {why}"))
     }
 
-    /// A file of libpq's in the home directory, if it is there.
+    /// One of libpq's files in the home directory, if it exists.
     pub(crate) fn at_home(&self, name: &str) -> Option<PathBuf> {
         Some(self.home.as_ref()?.join(name)).filter(|path| path.exists())
     }
@@ -173,17 +178,17 @@ pub(super) fn known(name: &str) -> Option<usize> {
     KNOWN.iter().position(|(known, ..)| *known == name)
 }
 
-pub(super) fn unreadable(place: &Place, why: impl Into<String>) -> Error {
-    let hint = match place {
-        Place::Text => {
+pub(super) fn unreadable(origin: &Origin, why: impl Into<String>) -> Error {
+    let hint = match origin {
+        Origin::Text => {
             "write --database-url postgresql://user@host:5432/database or \"host=/var/run/postgresql dbname=database\""
         }
-        _ => "see libpq's documentation for what may be given there",
+        _ => "see the connection parameters in the documentation of libpq",
     };
-    Error::usage(format!("{place} cannot be read")).cause(why.into()).hint(hint)
+    Error::usage(format!("cannot read {origin}")).cause(why.into()).hint(hint)
 }
 
-pub(super) fn unknown(place: &Place, name: Option<&str>) -> Error {
+pub(super) fn unknown(origin: &Origin, name: Option<&str>) -> Error {
     let name = name.map_or(String::new(), |name| format!(" {name:?}"));
-    unreadable(place, format!("libpq knows no parameter{name}"))
+    unreadable(origin, format!("unknown connection parameter{name}"))
 }

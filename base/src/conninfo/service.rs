@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::parameters::{Parameters, Place, Variables, known, unknown, unreadable};
+use super::parameters::{Origin, Parameters, Variables, known, unknown, unreadable};
 use crate::error::{Error, Result};
 
-/// Where the libpq of Debian and of Red Hat look, unless `PGSYSCONFDIR` says.
+/// The system's directories in Debian and Red Hat, unless `PGSYSCONFDIR` is set.
 const SYSTEM: [&str; 2] = ["/etc/postgresql-common", "/etc/sysconfig/pgsql"];
 
-/// Adds what the service file says of `service`: the user's own file first, then the system's.
+/// Adds the parameters of `service`, from the user's file, else from the system's.
 pub(super) fn read(service: &str, parameters: &mut Parameters, variables: Variables<'_>) -> Result<()> {
     let named = parameters.get("servicefile").map(PathBuf::from);
     let of_user = named.or_else(|| parameters.at_home(".pg_service.conf"));
@@ -23,14 +23,14 @@ pub(super) fn read(service: &str, parameters: &mut Parameters, variables: Variab
             return Ok(());
         }
     }
-    Err(Error::usage("the connection service is in no service file")
-        .hint("define the service in ~/.pg_service.conf, or name another file in PGSERVICEFILE"))
+    Err(Error::usage("the connection service is not in any service file")
+        .hint("define the service in ~/.pg_service.conf, or set PGSERVICEFILE to another file"))
 }
 
-/// Whether the service is in the file.
+/// Returns whether the service is in the file.
 fn read_file(path: &Path, service: &str, parameters: &mut Parameters) -> Result<bool> {
-    let place = Place::Service(path.to_owned());
-    let text = fs::read_to_string(path).map_err(|error| unreadable(&place, error.to_string()))?;
+    let origin = Origin::Service(path.to_owned());
+    let text = fs::read_to_string(path).map_err(|error| unreadable(&origin, error.to_string()))?;
     let (mut within, mut found) = (false, false);
     for (line, text) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
         if text.is_empty() || text.starts_with('#') {
@@ -44,13 +44,13 @@ fn read_file(path: &Path, service: &str, parameters: &mut Parameters) -> Result<
             within = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) == Some(service);
             found |= within;
         } else if within {
-            let syntax = || unreadable(&place, format!("line {line} is not key=value"));
+            let syntax = || unreadable(&origin, format!("line {line} is not key=value"));
             let (name, value) = text.split_once('=').ok_or_else(syntax)?;
-            let known = known(name).ok_or_else(|| unknown(&place, None))?;
+            let known = known(name).ok_or_else(|| unknown(&origin, None))?;
             if name.starts_with("service") {
-                return Err(unreadable(&place, format!("line {line}: a service names no other")));
+                return Err(unreadable(&origin, format!("line {line}: a service names no other")));
             }
-            parameters.add(known, value.to_owned(), place.clone())?;
+            parameters.add(known, value.to_owned(), origin.clone())?;
         }
     }
     Ok(found)

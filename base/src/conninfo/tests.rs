@@ -106,20 +106,24 @@ fn nothing_is_passed_over() {
 #[test]
 fn what_cannot_be_read_says_where_and_shows_no_value() {
     for (text, variables, expected) in [
-        ("", &[][..], "no database is named"),
-        ("", &[("PGSSLMODE", "x")], "no database is named"),
+        ("", &[][..], "no database given"),
+        ("", &[("PGSSLMODE", "x")], "no database given"),
         ("host", &[], "a parameter has no ="),
-        ("host=a sslmod=require", &[], "libpq knows no parameter \"sslmod\""),
-        ("host=a password=b c=secret", &[], "libpq knows no parameter;"),
-        ("host=a password=b secret d=e", &[], "is a value with spaces in it quoted?"),
-        ("host=a password='secret", &[], "a quote has no end"),
-        ("mysql://ann:secret@db/shop", &[], "it is no URL of postgresql://"),
-        ("postgresql://u:secret@b@h/d", &[], "there is an @ too many"),
-        ("postgresql://u:sec/ret@h/d", &[], "there is an @ too many"),
-        ("postgresql://u:secret%@h/d", &[], "a % has no two hexadecimal digits"),
+        ("host=a sslmod=require", &[], "unknown connection parameter \"sslmod\""),
+        ("host=a password=b c=secret", &[], "unknown connection parameter;"),
+        ("host=a password=b secret d=e", &[], "quote values that contain spaces"),
+        ("host=a password='secret", &[], "a quoted value is not terminated"),
+        ("mysql://ann:secret@db/shop", &[], "it is not a postgresql:// URL"),
+        ("postgresql://u:secret@b@h/d", &[], "it has one @ too many"),
+        ("postgresql://u:sec/ret@h/d", &[], "it has one @ too many"),
+        ("postgresql://u:secret%@h/d", &[], "% is not followed by two hexadecimal digits"),
         ("postgresql://u@h/d?secret", &[], "a parameter of the URL has no ="),
         ("postgresql://[::1/d", &[], "an IPv6 address has no ]"),
-        ("service=secret", &[("PGSYSCONFDIR", "/nowhere")], "the connection service is in no service file"),
+        (
+            "service=secret",
+            &[("PGSYSCONFDIR", "/nowhere")],
+            "the connection service is not in any service file",
+        ),
     ] {
         let error = read(text, variables).err().unwrap_or_else(|| panic!("{text}"));
         let error = format!("{error:#}");

@@ -1,13 +1,17 @@
-//! Connection strings, both forms, read as libpq's `conninfo_parse` and `conninfo_uri_parse` do. What libpq would read
-//! as part of a host or a database, and is more likely the rest of a password, is refused.
+//! Both forms of connection strings, read as by libpq's `conninfo_parse` and `conninfo_uri_parse`. Text that libpq would
+//! read as part of a host or a database, and that is more likely the rest of a password, is refused.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
 
 type Pairs = Vec<(String, String)>;
 
-/// The parameters in the order in which they were written, with names that need not be known.
+/// The parameters in the order in which they were written. Names are not checked.
 pub(super) fn read(text: &str) -> Result<Pairs, &'static str> {
     match text.strip_prefix("postgresql://").or(text.strip_prefix("postgres://")) {
         Some(rest) => url(rest),
-        None if has_scheme(text) => Err("it is no URL of postgresql://"),
+        None if has_scheme(text) => Err("it is not a postgresql:// URL"),
         None => key_values(text),
     }
 }
@@ -16,7 +20,7 @@ fn has_scheme(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, _)| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-const AT: &str = "there is an @ too many: write one in the user or the password as %40, and / as %2F";
+const AT: &str = "it has one @ too many: write @ in the user or the password as %40, and / as %2F";
 
 fn url(mut text: &str) -> Result<Pairs, &'static str> {
     let mut pairs = Pairs::new();
@@ -50,7 +54,7 @@ fn url(mut text: &str) -> Result<Pairs, &'static str> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or("a parameter of the URL has no =")?;
         if value.contains('=') {
-            return Err("a parameter of the URL has two =: write one in a value as %3D");
+            return Err("a parameter of the URL has two =: write = in a value as %3D");
         }
         match (percent_decoded(name)?.as_str(), value) {
             // As JDBC writes it.
@@ -70,7 +74,7 @@ fn host_and_port(host: &str) -> Result<(&str, &str), &'static str> {
         _ if address.is_empty() => Err("an IPv6 address is empty"),
         Some(port) => Ok((address, port)),
         None if rest.is_empty() => Ok((address, "")),
-        None => Err("there is something between an IPv6 address and its port"),
+        None => Err("there is text between an IPv6 address and its port"),
     }
 }
 
@@ -81,7 +85,7 @@ fn key_values(text: &str) -> Result<Pairs, &'static str> {
         let (name, behind) = rest.split_once('=').ok_or("a parameter has no =")?;
         let name = name.trim_end();
         if name.contains(char::is_whitespace) {
-            return Err("a parameter has no =: is a value with spaces in it quoted?");
+            return Err("a parameter has no =: quote values that contain spaces");
         }
         let (value, behind) = value(behind.trim_start())?;
         pairs.push((name.to_owned(), value));
@@ -90,7 +94,7 @@ fn key_values(text: &str) -> Result<Pairs, &'static str> {
     Ok(pairs)
 }
 
-/// The value at the beginning of `text` and what is behind it. It may be quoted, and has backslash escapes.
+/// The value at the beginning of `text`, which may be quoted and have backslash escapes, and what follows it.
 fn value(text: &str) -> Result<(String, &str), &'static str> {
     let quoted = text.starts_with('\'');
     let text = if quoted { &text[1..] } else { text };
@@ -104,24 +108,15 @@ fn value(text: &str) -> Result<(String, &str), &'static str> {
             _ => value.push(character),
         }
     }
-    if quoted { Err("a quote has no end") } else { Ok((value, "")) }
+    if quoted { Err("a quoted value is not terminated") } else { Ok((value, "")) }
 }
 
+/// Stricter than the crate: refuses a `%` without two hexadecimal digits, and a NUL byte.
 fn percent_decoded(text: &str) -> Result<String, &'static str> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        // from_str_radix would take a sign too.
-        let code = tail.get(..2).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        let byte = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        let byte = byte.filter(|&byte| byte != 0);
-        bytes.push(byte.ok_or("a % has no two hexadecimal digits: write it as %25")?);
-        rest = &tail[2..];
+    let is_code = |code: &[u8]| code != b"00" && code.iter().all(u8::is_ascii_hexdigit);
+    if !text.split('%').skip(1).all(|rest| rest.as_bytes().get(..2).is_some_and(is_code)) {
+        return Err("% is not followed by two hexadecimal digits: write it as %25");
     }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8")
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_| "it is not UTF-8")
 }

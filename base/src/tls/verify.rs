@@ -1,6 +1,6 @@
-//! Whether the database's certificate is to be trusted, as OpenSSL and libpq decide it. rustls differs in two things,
-//! both of which PostgreSQL's documentation makes: a self-signed certificate that is its own root, and one whose host
-//! is named by its common name alone.
+//! Verifies the database's certificate as OpenSSL and libpq do. rustls refuses two kinds of certificates that the
+//! documentation of PostgreSQL creates: a self-signed one that is its own root, and one that has the host only as its
+//! common name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,15 +17,14 @@ use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// What certificates are verified against.
 pub(super) struct Roots {
     pub(super) store: RootCertStore,
-    /// The same, if they are the user's: a server may show one of them for itself.
+    /// The same, if they are the user's: a server may use one of them itself.
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) revoked: Vec<CertificateRevocationListDer<'static>>,
 }
 
-/// Verifies the chain if there is one to verify against, and the name if it is to be verified.
+/// Verifies the chain if there are roots, and the host name if `name`.
 #[derive(Debug)]
 pub(super) struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -60,19 +59,19 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
-        let verdict = if self.own_roots.contains(end_entity) {
+        let verified = if self.own_roots.contains(end_entity) {
             verify_dates(end_entity, now).and_then(|()| verify_name(end_entity, server_name))
         } else {
-            // The name is the last thing that it verifies.
+            // It verifies the name last.
             chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now).map(drop)
         };
-        match verdict {
+        match verified {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.name || is_common_name(end_entity, server_name) => {
                 Ok(ServerCertVerified::assertion())
             }
-            verdict => verdict.map(|()| ServerCertVerified::assertion()),
+            verified => verified.map(|()| ServerCertVerified::assertion()),
         }
     }
 
@@ -117,13 +116,12 @@ fn verify_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), r
 fn verify_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), rustls::Error> {
     match ParsedCertificate::try_from(certificate) {
         Ok(certificate) => verify_server_name(&certificate, name),
-        // Of version 1, which holds no names but the common one.
+        // Of version 1, which has only a common name.
         Err(_) => Err(CertificateError::NotValidForName.into()),
     }
 }
 
-/// Whether the certificate's common name is `name`, and counts: libpq looks at it where there are no alternative names
-/// of the same kind.
+/// Whether `name` is the certificate's common name, which libpq uses if there are no alternative names of the same kind.
 fn is_common_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
     let Ok(certificate) = parsed(certificate) else { return false };
     let name = name.to_str();
@@ -145,7 +143,7 @@ fn is_common_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bo
     counts && common.is_some_and(|common| fits(common, &name, is_address))
 }
 
-/// As libpq's `wildcard_certificate_match`: `*.` stands for one label.
+/// As libpq's `wildcard_certificate_match`: `*.` is one label.
 fn fits(pattern: &str, name: &str, is_address: bool) -> bool {
     if pattern.eq_ignore_ascii_case(name) {
         return true;

@@ -31,9 +31,9 @@ async fn whoever_opens_a_connection_polls_it() {
 async fn a_database_that_is_not_there_may_come() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let refused = refused(&format!("postgresql://ann@127.0.0.1:{free}/shop")).await;
-    assert!(refused.may_come);
+    assert!(refused.is_transient);
     assert!(format!("{:#}", refused.error).ends_with("runs there and the address in --database-url"));
-    let error = format!("{:#}", refused.waits_with("--patience"));
+    let error = format!("{:#}", refused.with_wait_flag("--patience"));
     assert!(error.ends_with("the address in --database-url; --patience waits for it"), "{error}");
 }
 
@@ -42,8 +42,8 @@ async fn a_server_that_says_nothing_may_come() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let refused = refused(&format!("postgresql://ann@127.0.0.1:{port}/shop?connect_timeout=1")).await;
-    assert!(refused.may_come);
-    let error = format!("{:#}", refused.waits_with("--patience"));
+    assert!(refused.is_transient);
+    let error = format!("{:#}", refused.with_wait_flag("--patience"));
     assert!(error.contains("no answer within 2 s") && error.ends_with("; --patience tries again"), "{error}");
 }
 
@@ -51,8 +51,8 @@ async fn a_server_that_says_nothing_may_come() {
 async fn a_wrong_password_is_final() {
     let database = Server::shared().database();
     let refused = refused(&database.url_of("postgres", "wr0ng")).await;
-    assert!(!refused.may_come);
-    let error = format!("{:#}", refused.waits_with("--patience"));
+    assert!(!refused.is_transient);
+    let error = format!("{:#}", refused.with_wait_flag("--patience"));
     assert!(error.ends_with("check the password in --database-url (or PGPASSWORD, PGPASSFILE)"), "{error}");
 }
 

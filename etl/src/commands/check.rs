@@ -1,131 +1,158 @@
 //! `check`: reads the files as a load does, without a database.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use atelier_base::error::Result;
-
-use crate::load::pipeline::{self, Job, Outcome, Parents, Taker};
-use crate::options::Input;
-use crate::output::acceptance::{bottleneck, verdict, warnings};
-use crate::output::progress::{Board, Display, Phase};
-use crate::output::rejects::{self, RejectFile};
-use crate::output::report::{Report, Span, TableReport};
-use crate::rows::convert::Wanted;
-use crate::rows::defect::Reject;
+use atelier_base::error::{Error, Result};
 use atelier_base::tables::TableId;
+use atelier_base::terminal::{SUCCESS, styled};
+use tokio_util::sync::CancellationToken;
 
-/// Asked for every chunk of a file; its error ends a check.
-pub type GoingOn = dyn Fn() -> Result<()> + Sync;
+use crate::cli;
+use crate::commands::signals::{check_cancelled, run_blocking};
+use crate::load::pipeline::{self, Job, RowSink};
+use crate::load::queue::Queue;
+use crate::options::Input;
+use crate::output::progress::{Display, Phase, Progress};
+use crate::output::rejects::{self, RejectFile};
+use crate::output::report::{Report, Span, TableDone};
+use crate::output::stdout::print;
+use crate::output::summary::show;
+use crate::rows::convert::Output;
+use crate::rows::defect::Reject;
+use crate::rows::ids::ParentIds;
 
-/// Writes rejects to their file and drops the rows.
-struct ToFile<'a> {
-    file: RejectFile,
-    going_on: &'a GoingOn,
+enum CheckOutcome {
+    Accepted(Report),
+    Rejected { error: Error, report: Report },
 }
 
-impl Taker for ToFile<'_> {
-    fn rows(&mut self, _: Vec<u8>) -> Result<()> {
-        (self.going_on)()
-    }
-    fn rejects(&mut self, rejects: &[Reject]) -> Result<()> {
-        (self.going_on)()?;
-        self.file.write(rejects)
+pub async fn run(args: cli::Check) -> Result<()> {
+    run_blocking(move |cancel| check_and_show(&args, cancel)).await
+}
+
+fn check_and_show(args: &cli::Check, cancel: &CancellationToken) -> Result<()> {
+    let mut input = Input::resolve(&args.input)?;
+    match check(&input, cancel)? {
+        CheckOutcome::Accepted(report) => {
+            let shown = show(&report, &mut input.report);
+            let megabytes = report.tables.values().map(|table| table.bytes).sum::<u64>() as f64 / 1e6;
+            let printed = print(&format!(
+                "{}: {megabytes:.1} MB in {:.1} s, {:.0} MB/s\n",
+                styled(SUCCESS, "the files can be loaded"),
+                report.seconds,
+                megabytes / report.seconds
+            ));
+            shown.and(printed)
+        }
+        CheckOutcome::Rejected { error, report } => {
+            // Why the files are not accepted matters more than a report that cannot be written.
+            let _ = show(&report, &mut input.report);
+            Err(error)
+        }
     }
 }
 
-/// Checks all six files. The error that there are too many rejects, if there are, comes beside the report.
-pub fn check(input: &Input, going_on: &GoingOn) -> Result<(Report, Result<()>)> {
+/// What the checked tables share.
+struct Context<'a> {
+    input: &'a Input,
+    progress: Arc<Progress>,
+    cancel: &'a CancellationToken,
+    begin: Instant,
+}
+
+fn check(input: &Input, cancel: &CancellationToken) -> Result<CheckOutcome> {
     let begin = Instant::now();
-    let board = Arc::new(Board::new(&input.sources));
-    let mut rejects: Vec<Option<RejectFile>> =
-        rejects::create(&input.rejects)?.into_iter().map(Some).collect();
-    let display = Display::start(input.show, Arc::clone(&board));
+    let progress = Arc::new(Progress::new(&input.sources));
+    let context = Context { input, progress: Arc::clone(&progress), cancel, begin };
+    let mut rejects = rejects::create(&input.rejects)?.map(|_, file| Some(file));
+    let display = Display::start(input.show, progress);
 
-    let mut parents = Parents::default();
-    let mut checked = BTreeMap::new();
-    // A generation needs the ids of the ones before it.
-    let generations: [&[TableId]; 3] = [
+    let mut parents = ParentIds::default();
+    let mut done = BTreeMap::new();
+    // The tables of a group need the ids of those of the groups before.
+    let groups: [&[TableId]; 3] = [
         &[TableId::Product],
         &[TableId::Styles],
         &[TableId::Photos, TableId::Skus, TableId::Related, TableId::Features],
     ];
-    for generation in generations {
-        let jobs: Vec<(TableId, RejectFile)> =
-            generation.iter().filter_map(|&table| Some((table, rejects[table as usize].take()?))).collect();
-        for (table, mut found) in side_by_side(jobs, input, &parents, &board, begin, going_on)? {
-            parents.keep(table, std::mem::take(&mut found.outcome.ids));
-            checked.insert(table, found);
+    for group in groups {
+        let files: Vec<(TableId, RejectFile)> =
+            group.iter().filter_map(|&table| Some((table, rejects[table].take()?))).collect();
+        for (table, mut checked) in context.check_group(files, &parents)? {
+            parents.insert(table, std::mem::take(&mut checked.outcome.ids));
+            done.insert(table, checked);
         }
     }
     drop(display);
-    let reported = report(input, &checked, begin);
-    rejects::name(checked.into_values().map(|found| found.rejects))?;
-    Ok(reported)
-}
-
-struct Checked {
-    outcome: Outcome,
-    rejects: RejectFile,
-    rows: Span,
-}
-
-/// Checks tables whose parents are known, `jobs` at a time.
-fn side_by_side(
-    tables: Vec<(TableId, RejectFile)>,
-    input: &Input,
-    parents: &Parents,
-    board: &Board,
-    begin: Instant,
-    going_on: &GoingOn,
-) -> Result<Vec<(TableId, Checked)>> {
-    let lanes = input.jobs.min(tables.len());
-    let queue = Mutex::new(tables.into_iter());
-    let lane = || -> Result<Vec<(TableId, Checked)>> {
-        let mut done = Vec::new();
-        loop {
-            let next = queue.lock().ok().and_then(|mut queue| queue.next());
-            let Some((table, file)) = next else { return Ok(done) };
-            let progress = board.table(table);
-            progress.enter(Phase::Rows);
-            let start = Instant::now();
-            let source = &input.sources[table as usize];
-            let job =
-                Job { table: table.table(), source, parents, wanted: Wanted::Rows, meter: &progress.meter };
-            let mut taker = ToFile { file, going_on };
-            let outcome = pipeline::run(&job, &input.pool, &mut taker)?;
-            taker.file.finish()?;
-            progress.enter(Phase::Done);
-            let rows = Span { began: (start - begin).as_secs_f64(), seconds: start.elapsed().as_secs_f64() };
-            done.push((table, Checked { outcome, rejects: taker.file, rows }));
-        }
-    };
-    thread::scope(|scope| {
-        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
-        let mut done = Vec::new();
-        for lane in lanes {
-            done.extend(lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(done)
+    let report = Report::of_tables("check", begin, &input.sources, &done);
+    let acceptance = input.check_acceptance(&done);
+    rejects::rename_all(done.into_values().map(|done| done.rejects))?;
+    Ok(match acceptance {
+        Ok(()) => CheckOutcome::Accepted(report),
+        Err(error) => CheckOutcome::Rejected { error, report },
     })
 }
 
-fn report(input: &Input, checked: &BTreeMap<TableId, Checked>, begin: Instant) -> (Report, Result<()>) {
-    let verdict = verdict(input, checked.iter().map(|(table, found)| (*table, &found.outcome)));
-    let waits = checked.values().map(|found| found.outcome.waits);
-    let report = Report {
-        bottleneck: bottleneck(waits),
-        warnings: checked.iter().flat_map(|(table, found)| warnings(table.table(), &found.outcome)).collect(),
-        tables: (checked.iter())
-            .map(|(table, found)| {
-                let file = found.rejects.path().map(|path| path.display().to_string());
-                let source = &input.sources[*table as usize];
-                (table.table().name, TableReport::new(source, &found.outcome, file, found.rows))
-            })
-            .collect(),
-        ..Report::new("check", begin)
-    };
-    (report, verdict)
+impl Context<'_> {
+    /// Checks tables whose parents are known, `jobs` at a time.
+    fn check_group(
+        &self,
+        files: Vec<(TableId, RejectFile)>,
+        parents: &ParentIds,
+    ) -> Result<Vec<(TableId, TableDone)>> {
+        let lanes = self.input.jobs.min(files.len());
+        let queue = Queue::new(files);
+        let lane = || -> Result<Vec<(TableId, TableDone)>> {
+            let mut done = Vec::new();
+            while let Some((table, file)) = queue.pop() {
+                done.push((table, self.check_table(table, file, parents)?));
+            }
+            Ok(done)
+        };
+        thread::scope(|scope| {
+            let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+            let mut done = Vec::new();
+            for lane in lanes {
+                done.extend(lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(done)
+        })
+    }
+
+    fn check_table(&self, table: TableId, rejects: RejectFile, parents: &ParentIds) -> Result<TableDone> {
+        let progress = self.progress.table(table);
+        progress.enter(Phase::Rows);
+        let start = Instant::now();
+        let job = Job {
+            table: table.table(),
+            source: &self.input.sources[table],
+            parents,
+            output: Output::Rows,
+            meter: &progress.meter,
+        };
+        let mut sink = RejectSink { rejects, cancel: self.cancel };
+        let outcome = pipeline::run(&job, &self.input.pool, &mut sink)?;
+        sink.rejects.finish()?;
+        progress.enter(Phase::Done);
+        Ok(TableDone { outcome, rejects: sink.rejects, rows: Span::since(start, self.begin), index: None })
+    }
+}
+
+/// Writes rejected rows to their file and discards the others.
+struct RejectSink<'a> {
+    rejects: RejectFile,
+    cancel: &'a CancellationToken,
+}
+
+impl RowSink for RejectSink<'_> {
+    fn rows(&mut self, _: Vec<u8>) -> Result<()> {
+        check_cancelled(self.cancel)
+    }
+    fn rejects(&mut self, rejects: &[Reject]) -> Result<()> {
+        check_cancelled(self.cancel)?;
+        self.rejects.write(rejects)
+    }
 }

@@ -1,54 +1,55 @@
-//! `rollback`: publishes the kept previous catalogue again. The one that was published takes its place, so that a
-//! rollback can be rolled back.
+//! `rollback`: swaps the published catalogue and the previous one, so that a second rollback returns to it.
 
 use std::fmt::Write as _;
-use std::future::Future;
-use std::pin::pin;
 
 use atelier_base::error::{Error, Result};
 use atelier_base::terminal::{SUCCESS, styled};
+use tokio_util::sync::CancellationToken;
 
-use crate::database::metadata::Signature;
-use crate::database::publish::{self, PREVIOUS, PUBLISHED};
+use crate::cli;
+use crate::commands::signals::cancel_on_signal;
+use crate::database::lock::{lock, lockable, unlock};
+use crate::database::metadata::{self, LoadRecord};
+use crate::database::names::{CONTROL_SESSION, PREVIOUS};
+use crate::database::preflight::preflight;
+use crate::database::publish::{interruptible, roll_back};
 use crate::database::session::Session;
 use crate::options::Database;
-use crate::output::report::warned;
+use crate::output::stdout::{print, warning_line};
 
-/// Exchanges the published catalogue and the previous one, and says for people what is published now. Ends early with
-/// [`Error::interrupted`] when `interrupt` is ready.
-pub async fn rollback(database: &Database, interrupt: impl Future<Output = ()>) -> Result<String> {
-    let mut interrupt = pin!(interrupt);
+pub async fn run(args: &cli::Rollback) -> Result<()> {
+    print(&rollback(&Database::resolve(&args.database)?, &cancel_on_signal()).await?)
+}
+
+/// Rolls back and returns what to print. Ends with [`Error::interrupted`] if `cancel` is cancelled.
+pub async fn rollback(database: &Database, cancel: &CancellationToken) -> Result<String> {
     let prepare = async {
-        let target = publish::lockable(&database.target);
-        let session = Session::connect_within(&target, publish::CONTROL_SESSION, database.patience).await?;
-        let session = session.to_try_again("roll back again");
-        publish::preflight(&session).await?;
-        publish::lock(&session).await?;
-        let Some(back) = Signature::read(&session, PREVIOUS).await? else {
-            return Err(Error::database(format!("no previous load is kept in {}", database.target)).hint(
-                "load the files that are wanted; load --keep-previous keeps what was published before it",
-            ));
-        };
-        let replaced = Signature::read(&session, PUBLISHED).await?;
-        Ok((session, back, replaced))
+        let target = lockable(&database.target);
+        let session = Session::connect_within(&target, CONTROL_SESSION, database.wait).await?;
+        let session = session.with_retry_hint("roll back again");
+        preflight(&session).await?;
+        lock(&session).await?;
+        let previous = metadata::require_previous(&session, &database.target).await?;
+        let replaced = metadata::published(&session).await?;
+        Ok((session, previous, replaced))
     };
-    let (session, back, replaced) = tokio::select! {
+    let (session, previous, replaced) = tokio::select! {
         prepared = prepare => prepared?,
-        () = &mut interrupt => return Err(Error::interrupted()),
+        () = cancel.cancelled() => return Err(Error::interrupted()),
     };
-    let exchange = publish::roll_back(&session);
-    let published = publish::interruptible(&session, exchange, interrupt).await?;
-    publish::unlock(&session).await;
+    let published = interruptible(&session, roll_back(&session), cancel).await?;
+    unlock(&session).await;
 
-    let again = styled(SUCCESS, format_args!("load {} is published again", back.load_id));
-    let mut text = format!("{again}\n  finished {}\n", back.finished);
-    if let Some(Signature { load_id, finished, .. }) = replaced {
+    let again = styled(SUCCESS, format_args!("load {} is published again", previous.load_id));
+    let mut text = format!("{again}\n  finished {}\n", previous.finished);
+    if let Some(LoadRecord { load_id, finished, .. }) = replaced {
         // Writing into a String cannot fail.
         let _ = writeln!(
             text,
             "load {load_id} is kept as {PREVIOUS}\n  finished {finished}; roll back again to return to it"
         );
     }
-    let left = published.left.iter().map(|dependent| dependent.warning(published.replaced));
-    Ok(text + &published.warning.into_iter().chain(left).map(|warning| warned(&warning)).collect::<String>())
+    let dependents = published.dependents.iter().map(|dependent| dependent.warning(published.replaced));
+    let warnings = published.warning.into_iter().chain(dependents);
+    Ok(text + &warnings.map(|warning| warning_line(&warning)).collect::<String>())
 }

@@ -1,11 +1,16 @@
-//! Bytes → chunks that end where a record ends. Decides on record ends only; no fields, no values, no I/O: who reads
-//! is given.
+//! Bytes → chunks that end where a record ends. Decides on record ends only. No fields, no values, no I/O: the bytes come
+//! from a [`Rereadable`].
 
 use crate::csv::ending::{Ending, Reading, ending};
-use crate::csv::record::{Fields, MAX_RECORD_BYTES, Shape};
+use crate::csv::lines_like_records::Finder;
+use crate::csv::record::{MAX_RECORD_BYTES, RecordShape};
 
-/// A run of whole records, and where in the file it stands.
-#[derive(Debug)]
+/// Bytes read at a time: small enough that a chunk and what is made of it may stay in the second-level cache of a core,
+/// with enough rows that passing it between threads costs nothing. Other sizes were not measured.
+pub const CHUNK_BYTES: usize = 512 << 10;
+
+/// A run of whole records, and its place in the file.
+#[derive(Debug, Default)]
 pub struct Chunk {
     /// The records with their line ends. The last line of a file may lack its own.
     pub bytes: Vec<u8>,
@@ -13,7 +18,7 @@ pub struct Chunk {
     pub line: u64,
     /// Position of the first byte in the uncompressed file.
     pub offset: u64,
-    /// How many records it holds; empty lines are none.
+    /// Empty lines are not records.
     pub records: u64,
     /// The chunk is the beginning of one record that is longer than [`MAX_RECORD_BYTES`].
     pub oversize: Option<Oversize>,
@@ -24,49 +29,59 @@ pub struct Chunk {
 pub struct Oversize {
     /// Its length in bytes and in lines.
     pub ending: Ending,
-    /// One of its lines behind the first is a record by itself.
+    /// One of its lines after the first is a record by itself.
     pub has_line_like_record: bool,
 }
 
-/// Records of a chunk at the most. Real ones have fewer; a file of nothing but short rejects would make a chunk take
-/// many times its own size.
+/// Of a chunk. Real ones have fewer; the rejects of a chunk of very short records would take many times its own size.
 const MAX_RECORDS: u64 = 32_768;
 
-/// How much of a record that is not whole is kept in memory: more than any that is accepted. Where its end is further
-/// away it is looked for in a second reading.
+/// How much is kept in memory of a record whose end is not known: more than of any that is accepted. An end that is
+/// further away is found by a second reading.
 const MAX_UNDECIDED_BYTES: usize = MAX_RECORD_BYTES + MAX_RECORD_BYTES / 4;
 
-/// Bytes that can be read once more.
-pub trait Input: Sized {
-    /// Why they cannot be read.
+/// Bytes that can be read a second time.
+pub trait Rereadable: Sized {
     type Error;
-    /// Appends the next bytes to `buffer` and says whether they were the last. Not called again then.
+    /// Appends the next bytes to `buffer` and returns whether they were the last. Not called again after the last.
     fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Self::Error>;
     /// The same bytes from `offset` on.
-    fn again(&self, offset: u64) -> Result<Self, Self::Error>;
+    fn reopen(&self, offset: u64) -> Result<Self, Self::Error>;
+}
+
+/// Where the rows of a file begin, and what was read of them together with the header.
+#[derive(Debug)]
+pub struct Start {
+    /// Number of the first line, from 1.
+    pub line: u64,
+    /// Position of the first byte in the uncompressed file.
+    pub offset: u64,
+    pub read: Vec<u8>,
+    /// Nothing follows `read`.
+    pub complete: bool,
 }
 
 /// Where to cut the bytes read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Behind this many bytes, which hold this many lines.
+    /// After whole records.
     At {
-        /// Bytes of whole records, at least one.
+        /// At least one.
         bytes: usize,
-        /// Line ends among them; a last line without one counts.
+        /// A last line without a line end counts.
         lines: u64,
-        /// Records among them; empty lines are none.
+        /// Empty lines are not records.
         records: u64,
     },
-    /// The first record is not whole yet: read on.
+    /// The end of the first record is not known yet: read on.
     More,
-    /// The same, but more of it than is kept in memory was read.
+    /// The same, and no more of it may be kept in memory.
     Undecided,
 }
 
-/// Finds the last record end in `bytes`, or the one behind as many records as a chunk may have. `bytes` start where a
-/// record starts and must not be empty; `complete` says that the file ends behind them.
-pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
+/// Finds the last record end in `bytes`, or that of the last record that a chunk may have. `bytes` start where a record
+/// starts and must not be empty; `complete` means that nothing follows them.
+pub fn cut(bytes: &[u8], complete: bool, shape: &RecordShape) -> Cut {
     let mut at = 0;
     let mut lines = 0;
     let mut records = 0;
@@ -84,7 +99,7 @@ pub fn cut(bytes: &[u8], complete: bool, shape: &Shape) -> Cut {
     }
 }
 
-/// Whether a line without its `\n` is no record.
+/// Whether a line, without its `\n`, is not a record.
 fn is_empty_line(line: &[u8]) -> bool {
     line.iter().all(|&byte| byte == b'\r')
 }
@@ -92,32 +107,26 @@ fn is_empty_line(line: &[u8]) -> bool {
 /// Cuts the rows of a file into chunks, in their order.
 #[derive(Debug)]
 pub struct Chunks<'a, I> {
-    shape: &'a Shape,
+    shape: &'a RecordShape,
     /// Read, and not yet in a chunk.
     buffer: Vec<u8>,
     /// Nothing follows the buffer.
     complete: bool,
-    /// Where the buffer's first byte stands.
+    /// Place of the buffer's first byte in the file.
     line: u64,
     offset: u64,
     input: I,
     ahead: Option<Ahead<I>>,
 }
 
-impl<'a, I: Input> Chunks<'a, I> {
-    /// The rows begin in `line`, `offset` bytes behind the beginning of the file, with `read`, the bytes that are read
-    /// already; `complete` says that they are all.
-    pub fn new(
-        shape: &'a Shape,
-        (line, offset): (u64, u64),
-        (read, complete): (Vec<u8>, bool),
-        input: I,
-    ) -> Chunks<'a, I> {
+impl<'a, I: Rereadable> Chunks<'a, I> {
+    /// Cuts the rows from `start` on; `input` reads what follows it.
+    pub fn new(shape: &'a RecordShape, start: Start, input: I) -> Chunks<'a, I> {
+        let Start { line, offset, read, complete } = start;
         Chunks { shape, buffer: read, complete, line, offset, input, ahead: None }
     }
 
-    /// What was cut.
-    pub fn into_input(self) -> I {
+    pub(crate) fn into_input(self) -> I {
         self.input
     }
 
@@ -126,7 +135,7 @@ impl<'a, I: Input> Chunks<'a, I> {
         Ok(())
     }
 
-    /// The first `bytes` of the buffer, which hold so many lines.
+    /// The first `bytes` of the buffer.
     fn take(&mut self, bytes: usize, lines: u64, records: u64) -> Chunk {
         let rest = self.buffer.split_off(bytes);
         let whole = std::mem::replace(&mut self.buffer, rest);
@@ -135,12 +144,12 @@ impl<'a, I: Input> Chunks<'a, I> {
         Chunk { bytes: whole, line, offset, records, oversize: None }
     }
 
-    /// The first record, which has no end in the buffer.
+    /// The first record, whose end is not in the buffer.
     fn undecided(&mut self) -> Result<Chunk, I::Error> {
         let mut reading = Reading::new(self.shape);
         let ending = match reading.next(&self.buffer) {
             Some(ending) => ending,
-            None => self.look_ahead(&mut reading)?,
+            None => self.read_ahead(&mut reading)?,
         };
         match usize::try_from(ending.bytes) {
             // A quote that is never closed.
@@ -149,14 +158,14 @@ impl<'a, I: Input> Chunks<'a, I> {
         }
     }
 
-    /// Reads on behind the buffer. That ends in the next line with an odd number of quotes, where the next record that has
-    /// to be read on begins at the earliest: so the second reading goes back at most where lines are longer than records
-    /// may be. It would have to unpack a compressed file from its start.
-    fn look_ahead(&mut self, reading: &mut Reading<'_>) -> Result<Ending, I::Error> {
+    /// Reads on after the buffer. That ends at the latest in the next line with an odd number of quotes, and the next record
+    /// that has to be read on begins there at the earliest: so the second reading rarely has to start again, only where
+    /// lines are longer than records may be. Starting again means decompressing a compressed file from its start.
+    fn read_ahead(&mut self, reading: &mut Reading<'_>) -> Result<Ending, I::Error> {
         let from = self.offset + self.buffer.len() as u64;
         let mut ahead = match self.ahead.take().filter(|ahead| ahead.start() <= from) {
             Some(ahead) => ahead,
-            None => Ahead { input: self.input.again(from)?, buffer: Vec::new(), end: from, complete: false },
+            None => Ahead { input: self.input.reopen(from)?, buffer: Vec::new(), end: from, complete: false },
         };
         while ahead.end < from && !ahead.complete {
             ahead.advance()?;
@@ -171,20 +180,20 @@ impl<'a, I: Input> Chunks<'a, I> {
         Ok(ending.unwrap_or_else(|| reading.finish()))
     }
 
-    /// The beginning of the first record, which is longer than a record may be; the rest of it is passed over.
+    /// The beginning of the first record, which is longer than a record may be; the rest of it is skipped.
     fn oversize(&mut self, ending: Ending) -> Result<Chunk, I::Error> {
         let head = self.buffer[..MAX_RECORD_BYTES].to_vec();
-        let mut lines = LinesLikeRecords::new(self.shape);
+        let mut lines = Finder::new(self.shape);
         // With its line end.
         let mut left = ending.bytes + 1;
         while left > self.buffer.len() as u64 && !self.complete {
             left -= self.buffer.len() as u64;
-            lines.pass(&self.buffer);
+            lines.read(&self.buffer);
             self.buffer.clear();
             self.fill()?;
         }
         let rest = self.buffer.len().min(left as usize);
-        lines.pass(&self.buffer[..rest]);
+        lines.read(&self.buffer[..rest]);
         self.buffer.drain(..rest);
         let (line, offset) = (self.line, self.offset);
         (self.line, self.offset) = (line + ending.lines, offset + ending.bytes + 1);
@@ -197,13 +206,13 @@ impl<'a, I: Input> Chunks<'a, I> {
 #[derive(Debug)]
 struct Ahead<I> {
     input: I,
-    /// What was read last, and where it ends.
+    /// What was read last, and its end in the file.
     buffer: Vec<u8>,
     end: u64,
     complete: bool,
 }
 
-impl<I: Input> Ahead<I> {
+impl<I: Rereadable> Ahead<I> {
     fn start(&self) -> u64 {
         self.end - self.buffer.len() as u64
     }
@@ -216,47 +225,7 @@ impl<I: Input> Ahead<I> {
     }
 }
 
-/// Looks for lines that are records by themselves in a record that comes in pieces.
-pub(crate) struct LinesLikeRecords<'a> {
-    shape: &'a Shape,
-    fields: Fields,
-    /// The line that is not whole yet, no more of it than a record may have; nothing of the first one.
-    line: Option<Vec<u8>>,
-    found: bool,
-}
-
-impl<'a> LinesLikeRecords<'a> {
-    pub(crate) fn new(shape: &'a Shape) -> LinesLikeRecords<'a> {
-        LinesLikeRecords { shape, fields: Fields::new(shape.delimiter), line: None, found: false }
-    }
-
-    pub(crate) fn pass(&mut self, bytes: &[u8]) {
-        for (number, piece) in bytes.split(|&byte| byte == b'\n').enumerate() {
-            if number > 0 {
-                self.end_line();
-            }
-            if let Some(line) = &mut self.line {
-                line.extend_from_slice(&piece[..piece.len().min(MAX_RECORD_BYTES - line.len())]);
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = self.line.get_or_insert_default();
-        self.found |= self.shape.fits(line, &mut self.fields);
-        line.clear();
-    }
-
-    /// Whether there was one.
-    pub(crate) fn finish(mut self) -> bool {
-        if self.line.is_some() {
-            self.end_line();
-        }
-        self.found
-    }
-}
-
-impl<I: Input> Iterator for Chunks<'_, I> {
+impl<I: Rereadable> Iterator for Chunks<'_, I> {
     type Item = Result<Chunk, I::Error>;
 
     fn next(&mut self) -> Option<Result<Chunk, I::Error>> {
@@ -284,17 +253,17 @@ mod tests {
     use crate::csv::record::Delimiter;
 
     fn cut_of(text: &[u8], complete: bool) -> Cut {
-        cut(text, complete, &Shape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] })
+        cut(text, complete, &RecordShape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] })
     }
 
     #[test]
-    fn cuts_behind_the_last_whole_record() {
+    fn cuts_after_the_last_whole_record() {
         let cases: &[(&str, bool, Cut)] = &[
             ("1,a,b\n2,c", false, Cut::At { bytes: 6, lines: 1, records: 1 }),
             ("1,a,b\n2,c,d", true, Cut::At { bytes: 11, lines: 2, records: 2 }),
             ("1,a", false, Cut::More),
             ("\r\r\n\n1,a\n", false, Cut::At { bytes: 8, lines: 3, records: 1 }),
-            // A real line end in quotes, and one whose partner is not in sight yet.
+            // A real line end in quotes, and a quote that is not closed yet.
             ("1,\"a\nb\",c\n", false, Cut::At { bytes: 10, lines: 2, records: 1 }),
             ("1,\"a\nb", false, Cut::More),
             ("1,a,\"b\n2,c,d\n", false, Cut::More),
@@ -307,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_up_on_a_record_without_an_end_in_memory() {
+    fn a_record_without_an_end_in_memory_is_undecided() {
         for start in ["1,a", "1,a,\"b\nno record\n"] {
             let mut long = start.as_bytes().to_vec();
             long.resize(MAX_UNDECIDED_BYTES, b'x');

@@ -1,39 +1,38 @@
 //! Where a record ends: the one rule for a quote that is opened and not closed before its line ends. No I/O.
 //!
-//! 1. A record that is closed at the end of its line ends there, and so does one that is beyond repair: with text behind
-//!    a closing quote, or a quote in the middle of a field.
-//! 2. Where a quoted field is open at the end of the line, the record is read on. If all of it is CSV as RFC 4180 has it,
-//!    it ends where the reading ends, whatever its lines look like and however long it is.
+//! 1. A record that is closed at the end of its line ends there. So does one that cannot be repaired: with text after a
+//!    closing quote, or a quote in the middle of a field.
+//! 2. Where a quoted field is open at the end of the line, the record is read on. If all of it is valid by RFC 4180, it
+//!    ends where RFC 4180 ends it, whatever its lines look like and however long it is.
 //! 3. If it is not (text follows a closing quote, a quote is in the middle of a field, the file ends first), the quote
-//!    counts as unterminated: the record ends at the end of its first line, and the next one begins behind it. The same
-//!    if the record has not the header's number of fields and the quote is closed right behind a delimiter, where quotes
-//!    open fields: then it is the next field's that was read as its own.
+//!    counts as unterminated: the record ends at the end of its first line, and the next one begins after it. The same if
+//!    the record does not have the header's number of fields and the quote is closed right after a delimiter, where quotes
+//!    open fields: then the opening quote of the next field was read as the closing one.
 //!
-//! **No row is made of a part of another.** Read the file from its start, as RFC 4180 has it. As long as the records that
-//! it gives have the header's number of fields, these rules give the same ones, by rules 1 and 2. Where one of them is not
-//! valid, or has another number of fields, the rest of its lines may be read in two ways, and the rules choose: behind
-//! rule 3 with the next line. A record that begins there is whole by itself again, by the same argument.
+//! **No row is made of a part of another.** Read the file from its start by RFC 4180. As long as its records have the
+//! header's number of fields, these rules give the same records, by rules 1 and 2. Where a record is not valid, or has
+//! another number of fields, the rest of its lines may be read in two ways, and rule 3 chooses: it continues with the next
+//! line. A record that begins there is whole by itself again, by the same argument.
 //!
 //! **One bad quote costs one line** where the values of the file have no line ends: every other line has an even number
-//! of quotes, so reading on never ends before the file does. Elsewhere it turns the next opening quote into a closing one,
-//! and the text behind that, or the delimiter before it, is what rule 3 looks for.
+//! of quotes, so reading on never ends before the file does. In other files it turns the next opening quote into a closing
+//! one, and rule 3 detects it by the text after that quote, or the delimiter before it.
 //!
-//! **It takes linear time.** A quote more or less turns inside into outside, so reading on ends at the next line with an
-//! odd number of quotes at the latest, and only such lines are read on from.
+//! **It takes linear time.** Reading on ends at the latest at the next line with an odd number of quotes, and it begins
+//! only at such lines.
 //!
-//! PostgreSQL splits a CSV file where the number of quotes is even, and so takes the rest of the file for one value where
-//! a quote is never closed.
+//! COPY ends a record where the number of quotes is even, so a quote that is never closed makes one value of the rest of
+//! the file.
 
 use memchr::{memchr, memchr_iter};
 
-use crate::csv::record::{Delimiter, Shape};
+use crate::csv::record::{Delimiter, RecordShape};
 
 /// Where a record ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// Bytes of the record, without its `\n`.
+    /// Without the `\n`.
     pub bytes: u64,
-    /// Lines of the record.
     pub lines: u64,
 }
 
@@ -43,13 +42,13 @@ impl Ending {
     }
 }
 
-/// The end of the record at the start of `bytes`, or nothing if they end too soon to tell. `complete` says that nothing
+/// The end of the record at the start of `bytes`, or `None` if more bytes are needed. `complete` means that nothing
 /// follows them, or nothing that may belong to this record.
 ///
-/// A shorter piece of the same input gives the same answer if it was cut behind a record: what ended this one is in the
-/// shorter piece too, and where reading on failed, it fails there at the latest, with the quote still open.
+/// A shorter piece of the same input gives the same result if it was cut after a record: what ended this one is in the
+/// shorter piece too, and where reading on failed, it fails at the end of the piece at the latest, with the quote open.
 #[inline]
-pub fn ending(bytes: &[u8], complete: bool, shape: &Shape) -> Option<Ending> {
+pub(crate) fn ending(bytes: &[u8], complete: bool, shape: &RecordShape) -> Option<Ending> {
     let line = &bytes[..memchr(b'\n', bytes).or(complete.then_some(bytes.len()))?];
     match has_odd_quotes(line) {
         false => Some(Ending::of_line(line.len() as u64)),
@@ -59,13 +58,13 @@ pub fn ending(bytes: &[u8], complete: bool, shape: &Shape) -> Option<Ending> {
 
 /// Whether a quoted field may be open at the end of `line`.
 #[inline]
-pub fn has_odd_quotes(line: &[u8]) -> bool {
+pub(crate) fn has_odd_quotes(line: &[u8]) -> bool {
     !memchr_iter(b'"', line).count().is_multiple_of(2)
 }
 
 /// [`ending`] for a record whose first line has an odd number of quotes.
 #[cold]
-pub fn read_on(bytes: &[u8], complete: bool, shape: &Shape) -> Option<Ending> {
+pub(crate) fn read_on(bytes: &[u8], complete: bool, shape: &RecordShape) -> Option<Ending> {
     let mut reading = Reading::new(shape);
     let ending = reading.next(bytes);
     ending.or_else(|| complete.then(|| reading.finish()))
@@ -73,27 +72,28 @@ pub fn read_on(bytes: &[u8], complete: bool, shape: &Shape) -> Option<Ending> {
 
 /// A record that is read from its start, in pieces of any size, until it is known where it ends.
 #[derive(Debug)]
-pub struct Reading<'a> {
-    shape: &'a Shape,
+pub(crate) struct Reading<'a> {
+    shape: &'a RecordShape,
     state: State,
     /// Fields begun.
     fields: usize,
-    /// The byte passed last that is no space.
+    /// The last byte that is not a space.
     last: u8,
-    /// The quote that was open at the end of the first line is closed, and is so right behind a delimiter.
+    /// The quote that was open at the end of the first line is closed.
     is_closed: bool,
-    is_closed_behind_delimiter: bool,
-    /// Bytes and line ends passed.
+    /// It is closed right after a delimiter.
+    is_closed_after_delimiter: bool,
+    /// Bytes read.
     passed: u64,
     line_ends: u64,
     /// The record if it is no more than its first line.
     first_line: Option<Ending>,
 }
 
-/// The part of a record that was passed last. It is what [`crate::csv::record::scan`] makes of the same bytes.
+/// The part of a record that was read last. [`crate::csv::record::scan`] reads the same bytes in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing of it but spaces.
+    /// Of a field; only spaces were read.
     Start,
     Bare,
     /// A carriage return outside quotes: only a line end may follow.
@@ -101,30 +101,29 @@ enum State {
     Quoted,
     /// A quote in quotes: the closing one, or the first of two.
     Quote,
-    /// Spaces behind the closing quote.
-    Behind,
-    /// No CSV.
-    Ragged,
+    /// Spaces after the closing quote.
+    AfterQuote,
+    /// Not CSV.
+    Malformed,
 }
 
 impl<'a> Reading<'a> {
-    /// Nothing is read yet.
-    pub fn new(shape: &'a Shape) -> Reading<'a> {
+    pub(crate) fn new(shape: &'a RecordShape) -> Reading<'a> {
         Reading {
             shape,
             state: State::Start,
             fields: 1,
             last: b'\n',
             is_closed: false,
-            is_closed_behind_delimiter: false,
+            is_closed_after_delimiter: false,
             passed: 0,
             line_ends: 0,
             first_line: None,
         }
     }
 
-    /// Reads the next bytes. Says where the record ends if that is known now.
-    pub fn next(&mut self, bytes: &[u8]) -> Option<Ending> {
+    /// Reads the next bytes. Returns the end of the record if it is known now.
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Option<Ending> {
         let mut at = 0;
         while at < bytes.len() {
             let byte = bytes[at];
@@ -138,7 +137,7 @@ impl<'a> Reading<'a> {
                 return Some(self.here());
             }
             self.pass(byte);
-            if self.state == State::Ragged && self.first_line.is_some() {
+            if self.state == State::Malformed && self.first_line.is_some() {
                 return self.first_line;
             }
             at += 1;
@@ -146,18 +145,18 @@ impl<'a> Reading<'a> {
         None
     }
 
-    /// Where the record ends if nothing follows what was read.
-    pub fn finish(&self) -> Ending {
+    /// The end of the record if nothing follows what was read.
+    pub(crate) fn finish(&self) -> Ending {
         match self.first_line {
             Some(first_line) if self.state == State::Quoted => first_line,
             _ => self.here(),
         }
     }
 
-    /// Where the record ends if it ends here, outside quotes.
+    /// The end of the record if it ends here, outside quotes.
     fn here(&self) -> Ending {
         match self.first_line {
-            Some(first_line) if self.is_closed_behind_delimiter && self.fields != self.shape.fields => {
+            Some(first_line) if self.is_closed_after_delimiter && self.fields != self.shape.fields => {
                 first_line
             }
             _ => Ending { bytes: self.passed, lines: self.line_ends + 1 },
@@ -170,7 +169,7 @@ impl<'a> Reading<'a> {
         self.state = before.after(byte, delimiter);
         if self.first_line.is_some() && !self.is_closed {
             if before == State::Quoted {
-                self.is_closed_behind_delimiter = self.last == delimiter.byte();
+                self.is_closed_after_delimiter = self.last == delimiter.byte();
             }
             self.is_closed = before == State::Quote && self.state != State::Quoted;
         }
@@ -192,23 +191,23 @@ impl<'a> Reading<'a> {
 }
 
 impl State {
-    /// The state behind `byte`, which is no line end, and in quotes is a quote.
+    /// The state after `byte`, which is not a line end, and in quotes is a quote.
     fn after(self, byte: u8, delimiter: Delimiter) -> State {
-        use State::{Bare, Behind, Quote, Quoted, Ragged, Return, Start};
+        use State::{AfterQuote, Bare, Malformed, Quote, Quoted, Return, Start};
         match (self, byte) {
             (Quoted, _) => Quote,
             (Quote, b'"') => Quoted,
-            // The record is beyond repair, and ends with this line.
-            (Ragged, _) => Ragged,
+            // The record cannot be repaired, and ends with this line.
+            (Malformed, _) => Malformed,
             (_, b'\r') => Return,
-            (Return, _) => Ragged,
+            (Return, _) => Malformed,
             _ if byte == delimiter.byte() => Start,
             (Start, b'"') => Quoted,
             (Start, _) if delimiter.is_space(byte) => Start,
-            (Quote | Behind, _) if delimiter.is_space(byte) => Behind,
+            (Quote | AfterQuote, _) if delimiter.is_space(byte) => AfterQuote,
             (Start, _) => Bare,
             (Bare, _) if byte != b'"' => Bare,
-            _ => Ragged,
+            _ => Malformed,
         }
     }
 }
@@ -225,8 +224,8 @@ mod tests {
     /// Bytes and lines, if it is known.
     type End = Option<(u64, u64)>;
 
-    fn shape(delimiter: Delimiter) -> Shape {
-        Shape { delimiter, fields: 2, ids: vec![0] }
+    fn shape(delimiter: Delimiter) -> RecordShape {
+        RecordShape { delimiter, fields: 2, ids: vec![0] }
     }
 
     fn end(text: &str, complete: bool) -> End {
@@ -240,14 +239,14 @@ mod tests {
             // The text, the end while more may come, and at the end of the file.
             ("1,a\n2,b\n", Some((3, 1)), Some((3, 1))),
             ("1,a", None, Some((3, 1))),
-            // Line ends in quotes, whatever stands in the lines, and however many fields there are.
+            // Line ends in quotes, whatever is in the lines, and however many fields there are.
             ("1,\"a\nb\"\n", Some((7, 2)), Some((7, 2))),
             ("1,\"a\n2,b\nc\"\n", Some((11, 3)), Some((11, 3))),
             ("1,\"a\n2,b\n\",c,d\n", Some((14, 3)), Some((14, 3))),
             ("1,\"a\n\"\"b\"\"\n\" \r\r\n", Some((15, 3)), Some((15, 3))),
             ("1,\"a\n\"", None, Some((6, 2))),
             ("1,\"a\n\", \"b\nc\" ,d\r\n", Some((17, 3)), Some((17, 3))),
-            // Closed behind a delimiter: by the next field's own quote, unless the number of fields is right.
+            // Closed after a delimiter: by the next field's own quote, unless the number of fields is right.
             ("1,2,\"a\n3,\"\n4,b\n\"\n", Some((6, 1)), Some((6, 1))),
             ("1,\"a\n3, \",b\n", Some((4, 1)), Some((4, 1))),
             ("1,\"a\n3,\"\n", Some((8, 2)), Some((8, 2))),
@@ -259,7 +258,7 @@ mod tests {
             ("1,\"a\n\",b\"\n", Some((4, 1)), Some((4, 1))),
             ("1,\"a\n\"\r,b\n", Some((4, 1)), Some((4, 1))),
             ("1,\"a\n\",\"b\n", None, Some((4, 1))),
-            // Beyond repair before the quote that is open.
+            // Not CSV before the quote that is open.
             ("1,a\"b\n\"\n", Some((5, 1)), Some((5, 1))),
             ("1,a\"b,\"c\n\"\n", Some((8, 1)), Some((8, 1))),
             ("1,\"a\"b,\"c\nd\"\n", Some((9, 1)), Some((9, 1))),
@@ -291,13 +290,13 @@ mod tests {
             let (mut first, mut all) = (Fields::new(delimiter), Fields::new(delimiter));
             scan(line, &mut first);
             let end = scan(&bytes, &mut all);
-            let is_valid = first.open && !first.ragged && !all.open && !all.ragged;
+            let is_valid = first.open && !first.malformed && !all.open && !all.malformed;
             let is_read_on = is_valid && (all.count() == shape.fields || {
                 let closed = all.kept()[first.count() - 1].of(&bytes);
                 closed.iter().rfind(|&&byte| !delimiter.is_space(byte)) != Some(&delimiter.byte())
             });
             prop_assert_eq!(expected.bytes, if is_read_on { end } else { line.len() } as u64);
-            prop_assert!(has_odd_quotes(line) || !first.open || first.ragged);
+            prop_assert!(has_odd_quotes(line) || !first.open || first.malformed);
         }
     }
 }

@@ -6,7 +6,7 @@ use atelier_base::visible::visible;
 const EXCERPT: usize = 40;
 
 /// The beginning of `text`; what is left out as `…`.
-pub fn excerpt(text: &[u8]) -> String {
+pub(crate) fn excerpt(text: &[u8]) -> String {
     // A character has at most four bytes.
     let head = String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT)]);
     let mut characters = head.chars();
@@ -18,7 +18,7 @@ pub fn excerpt(text: &[u8]) -> String {
 }
 
 /// The same of the end of `text`.
-pub fn excerpt_of_end(text: &[u8]) -> String {
+pub(crate) fn excerpt_of_end(text: &[u8]) -> String {
     let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(4 * EXCERPT)..]);
     let left_out = tail.chars().count().saturating_sub(EXCERPT);
     let mark = if left_out > 0 || text.len() > 4 * EXCERPT { "…" } else { "" };

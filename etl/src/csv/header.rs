@@ -1,265 +1,78 @@
-//! The first line of a file: which field holds which column.
+//! The beginning of a file up to its first record: a byte order mark, a line `sep=;`, and the line with the names.
 
 use atelier_base::error::{Error, Result};
+use atelier_base::tables::Table;
+use memchr::memchr;
 
-use crate::csv::excerpt::excerpt;
-use crate::csv::record::{Delimiter, Fields, Form, MAX_FIELDS, Shape, scan, without_carriage_returns};
-use atelier_base::tables::{Column, Kind, Table};
+use crate::csv::chunk::{CHUNK_BYTES, Start};
+use crate::csv::layout::{Layout, cr_line_ends, layout, named_delimiter};
+use crate::csv::source::{Reader, Source};
 
-/// Where the columns of a table stand in the records of one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// For each column of the table, in its order, the index of its field.
-    pub fields: Vec<usize>,
-    /// What a whole record looks like.
-    pub shape: Shape,
-    /// Spaces stood around a name, or surplus carriage returns at the line's end.
-    pub repaired: bool,
-    /// Spaces stood between all names: those around a bare text are no part of it then.
-    pub spaced: bool,
-    /// COPY wrote the file from a published table, which alone has the position: null is nothing, and `null` a text.
-    pub copied: bool,
-    /// Names of fields that no column wants. They are read over.
-    pub unknown: Vec<String>,
+/// Enough for any real header, and a bound on reading a file that has none.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+pub(crate) struct Header {
+    pub(crate) layout: Layout,
+    /// The line with the names, without byte order mark and `\n`.
+    pub(crate) line: Vec<u8>,
+    /// 1, or 2 where a line before it names the delimiter.
+    pub(crate) line_number: u64,
+    pub(crate) rows: Start,
 }
 
-/// Reads the header `line` (without byte order mark) of `table`'s file. `place` says where it is, for messages only. The
-/// fields are separated by `delimiter`, or if none is given by the one with which the line is a header.
-pub fn layout(line: &[u8], delimiter: Option<Delimiter>, table: &Table, place: &str) -> Result<Layout> {
-    let candidates = delimiter.as_ref().map_or(&Delimiter::ALL[..], std::slice::from_ref);
-    let mut refused = Vec::new();
-    for &delimiter in candidates {
-        let header = Header::read(line, delimiter);
-        match header.layout(table) {
-            Ok(layout) => return Ok(layout),
-            Err(_) if header.is_several_lines() => return Err(of_carriage_returns(place)),
-            Err(why) => refused.push((header.known_names(table), why)),
-        }
-    }
-    // The one that comes closest to a header; the usual delimiter if several do.
-    let closest = refused.into_iter().rev().max_by_key(|(known, _)| *known);
-    let why = closest.map_or_else(String::new, |(_, why)| why);
-    Err(Error::input(format!("{place}: {why}")).hint(format!(
-        "the header of {} is {}, in any order",
-        table.name,
-        table.header()
-    )))
+/// Fails where the file cannot be opened, or its header cannot be read.
+pub(crate) fn check(table: &Table, source: &Source) -> Result<()> {
+    read(&mut source.open()?, table, source).map(drop)
 }
 
-/// The file has line ends that are not read.
-pub fn of_carriage_returns(place: &str) -> Error {
-    Error::input(format!("{place}: the lines end in CR alone"))
-        .hint("write the file with LF or CRLF line ends")
+/// Reads the header of `source`, which `reader` has opened.
+pub(crate) fn read(reader: &mut Reader, table: &Table, source: &Source) -> Result<Header> {
+    let mut read = Vec::new();
+    let complete = reader.fill(&mut read, CHUNK_BYTES)?;
+    let file = source.path.display().to_string();
+    if read.is_empty() {
+        return Err(Error::input(format!("{file} is empty: it has not even a header"))
+            .hint(format!("fetch the file of {} again", table.name)));
+    }
+    let mut rows = Start { line: 1, offset: 0, read, complete };
+    if rows.read.starts_with(BYTE_ORDER_MARK) {
+        rows.read.drain(..BYTE_ORDER_MARK.len());
+        rows.offset = BYTE_ORDER_MARK.len() as u64;
+    }
+    let mut line = take_line(&mut rows, table, &file)?;
+    let delimiter = named_delimiter(&line, &file)?;
+    if delimiter.is_some() {
+        line = take_line(&mut rows, table, &file)?;
+    }
+    let line_number = rows.line - 1;
+    let layout = layout(&line, delimiter, table, &format!("{file}, line {line_number}"))?;
+    Ok(Header { layout, line, line_number, rows })
 }
 
-/// A first line read with a delimiter.
-struct Header<'a> {
-    line: &'a [u8],
-    delimiter: Delimiter,
-    fields: Fields,
-    names: Vec<String>,
-}
-
-impl Header<'_> {
-    fn read(line: &[u8], delimiter: Delimiter) -> Header<'_> {
-        let mut fields = Fields::new(delimiter);
-        scan(line, &mut fields);
-        let names = fields.kept().iter();
-        let names = names.map(|field| String::from_utf8_lossy(field.of(line)).trim().to_owned()).collect();
-        Header { line, delimiter, fields, names }
-    }
-
-    /// Whether there is white space in front of each name but the first.
-    fn is_spaced(&self) -> bool {
-        let separators = self.fields.kept().iter().skip(1).map(|field| {
-            let quote = usize::from(field.form != Form::Bare);
-            field.span().start.checked_sub(1 + quote).map(|at| self.line[at])
-        });
-        let mut separators = separators.peekable();
-        separators.peek().is_some()
-            && separators.all(|byte| byte.is_some_and(|byte| self.delimiter.is_space(byte)))
-    }
-
-    /// What is read as one line is all of the file then.
-    fn is_several_lines(&self) -> bool {
-        let ragged = self.fields.kept().iter().filter(|field| field.form == Form::Ragged);
-        ragged.into_iter().any(|field| field.of(self.line).contains(&b'\r'))
-    }
-
-    fn has_spaces_in_quotes(&self) -> bool {
-        let texts = self.fields.kept().iter().map(|field| field.of(self.line));
-        texts.into_iter().any(|text| text.trim_ascii() != text)
-    }
-
-    /// How many of the table's columns it names.
-    fn known_names(&self, table: &Table) -> usize {
-        self.names.iter().filter(|name| table.columns.iter().any(|column| column.is_named(name))).count()
-    }
-
-    fn layout(&self, table: &Table) -> Result<Layout, String> {
-        if self.fields.ragged || self.fields.open {
-            return Err(format!("this is not a header: {}", excerpt(self.line)));
+/// Takes the first line out of `rows`, without its line end.
+fn take_line(rows: &mut Start, table: &Table, file: &str) -> Result<Vec<u8>> {
+    let head = &rows.read[..rows.read.len().min(MAX_HEADER_BYTES)];
+    let end = match memchr(b'\n', head) {
+        Some(end) => end,
+        None if rows.complete => rows.read.len(),
+        None if head.contains(&b'\r') => {
+            return Err(cr_line_ends(&format!("{file}, line {}", rows.line)));
         }
-        if self.fields.count() > MAX_FIELDS {
-            let count = self.fields.count();
-            return Err(format!("{count} columns, where at most {MAX_FIELDS} columns are read"));
+        None => {
+            let what = format!("{file}, line {}: no line end within {MAX_HEADER_BYTES} bytes", rows.line);
+            return Err(Error::input(what).hint(format!(
+                "check that this is the CSV file of {}: it begins with a header",
+                table.name
+            )));
         }
-        let places = table.columns.iter().map(|column| self.place(column)).collect::<Result<Vec<_>, _>>()?;
-        let ids = table.columns.iter().zip(&places);
-        let ids = ids.filter(|(column, _)| matches!(column.kind, Kind::Id | Kind::Parent(_)));
-        let ids = ids.map(|(_, &place)| place).collect();
-        let others = (0..self.names.len()).filter(|index| !places.contains(index));
-        let (derived, unknown): (Vec<_>, _) =
-            others.map(|index| self.names[index].clone()).partition(|name| table.derives(name));
-        Ok(Layout {
-            copied: !derived.is_empty(),
-            unknown,
-            shape: Shape { delimiter: self.delimiter, fields: self.names.len(), ids },
-            fields: places,
-            repaired: self.fields.spaced || self.fields.padded || self.has_spaces_in_quotes(),
-            spaced: self.is_spaced(),
-        })
-    }
-
-    /// The field of a column.
-    fn place(&self, column: &Column) -> Result<usize, String> {
-        let mut found = (0..self.names.len()).filter(|&index| column.is_named(&self.names[index]));
-        match (found.next(), found.next()) {
-            (Some(index), None) => Ok(index),
-            (Some(_), Some(_)) => Err(format!("the column \"{}\" stands twice", column.headers[0])),
-            (None, _) => {
-                let names = self.names.iter().map(|name| format!("\"{}\"", excerpt(name.as_bytes())));
-                let names = names.collect::<Vec<_>>().join(", ");
-                Err(format!("no column \"{}\" (found: {names})", column.headers[0]))
-            }
-        }
-    }
-}
-
-/// The delimiter that a line `sep=;` before the header names, as spreadsheets write it; nothing if it is no such line.
-pub fn named_delimiter(line: &[u8], file: &str) -> Result<Option<Delimiter>> {
-    let line = without_carriage_returns(line);
-    let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
-    let Some((name, [delimiter])) = line.split_at_checked(4) else { return Ok(None) };
-    if !name.eq_ignore_ascii_case(b"sep=") {
-        return Ok(None);
-    }
-    let known = Delimiter::ALL.into_iter().find(|known| known.byte() == *delimiter);
-    known.map(Some).ok_or_else(|| {
-        Error::input(format!("{file}, line 1: the fields are separated by \"{}\"", excerpt(&[*delimiter])))
-            .hint("separate them by commas; semicolons, tabs and | are read too")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use atelier_base::tables::TableId;
-
-    #[test]
-    fn finds_columns_under_any_name_order_and_spacing() {
-        let related = TableId::Related.table();
-        let read = |line: &str| layout(line.as_bytes(), None, related, "related.csv, line 1");
-        let usual = read("id,current_product_id,related_product_id").unwrap();
-        assert_eq!(
-            (&usual.fields[..], &usual.shape.ids[..], usual.repaired),
-            (&[0, 1, 2][..], &[0, 1, 2][..], false)
-        );
-
-        let other = read("related_product_id, \"productId\" ,note,ID\r").unwrap();
-        assert_eq!(other.fields, [3, 1, 0]);
-        assert_eq!(other.shape.fields, 4);
-        assert_eq!(other.unknown, ["note"]);
-        // Not between all names.
-        assert_eq!((other.repaired, other.spaced), (true, false));
-        for (line, expected) in [
-            ("id, current_product_id, related_product_id", (true, true)),
-            ("id,\t\"current_product_id\", related_product_id", (true, true)),
-            ("id,current_product_id,related_product_id ", (true, false)),
-            ("id,current_product_id,\" related_product_id\"", (true, false)),
-            ("id,current_product_id,related_product_id\r\r", (true, false)),
-            ("id,current_product_id,related_product_id\r", (false, false)),
-        ] {
-            let found = read(line).unwrap();
-            assert_eq!((found.repaired, found.spaced), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn finds_the_delimiter() {
-        let product = TableId::Product.table();
-        let header = "id,position,name,slogan,description,category,default_price";
-        let read = |line: &str, delimiter| layout(line.as_bytes(), delimiter, product, "product.csv, line 1");
-        for delimiter in Delimiter::ALL {
-            let line = header.replace(',', &char::from(delimiter.byte()).to_string());
-            let found = read(&line, None).unwrap();
-            assert_eq!((found.shape.delimiter, found.shape.fields), (delimiter, 7));
-            // The position is derived.
-            assert!(found.unknown.is_empty() && !found.repaired);
-            assert_eq!(read(&line, Some(delimiter)).unwrap(), found);
-        }
-        // The message is of the delimiter that was meant.
-        let message = read("id;name;slogan;description;kind;default_price", None).unwrap_err().to_string();
-        assert!(message.contains("no column \"category\" (found: \"id\", \"name\""), "{message}");
-        let message = format!("{:#}", read(header, Some(Delimiter::Bar)).unwrap_err());
-        assert!(message.contains("no column \"id\""), "{message}");
-    }
-
-    #[test]
-    fn a_line_may_name_the_delimiter() {
-        let name =
-            |line: &str| named_delimiter(line.as_bytes(), "skus.csv").map_err(|error| format!("{error:#}"));
-        assert_eq!(name("sep=;\r"), Ok(Some(Delimiter::Semicolon)));
-        assert_eq!(name("\"SEP=\t\""), Ok(Some(Delimiter::Tab)));
-        for line in ["sep=", "sep=;;", "separator", "id,name", ""] {
-            assert_eq!(name(line), Ok(None), "{line}");
-        }
-        assert!(name("sep=^").unwrap_err().contains("separated by \"^\""));
-    }
-
-    #[test]
-    fn says_what_is_missing_or_double() {
-        let styles = TableId::Styles.table();
-        for (line, expected) in [
-            ("id,productId,name,sale_price,default_style", "no column \"original_price\""),
-            (
-                "id,productId,product_id,name,sale_price,original_price,default_style",
-                "\"productId\" stands twice",
-            ),
-            ("\"id,productId", "not a header: \"id,productId"),
-        ] {
-            let message =
-                format!("{:#}", layout(line.as_bytes(), None, styles, "styles.csv, line 1").unwrap_err());
-            assert!(message.contains(expected) && message.contains("styles.csv, line 1"), "{message}");
-        }
-    }
-
-    #[test]
-    fn says_in_a_few_words_what_is_no_csv_of_ours() {
-        let related = TableId::Related.table();
-        let header = "id,current_product_id,related_product_id";
-        let not_of_cr = "write the file with LF or CRLF";
-        for (line, expected, to_do) in [
-            (format!("{header}\r1,2,3\r").into(), "the lines end in CR alone", not_of_cr),
-            (format!("\"id\"\r{}", "1,2,3\r".repeat(9)).into(), "the lines end in CR alone", not_of_cr),
-            // All columns are there, the last of the first line is unknown.
-            (format!("{header},note\r1,2,3,a\r").into(), "the lines end in CR alone", not_of_cr),
-            (
-                format!("{header}{}", ",note".repeat(14)).into(),
-                "17 columns, where at most 16 columns are read",
-                header,
-            ),
-            ([b"id,", &[b'x'; 60_000][..]].concat(), "\"xxxx", header),
-            ([b"id,\"", &[b'x'; 60_000][..]].concat(), "not a header: id,\"xxxx", header),
-        ] {
-            let message = format!("{:#}", layout(&line, None, related, "related.csv, line 1").unwrap_err());
-            assert!(message.contains(expected) && message.contains(to_do), "{message}");
-            assert!(message.contains("related.csv, line 1") && message.len() < 300, "{message}");
-        }
-        // As many columns as may be.
-        let read = |line: String| layout(line.as_bytes(), None, related, "related.csv, line 1").unwrap();
-        assert_eq!(read(format!("{header}{}", ",note".repeat(13))).shape.fields, 16);
-        // A carriage return in quotes is not a line end.
-        assert_eq!(read(format!("{header},\"a\rb\"")).unknown, ["a\rb"]);
-    }
+    };
+    let next = (end + 1).min(rows.read.len());
+    let rest = rows.read.split_off(next);
+    let mut line = std::mem::replace(&mut rows.read, rest);
+    line.truncate(end);
+    rows.line += 1;
+    rows.offset += next as u64;
+    Ok(line)
 }

@@ -1,15 +1,15 @@
-//! Chunk → records with their place in the file. Closes quotes that were left open; no values, no I/O.
+//! Chunk → records with their place in the file. Closes quotes that were left open. No values, no I/O.
 
 use memchr::{memchr, memchr_iter};
 
 use crate::csv::chunk::Chunk;
 use crate::csv::ending::read_on;
-use crate::csv::record::{Fields, MAX_RECORD_BYTES, Shape, scan, without_carriage_returns};
+use crate::csv::record::{Fields, MAX_RECORD_BYTES, RecordShape, scan, without_carriage_returns};
 
 /// One record of a chunk.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// Its bytes, without the line end.
+    /// Without the line end.
     pub raw: &'a [u8],
     /// Index of its first byte in the chunk.
     pub at: usize,
@@ -19,22 +19,21 @@ pub struct Record<'a> {
     pub has_lines: bool,
 }
 
-/// Walks the records of a chunk. [`crate::csv::chunk::cut`] made the chunk by the same rule, so both agree on where
-/// each record ends, whatever the chunk's size.
+/// Reads the records of a chunk. [`crate::csv::chunk::cut`] uses the same rule, so both agree on where each record ends,
+/// whatever the chunk's size.
 #[derive(Debug)]
 pub struct Records<'a> {
     chunk: &'a Chunk,
-    shape: &'a Shape,
+    shape: &'a RecordShape,
     at: usize,
 }
 
 impl<'a> Records<'a> {
-    /// The records of `chunk`, whose whole records have this `shape`.
-    pub fn new(chunk: &'a Chunk, shape: &'a Shape) -> Records<'a> {
+    pub fn new(chunk: &'a Chunk, shape: &'a RecordShape) -> Records<'a> {
         Records { chunk, shape, at: 0 }
     }
 
-    /// The next record and its `fields`, which must be of the same delimiter. Empty lines are not records.
+    /// The next record; its fields are read into `fields`, which must have the same delimiter. Skips empty lines.
     #[inline]
     pub fn next(&mut self, fields: &mut Fields) -> Option<Record<'a>> {
         loop {
@@ -47,7 +46,7 @@ impl<'a> Records<'a> {
             let line_end = memchr(b'\n', rest).unwrap_or(rest.len());
             let mut end = line_end;
             scan(&rest[..line_end], fields);
-            if fields.open && !fields.ragged {
+            if fields.open && !fields.malformed {
                 end = self.read_on(rest, line_end, fields);
             }
             self.at = at + end + 1;
@@ -62,10 +61,10 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Where the record at the start of `rest` ends, whose quote is open at `line_end`.
+    /// The end of the record at the start of `rest`, in which a quote is open at `line_end`.
     #[cold]
     fn read_on(&self, rest: &[u8], line_end: usize, fields: &mut Fields) -> usize {
-        // Nothing behind a chunk belongs to a record in it.
+        // A record ends in its chunk.
         let end = read_on(rest, true, self.shape).map_or(line_end, |ending| ending.bytes as usize);
         if end > line_end {
             scan(&rest[..end], fields);
@@ -74,7 +73,7 @@ impl<'a> Records<'a> {
     }
 }
 
-/// Turns the places of records in a chunk into line numbers, in rising order.
+/// Finds the line numbers of records in a chunk, in rising order.
 #[derive(Debug)]
 pub struct Lines<'a> {
     chunk: &'a Chunk,
@@ -83,12 +82,11 @@ pub struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Counts from the chunk's first line.
     pub fn new(chunk: &'a Chunk) -> Lines<'a> {
         Lines { chunk, at: 0, line: chunk.line }
     }
 
-    /// The line of the byte at index `at`, which must not lie before that of the last call.
+    /// The line of the byte at index `at`, which must not be before that of the last call.
     pub fn line_of(&mut self, at: usize) -> u64 {
         self.line += memchr_iter(b'\n', &self.chunk.bytes[self.at..at]).count() as u64;
         self.at = at;
@@ -107,7 +105,7 @@ mod tests {
     fn records(text: &str) -> Vec<(u64, String, Vec<Form>)> {
         let chunk =
             Chunk { bytes: text.as_bytes().to_vec(), line: 2, offset: 10, records: 0, oversize: None };
-        let shape = Shape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] };
+        let shape = RecordShape { delimiter: Delimiter::Comma, fields: 3, ids: vec![0] };
         let mut records = Records::new(&chunk, &shape);
         let mut lines = Lines::new(&chunk);
         let mut fields = Fields::default();
@@ -143,7 +141,7 @@ mod tests {
                 "1,a,\"b\n2,c,d\n\"\n2,d,e\n",
                 &[(2, "1,a,\"b\n2,c,d\n\"", &[Bare, Bare, Quoted]), (5, "2,d,e", &[Bare; 3])],
             ),
-            // Unterminated before a line that lacks a field: reading on ends in text behind a quote.
+            // Unterminated before a line that lacks a field: reading on ends in text after a quote.
             (
                 "1,a,\"b\n2,\"c\"\n3,d,e\n",
                 &[
@@ -158,9 +156,9 @@ mod tests {
                 &[(2, "1,a,b", &[Bare; 3]), (4, "2,\"c\",\"d", &[Bare, Quoted, open])],
             ),
             // A carriage return that no line end follows.
-            ("1,a\rb,\"c\"\rd\n", &[(2, "1,a\rb,\"c\"\rd", &[Bare, Ragged, Ragged])]),
+            ("1,a\rb,\"c\"\rd\n", &[(2, "1,a\rb,\"c\"\rd", &[Bare, Malformed, Malformed])]),
             // A quote that opens mid-field opens nothing.
-            ("1,a\"b,c\n2,d,e\n", &[(2, "1,a\"b,c", &[Bare, Ragged, Bare]), (3, "2,d,e", &[Bare; 3])]),
+            ("1,a\"b,c\n2,d,e\n", &[(2, "1,a\"b,c", &[Bare, Malformed, Bare]), (3, "2,d,e", &[Bare; 3])]),
             // A doubled quote at the end, closed and not closed.
             (
                 "1,a,\"b\"\"\"\n2,c,\"d\"\"\n3,e,f\n",

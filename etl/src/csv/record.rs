@@ -1,8 +1,8 @@
-//! The fields of one CSV record, by the strict reading of RFC 4180 that everything else builds on. Where a record ends
-//! is decided in `ending`. No I/O, no knowledge of tables.
+//! The fields of one CSV record, by a strict reading of RFC 4180. `ending` decides where a record ends. No I/O, no
+//! knowledge of tables.
 //!
-//! `csv-core` reads the same records but accepts what has to be told apart here: text after a closing quote, a quote or
-//! a carriage return in a bare field, a quoted field that the end of the file closes.
+//! `csv-core` reads the same records but does not report what is repaired or rejected here: text after a closing quote, a
+//! quote or a carriage return in a bare field, a quoted field that the end of the file closes.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use memchr::memchr;
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
 
 /// Fields that are kept. A record may have more: they are counted, not kept.
-pub const MAX_FIELDS: usize = 16;
+pub(crate) const MAX_FIELDS: usize = 16;
 
 /// How a field is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Form {
     /// Without quotes: `140`.
     #[default]
     Bare,
-    /// In quotes, content as it stands: `"XS"`.
+    /// In quotes, without quotes inside: `"XS"`.
     Quoted,
     /// In quotes, with doubled quotes inside: `"6"" nails"`.
     Escaped,
@@ -30,7 +30,7 @@ pub enum Form {
         escaped: bool,
     },
     /// A quote or a carriage return inside a bare field, or text after a closing quote. The span is all of it.
-    Ragged,
+    Malformed,
 }
 
 /// What separates the fields of a record.
@@ -41,17 +41,15 @@ pub enum Delimiter {
     Comma,
     /// `;`, which spreadsheets write where the comma is the decimal point.
     Semicolon,
-    /// A tab.
     Tab,
     /// `|`
     Bar,
 }
 
 impl Delimiter {
-    /// All of them, the usual one first.
+    /// The usual one first.
     pub const ALL: [Delimiter; 4] = [Delimiter::Comma, Delimiter::Semicolon, Delimiter::Tab, Delimiter::Bar];
 
-    /// The byte that it is.
     #[inline]
     pub const fn byte(self) -> u8 {
         match self {
@@ -62,7 +60,7 @@ impl Delimiter {
         }
     }
 
-    /// Whether `byte` is white space that may stand around a field.
+    /// Whether `byte` is white space that may be around a field.
     #[inline]
     pub fn is_space(self, byte: u8) -> bool {
         byte == b' ' || (byte == b'\t' && self != Delimiter::Tab)
@@ -83,20 +81,20 @@ pub struct Field {
 }
 
 impl Field {
-    /// Where the content stands in the bytes that were scanned.
+    /// In the bytes that were scanned.
     #[inline]
     pub fn span(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 
-    /// The content, in the bytes that were scanned.
+    /// The content; `bytes` are those that were scanned.
     #[inline]
     pub fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.span()]
     }
 
     /// A bare field and the spaces around it.
-    pub fn with_spaces(self, bytes: &[u8], delimiter: Delimiter) -> Field {
+    pub(crate) fn with_spaces(self, bytes: &[u8], delimiter: Delimiter) -> Field {
         let is_space = |&byte: &u8| delimiter.is_space(byte);
         let Range { start, end } = self.span();
         let before = bytes[..start].iter().rev().take_while(|byte| is_space(byte)).count();
@@ -112,28 +110,27 @@ pub struct Fields {
     delimiter: Delimiter,
     kept: [Field; MAX_FIELDS],
     count: usize,
-    /// Spaces stood around a quoted field, outside its quotes, or more than one carriage return before the line end.
+    /// There were spaces around a quoted field, outside its quotes, or more than one carriage return before the line end.
     pub spaced: bool,
-    /// Spaces stood around a bare field. They are not in its span.
+    /// There were spaces around a bare field. They are not in its span.
     pub padded: bool,
-    /// At least one field is [`Form::Ragged`].
-    pub ragged: bool,
+    /// At least one field is [`Form::Malformed`].
+    pub malformed: bool,
     /// The last field is [`Form::Open`].
     pub open: bool,
 }
 
 impl Fields {
-    /// No fields yet, of records with this delimiter.
     pub fn new(delimiter: Delimiter) -> Fields {
         Fields { delimiter, ..Fields::default() }
     }
 
-    /// How many fields the record has, also where more than [`MAX_FIELDS`].
+    /// How many fields the record has, including those that are not kept.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The fields kept: all of them, up to [`MAX_FIELDS`].
+    /// The first [`MAX_FIELDS`] fields.
     pub fn kept(&self) -> &[Field] {
         &self.kept[..self.count.min(MAX_FIELDS)]
     }
@@ -142,21 +139,21 @@ impl Fields {
         self.count = 0;
         self.spaced = false;
         self.padded = false;
-        self.ragged = false;
+        self.malformed = false;
         self.open = false;
     }
 
     #[inline]
     fn push(&mut self, start: usize, end: usize, form: Form) {
         if let Some(slot) = self.kept.get_mut(self.count) {
-            // Whoever scans has at most a few MiB.
+            // No caller scans more than a few MiB.
             *slot = Field { start: start as u32, end: end as u32, form };
         }
         self.count += 1;
     }
 }
 
-/// For each delimiter, the bytes that end or change the reading of a bare field.
+/// For each delimiter, the bytes at which a bare field ends or needs a closer look.
 static SPECIAL: [[bool; 256]; Delimiter::ALL.len()] = {
     let mut tables = [[false; 256]; Delimiter::ALL.len()];
     let mut number = 0;
@@ -172,12 +169,12 @@ static SPECIAL: [[bool; 256]; Delimiter::ALL.len()] = {
     tables
 };
 
-/// A closing quote is looked for byte by byte over this distance before a search with vectors is worth its call. Sizes
-/// such as "XS" gain by it; other distances were not measured.
+/// A closing quote is searched for byte by byte over this distance before `memchr` is called: faster for sizes such as
+/// "XS". Other distances were not measured.
 const SHORT_FIELD: usize = 16;
 
 /// Reads the fields of the record at the start of `bytes`, up to the first line end outside quotes, or to the
-/// end of `bytes`. Gives the index of that `\n`, or the length. Every `\r` right before the line end belongs to it.
+/// end of `bytes`. Returns the index of that `\n`, or the length. Every `\r` right before the line end belongs to it.
 #[inline]
 pub fn scan(bytes: &[u8], fields: &mut Fields) -> usize {
     fields.clear();
@@ -185,7 +182,7 @@ pub fn scan(bytes: &[u8], fields: &mut Fields) -> usize {
     let special = &SPECIAL[delimiter as usize];
     let mut at = 0;
     loop {
-        // The usual forms first, `140` and `"XS"` with a delimiter or line end behind; all others in full.
+        // A fast path for the usual forms: `140` and `"XS"`, followed by a delimiter or line end.
         let start = at;
         let form;
         let end;
@@ -220,7 +217,7 @@ pub fn scan(bytes: &[u8], fields: &mut Fields) -> usize {
     }
 }
 
-/// The field at `field_start`, whatever its form. Gives the index of the delimiter or `\n` behind it, or the length.
+/// The field at `field_start`, whatever its form. Returns the index of the delimiter or `\n` after it, or the length.
 #[inline(never)]
 fn scan_in_full(bytes: &[u8], field_start: usize, fields: &mut Fields) -> usize {
     let at = skip(bytes, field_start, |byte| fields.delimiter.is_space(byte));
@@ -256,23 +253,23 @@ fn scan_quoted(bytes: &[u8], quote: usize, field_start: usize, fields: &mut Fiel
     let spaces_end = skip(bytes, close + 1, |byte| fields.delimiter.is_space(byte));
     let at = line_end(bytes, spaces_end).unwrap_or(spaces_end);
     if bytes.get(at).is_some_and(|&byte| !fields.delimiter.ends_field(byte)) {
-        return scan_ragged(bytes, at, field_start, fields);
+        return scan_malformed(bytes, at, field_start, fields);
     }
     fields.spaced |= spaces_end > close + 1 || at > spaces_end + 1;
     fields.push(start, close, form);
     at
 }
 
-/// A field without quotes, its leading spaces already passed.
+/// A field without quotes; `start` is after its leading spaces.
 fn scan_bare(bytes: &[u8], start: usize, field_start: usize, fields: &mut Fields) -> usize {
     let mut at =
         skip(bytes, start, |byte| byte != b'"' && byte != b'\r' && !fields.delimiter.ends_field(byte));
     let content_end = at;
     match bytes.get(at) {
-        Some(b'"') => return scan_ragged(bytes, at, field_start, fields),
+        Some(b'"') => return scan_malformed(bytes, at, field_start, fields),
         Some(b'\r') => match line_end(bytes, at) {
             Some(end) => at = end,
-            None => return scan_ragged(bytes, at, field_start, fields),
+            None => return scan_malformed(bytes, at, field_start, fields),
         },
         _ => {}
     }
@@ -286,25 +283,25 @@ fn scan_bare(bytes: &[u8], start: usize, field_start: usize, fields: &mut Fields
     at
 }
 
-/// A field that is not CSV: goes on to the next delimiter or line end, whatever stands between.
+/// A field that is not CSV: it ends at the next delimiter or line end.
 #[cold]
-fn scan_ragged(bytes: &[u8], from: usize, field_start: usize, fields: &mut Fields) -> usize {
+fn scan_malformed(bytes: &[u8], from: usize, field_start: usize, fields: &mut Fields) -> usize {
     let at = skip(bytes, from, |byte| !fields.delimiter.ends_field(byte));
-    fields.ragged = true;
+    fields.malformed = true;
     let end = match bytes.get(at) {
         Some(&byte) if byte == fields.delimiter.byte() => at,
         _ => before_line_end(bytes, field_start, at, fields),
     };
-    fields.push(field_start, end, Form::Ragged);
+    fields.push(field_start, end, Form::Malformed);
     at
 }
 
-/// The first index from `at` on whose byte is not `wanted`, or the length.
-fn skip(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool) -> usize {
-    bytes[at..].iter().position(|&byte| !wanted(byte)).map_or(bytes.len(), |found| at + found)
+/// The first index from `at` on whose byte is not `skipped`, or the length.
+fn skip(bytes: &[u8], at: usize, skipped: impl Fn(u8) -> bool) -> usize {
+    bytes[at..].iter().position(|&byte| !skipped(byte)).map_or(bytes.len(), |found| at + found)
 }
 
-/// If the line ends at `at` but for carriage returns: the index of its `\n`, or the length.
+/// If only carriage returns are left of the line at `at`: the index of its `\n`, or the length.
 fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
     let end = skip(bytes, at, |byte| byte == b'\r');
     matches!(bytes.get(end), None | Some(b'\n')).then_some(end)
@@ -318,28 +315,26 @@ fn before_line_end(bytes: &[u8], start: usize, end: usize, fields: &mut Fields) 
 }
 
 /// `line` without the carriage returns that belong to its line end.
-pub fn without_carriage_returns(line: &[u8]) -> &[u8] {
+pub(crate) fn without_carriage_returns(line: &[u8]) -> &[u8] {
     let end = line.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1);
     &line[..end]
 }
 
-/// What a whole record of a file looks like: enough to tell whether a line is one.
+/// What every record of a file has: enough to decide whether a line may be a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// What separates its fields.
+pub struct RecordShape {
     pub delimiter: Delimiter,
-    /// Fields in a record.
     pub fields: usize,
     /// Indices of the fields that hold ids.
     pub ids: Vec<usize>,
 }
 
-impl Shape {
+impl RecordShape {
     /// Whether `line` is a whole record by itself: the right number of fields, integers where the ids are.
     /// It may lack its own last quote.
     pub fn fits(&self, line: &[u8], fields: &mut Fields) -> bool {
         scan(line, fields);
-        !fields.ragged
+        !fields.malformed
             && fields.count() == self.fields
             && self.ids.iter().all(|&id| {
                 fields.kept().get(id).is_some_and(|field| {

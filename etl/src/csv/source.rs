@@ -1,4 +1,4 @@
-//! One input file: found, opened, unpacked, digested. Knows names and bytes, not records.
+//! One input file: found, opened, decompressed, digested. Knows names and bytes, not records.
 
 mod format;
 mod gzip;
@@ -8,18 +8,19 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Cursor, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use atelier_base::error::{Error, Result};
+use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3;
 
 use self::format::{Compression, Encoding, Format, HEAD_BYTES};
 use atelier_base::tables::Table;
 
 /// Compressed bytes read at a time.
-const PACKED_BUFFER_BYTES: usize = 128 << 10;
+const COMPRESSED_BUFFER_BYTES: usize = 128 << 10;
 
-/// Bytes read at a time for a digest alone.
+/// Bytes read at a time where only the digest is needed.
 const DIGEST_BUFFER_BYTES: usize = 1 << 20;
 
 /// The largest window of Zstandard, that of `zstd --long=31`. It takes as much memory as the file's own window.
@@ -27,45 +28,44 @@ const MAX_WINDOW_LOG: u32 = 31;
 
 /// The file of a table.
 #[derive(Clone, Debug)]
-pub struct Source {
-    /// Where it is.
+pub(crate) struct Source {
     pub path: PathBuf,
-    /// Its size on disk in bytes, as it was when found.
+    /// Its size on the disk when it was found.
     pub bytes: u64,
-    state: State,
+    state: FileState,
 }
 
-/// Which file it is and when it was written last: while this is the same, so are its bytes.
+/// Which file it is and when it was last modified: while this is the same, so are its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State {
+struct FileState {
     device: u64,
     inode: u64,
     bytes: u64,
-    written: (i64, i64),
+    modified: (i64, i64),
 }
 
-impl State {
-    fn of(metadata: &Metadata) -> State {
-        State {
+impl FileState {
+    fn of(metadata: &Metadata) -> FileState {
+        FileState {
             device: metadata.dev(),
             inode: metadata.ino(),
             bytes: metadata.len(),
-            written: (metadata.mtime(), metadata.mtime_nsec()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
     }
 }
 
 impl Source {
     /// Finds the file of `table` in `directory`: one of its names, exactly once.
-    pub fn find(directory: &Path, table: &Table) -> Result<Source> {
+    pub(crate) fn find(directory: &Path, table: &Table) -> Result<Source> {
         let mut found = None;
         for path in table.paths(directory) {
             match std::fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => {
-                    let state = State::of(&metadata);
+                    let state = FileState::of(&metadata);
                     let source = Source { path, bytes: state.bytes, state };
                     if let Some(other) = found.replace(source) {
-                        return Err(twice(table, &other, found.as_ref()));
+                        return Err(duplicate(table, &other, found.as_ref()));
                     }
                 }
                 Ok(_) => {
@@ -83,15 +83,15 @@ impl Source {
         })
     }
 
-    /// XXH3 (128 bits) of the file as it stands on the disk: what [`Reader::digest`] gives, without unpacking.
-    pub fn digest(&self) -> Result<u128> {
+    /// XXH3 (128 bits) of the file as it is on the disk: the same as [`Reader::digest`], without decompressing.
+    pub(crate) fn digest(&self) -> Result<u128> {
         let raw = self.open_raw()?;
         raw.read_to_end().map_err(|error| unreadable(&self.path, error))?;
-        Ok(raw.lock().digest.digest128())
+        Ok(raw.0.lock().digest.digest128())
     }
 
     fn open_raw(&self) -> Result<Raw> {
-        let opened = File::open(&self.path).and_then(|file| Ok((State::of(&file.metadata()?), file)));
+        let opened = File::open(&self.path).and_then(|file| Ok((FileState::of(&file.metadata()?), file)));
         let (state, file) = opened.map_err(|error| unreadable(&self.path, error))?;
         if state != self.state {
             return Err(self.changed());
@@ -99,18 +99,18 @@ impl Source {
         Ok(Raw(Arc::new(Mutex::new(Digested { file, digest: Xxh3::new(), read: 0 }))))
     }
 
-    /// Opens the file for reading its uncompressed bytes, as UTF-8. What it is is told by its first bytes.
-    pub fn open(&self) -> Result<Reader> {
+    /// Opens the file to read its text, decompressed and as UTF-8. Its first bytes tell its format.
+    pub(crate) fn open(&self) -> Result<Reader> {
         let raw = self.open_raw()?;
-        let (text, compression) = self.unpacked(raw.clone())?;
+        let (text, compression) = self.decompressed(raw.clone())?;
         let (text, encoding) = match self.format_of(text, compression)? {
             (text, Format::Text(encoding)) => (text, encoding),
             (_, Format::Compressed(again)) => {
                 return Err(self
-                    .no_csv(&format!("is compressed twice, the second time with {}", again.name()))
-                    .hint("unpack it once"));
+                    .not_csv(&format!("is compressed twice, the second time with {}", again.name()))
+                    .hint("decompress it once"));
             }
-            (_, Format::Other(name, hint)) => return Err(self.no_csv(&format!("is {name}")).hint(hint)),
+            (_, Format::Other(name, hint)) => return Err(self.not_csv(&format!("is {name}")).hint(hint)),
         };
         let text = match encoding {
             Encoding::Utf8 => text,
@@ -120,20 +120,22 @@ impl Source {
         Ok(Reader { text, raw, source: self.clone(), compression, is_plain })
     }
 
-    /// Whether the file is compressed. One that cannot be read is not.
-    pub fn is_compressed(&self) -> bool {
-        self.open_raw().and_then(|raw| self.unpacked(raw)).is_ok_and(|(_, compression)| compression.is_some())
+    /// Whether the file is compressed. False if it cannot be read.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.open_raw()
+            .and_then(|raw| self.decompressed(raw))
+            .is_ok_and(|(_, compression)| compression.is_some())
     }
 
-    /// The bytes of the file unpacked, and how they were packed.
-    fn unpacked(&self, raw: Raw) -> Result<(Box<dyn Read + Send>, Option<Compression>)> {
+    /// The bytes of the file, decompressed, and how they were compressed.
+    fn decompressed(&self, raw: Raw) -> Result<(Box<dyn Read + Send>, Option<Compression>)> {
         let (bytes, format) = self.format_of(Box::new(raw), None)?;
         let Format::Compressed(compression) = format else { return Ok((bytes, None)) };
-        let packed = BufReader::with_capacity(PACKED_BUFFER_BYTES, bytes);
-        let unpacked: Box<dyn Read + Send> = match compression {
-            Compression::Gzip => Box::new(gzip::Members::new(packed)),
+        let compressed = BufReader::with_capacity(COMPRESSED_BUFFER_BYTES, bytes);
+        let bytes: Box<dyn Read + Send> = match compression {
+            Compression::Gzip => Box::new(gzip::Members::new(compressed)),
             Compression::Zstandard => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(packed);
+                let decoder = zstd::stream::read::Decoder::with_buffer(compressed);
                 let decoder = decoder.and_then(|mut decoder| {
                     decoder.window_log_max(MAX_WINDOW_LOG)?;
                     Ok(decoder)
@@ -141,10 +143,10 @@ impl Source {
                 Box::new(decoder.map_err(|error| self.damaged(Some(compression), error))?)
             }
         };
-        Ok((unpacked, Some(compression)))
+        Ok((bytes, Some(compression)))
     }
 
-    /// What `bytes` are. They are given back whole.
+    /// The format of `bytes`, and all of them.
     fn format_of(
         &self,
         mut bytes: Box<dyn Read + Send>,
@@ -157,36 +159,36 @@ impl Source {
         Ok((Box::new(Cursor::new(head).chain(bytes)), format))
     }
 
-    /// Opens the file once more, and passes over the first `offset` bytes of its text.
-    pub fn open_at(&self, offset: u64) -> Result<Reader> {
+    /// Opens the file again, and skips the first `offset` bytes of its text.
+    pub(crate) fn open_at(&self, offset: u64) -> Result<Reader> {
         let mut reader = self.open()?;
         if reader.is_plain {
-            let sought = reader.raw.lock().file.seek(SeekFrom::Start(offset));
+            let sought = reader.raw.0.lock().file.seek(SeekFrom::Start(offset));
             sought.map_err(|error| unreadable(&self.path, error))?;
             reader.text = Box::new(reader.raw.clone());
         } else {
-            let passed = io::copy(&mut reader.text.by_ref().take(offset), &mut io::sink());
-            passed.map_err(|error| self.damaged(reader.compression, error))?;
+            let skipped = io::copy(&mut reader.text.by_ref().take(offset), &mut io::sink());
+            skipped.map_err(|error| self.damaged(reader.compression, error))?;
         }
         Ok(reader)
     }
 
-    /// The file is not what it was when it was found, or when it was read first.
-    pub fn changed(&self) -> Error {
+    /// The file is not what it was when it was found, or in the first pass.
+    pub(crate) fn changed(&self) -> Error {
         Error::input(format!("{} changed while it was read", self.path.display()))
-            .hint("run this again when nobody writes to the file")
+            .hint("run this again when no process writes to the file")
     }
 
-    fn no_csv(&self, what: &str) -> Error {
+    fn not_csv(&self, what: &str) -> Error {
         Error::input(format!("{} {what}, not a CSV file", self.path.display()))
     }
 
-    /// Reading failed: the disk, or what unpacks the file, says why.
+    /// `error` is that of the disk, or of what decompresses the file.
     fn damaged(&self, compression: Option<Compression>, error: io::Error) -> Error {
         match compression {
             Some(compression) if error.raw_os_error().is_none() => {
                 let hint = compression.hint(&error);
-                Error::input(format!("cannot unpack {} with {}", self.path.display(), compression.name()))
+                Error::input(format!("cannot decompress {} with {}", self.path.display(), compression.name()))
                     .cause(error)
                     .hint(hint)
             }
@@ -196,51 +198,51 @@ impl Source {
 }
 
 /// The text of a [`Source`].
-pub struct Reader {
+pub(crate) struct Reader {
     text: Box<dyn Read + Send>,
     raw: Raw,
     source: Source,
     compression: Option<Compression>,
-    /// The text is what is on the disk.
+    /// The text is the file as it is on the disk.
     is_plain: bool,
 }
 
 impl Reader {
-    /// Appends up to `wanted` bytes to `buffer`, fewer only where the file ends. Says whether it ended.
-    pub fn fill(&mut self, buffer: &mut Vec<u8>, wanted: usize) -> Result<bool> {
-        buffer.reserve(wanted);
-        let read = self.text.by_ref().take(wanted as u64).read_to_end(buffer);
+    /// Appends up to `limit` bytes to `buffer`, fewer only where the file ends. Returns whether it ended.
+    pub(crate) fn fill(&mut self, buffer: &mut Vec<u8>, limit: usize) -> Result<bool> {
+        buffer.reserve(limit);
+        let read = self.text.by_ref().take(limit as u64).read_to_end(buffer);
         let read = read.map_err(|error| match std::fs::metadata(&self.source.path) {
-            Ok(now) if State::of(&now) != self.source.state => self.source.changed(),
+            Ok(now) if FileState::of(&now) != self.source.state => self.source.changed(),
             _ => self.source.damaged(self.compression, error),
         })?;
-        Ok(read < wanted)
+        Ok(read < limit)
     }
 
-    /// Bytes taken from the disk so far.
-    pub fn bytes_on_disk(&self) -> u64 {
-        self.raw.lock().read
+    /// Bytes read from the disk so far.
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
+        self.raw.0.lock().read
     }
 
-    /// XXH3 (128 bits) of the file as it stands on the disk. Call it when [`Reader::fill`] said that it ended. Fails if
-    /// the file is not the one that was found, or was written to since: its end may not be where it was read to.
-    pub fn digest(self) -> Result<u128> {
-        // What unpacks may not have asked for the very last bytes.
-        let now = self.raw.read_to_end().and_then(|()| self.raw.lock().file.metadata());
+    /// XXH3 (128 bits) of the file as it is on the disk. To be called at the end of the file. Fails if the file is not the
+    /// one that was found, or was modified since: it may have another end.
+    pub(crate) fn digest(self) -> Result<u128> {
+        // A decompressor need not read the very last bytes.
+        let now = self.raw.read_to_end().and_then(|()| self.raw.0.lock().file.metadata());
         let now = now.map_err(|error| unreadable(&self.source.path, error))?;
-        if State::of(&now) != self.source.state {
+        if FileState::of(&now) != self.source.state {
             return Err(self.source.changed());
         }
-        Ok(self.raw.lock().digest.digest128())
+        Ok(self.raw.0.lock().digest.digest128())
     }
 }
 
-/// The bytes of a file as they are on the disk. Several may hold it, and read on where the last one stopped.
+/// The bytes of a file as they are on the disk. Clones share the position.
 #[derive(Clone)]
 struct Raw(Arc<Mutex<Digested>>);
 
-/// Digests and counts what passes. XXH3 because it costs a tenth of reading; it has to notice a changed file, not
-/// an adversary.
+/// Digests and counts what is read. XXH3 because it costs a tenth of reading; it has to detect accidents, not an
+/// adversary.
 struct Digested {
     file: File,
     digest: Xxh3,
@@ -248,11 +250,7 @@ struct Digested {
 }
 
 impl Raw {
-    fn lock(&self) -> MutexGuard<'_, Digested> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Digests the rest.
+    /// Digests the rest of the file.
     fn read_to_end(&self) -> io::Result<()> {
         let mut buffer = vec![0; DIGEST_BUFFER_BYTES];
         while self.clone().read(&mut buffer)? > 0 {}
@@ -262,7 +260,7 @@ impl Raw {
 
 impl Read for Raw {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut raw = self.lock();
+        let mut raw = self.0.lock();
         let read = raw.file.read(buffer)?;
         raw.digest.update(&buffer[..read]);
         raw.read += read as u64;
@@ -278,8 +276,8 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
     Error::input(format!("cannot read {}", path.display())).cause(error).hint(hint)
 }
 
-fn twice(table: &Table, one: &Source, other: Option<&Source>) -> Error {
+fn duplicate(table: &Table, one: &Source, other: Option<&Source>) -> Error {
     let other = other.map(|source| source.path.display().to_string()).unwrap_or_default();
     Error::input(format!("two files for {}: {} and {other}", table.name, one.path.display()))
-        .hint("keep the one that is meant and move the other away")
+        .hint("keep one of them and remove the other")
 }

@@ -1,31 +1,27 @@
-//! The statements of `schema.sql`, sorted by when the loader runs them.
+//! The statements of `schema.sql`, by table and by when the loader runs them.
 
 use atelier_base::tables::Table;
 
-/// The only DDL there is.
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
-/// A table's statements.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Statements {
-    /// Makes the empty table.
-    pub create: String,
-    /// Keys and indexes, for after the rows.
-    pub after: Vec<String>,
+pub(crate) struct Statements {
+    /// Creates the empty table.
+    pub(crate) create: String,
+    /// Keys and indexes, to be built after the rows are copied.
+    pub(crate) after: Vec<String>,
 }
 
-/// The statements that make `table` and its indexes.
-pub fn statements(table: &Table) -> Statements {
+pub(crate) fn statements(table: &Table) -> Statements {
     statements_of(table.name)
 }
 
-/// The statements that make the table `load`.
-pub fn load_table() -> Statements {
+pub(crate) fn load_table() -> Statements {
     statements_of("load")
 }
 
-/// Every column that is declared: its table, its name and its type.
-pub fn columns() -> Vec<(String, String, String)> {
+/// Every declared column: table, name, type.
+pub(crate) fn columns() -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for statement in split(SCHEMA) {
         let Some(table) = statement.strip_prefix("CREATE TABLE ") else { continue };
@@ -41,8 +37,8 @@ pub fn columns() -> Vec<(String, String, String)> {
     found
 }
 
-/// The names of all keys: those that are declared, and that of the table `load`.
-pub fn keys() -> Vec<String> {
+/// The names of all keys. That of the table `load` is PostgreSQL's default.
+pub(crate) fn keys() -> Vec<String> {
     let named = split(SCHEMA).into_iter().filter_map(|statement| {
         let words: Vec<&str> = statement.split_whitespace().take(6).collect();
         match words[..] {
@@ -105,7 +101,7 @@ mod tests {
     use atelier_base::tables::TABLES;
 
     #[test]
-    fn every_statement_of_the_file_is_run_by_somebody() {
+    fn each_statement_of_the_file_belongs_to_one_table() {
         let mut sorted = 0;
         for statements in TABLES.iter().map(statements).chain([load_table()]) {
             assert!(statements.create.starts_with("CREATE TABLE"));

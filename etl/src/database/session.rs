@@ -1,5 +1,5 @@
-//! Sessions of a load: connections that wait for a database that is still starting, have no time limits, say why
-//! they ended, and can be cancelled. How a database is reached is [`atelier_base::connect`]'s.
+//! Sessions: connections that wait for a database that is still starting, have no time limits, keep the reason why
+//! they ended, and can be cancelled. [`atelier_base::connect`] opens them.
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -12,31 +12,29 @@ use atelier_base::sql::grant_reader;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{CancelToken, Client};
+use tokio_postgres::{CancelToken, Client, Row};
 
 /// Between two attempts while waiting for a database.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long a request to cancel may take. Whoever waits for it has waited for the statement already.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request to cancel may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A database may have limits for its everyday sessions. A load takes the time it takes.
+/// A database may limit its everyday sessions. A load has no limits.
 const UNLIMITED: [&str; 4] =
     ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"];
 
-/// Names are looked up here alone, unless a transaction says otherwise: in a schema where others may make functions, one
-/// whose types fit better would be taken for PostgreSQL's own.
+/// Unqualified names mean PostgreSQL's own objects, unless a transaction sets another path: where others may create
+/// functions, one with better matching argument types would be called instead.
 const SEARCH_PATH: (&str, &str) = ("search_path", "pg_catalog");
 
-/// A limit as those of [`UNLIMITED`] from PostgreSQL 17 on; an older one refuses a session that asks for it.
+/// A limit like those of [`UNLIMITED`], from PostgreSQL 17 on. Older versions refuse a session that sets it.
 const UNLIMITED_FROM_17: &str = "transaction_timeout";
 
-/// A connection.
-pub struct Session {
-    /// To send statements.
-    pub client: Client,
-    /// How long the other side may be silent that ought to answer.
-    pub silence: Duration,
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    /// Without an answer for so long, the connection counts as lost.
+    pub(crate) silence: Duration,
     tls: Tls,
     ended: watch::Receiver<Option<Arc<str>>>,
     again: &'static str,
@@ -45,22 +43,22 @@ pub struct Session {
 
 impl Session {
     /// Connects, and shows up in `pg_stat_activity` under `name`.
-    pub async fn connect(target: &Target, name: &str) -> Result<Session> {
+    pub(crate) async fn connect(target: &Target, name: &str) -> Result<Session> {
         Session::connect_within(target, name, Duration::ZERO).await
     }
 
-    /// Like [`Session::connect`], but goes on trying for `patience` while nobody listens there or the database is
-    /// still starting. A refusal, such as a wrong password, is final at once.
-    pub async fn connect_within(target: &Target, name: &str, patience: Duration) -> Result<Session> {
-        let deadline = Instant::now() + patience;
+    /// Like [`Session::connect`], but retries for up to `wait` while nothing listens there or the database is
+    /// still starting. A refusal, such as a wrong password, is final.
+    pub(crate) async fn connect_within(target: &Target, name: &str, wait: Duration) -> Result<Session> {
+        let deadline = Instant::now() + wait;
         loop {
             let refused = match Session::open(target, name).await {
                 Ok(session) => return Ok(session),
                 Err(refused) => refused,
             };
             let now = Instant::now();
-            if !refused.may_come || now >= deadline {
-                return Err(refused.waits_with("--wait SECONDS"));
+            if !refused.is_transient || now >= deadline {
+                return Err(refused.with_wait_flag("--wait SECONDS"));
             }
             tokio::time::sleep(RETRY_PAUSE.min(deadline - now)).await;
         }
@@ -79,15 +77,15 @@ impl Session {
         Ok(session)
     }
 
-    /// A session that is ours alone: through a pooler a lock, or a setting, would be somebody else's too.
+    /// Refuses a pooler: a lock or a setting would be shared with other clients.
     async fn begin(target: &Target, name: &str) -> Result<Session, Refused> {
         let Opened { client, connection, is_direct, .. } = target.open(name).await?;
         if !is_direct {
-            return Err(target.pooled());
+            return Err(target.pooler_refused());
         }
         let (end, ended) = watch::channel(None);
         tokio::spawn(async move {
-            // Dropped behind the reason: whoever hears that the connection is closed finds out why.
+            // Dropped after the reason is set: when a statement finds the connection closed, the reason is there.
             let mut connection = pin!(connection);
             let why = match connection.as_mut().await {
                 Ok(()) => "the connection was closed".to_owned(),
@@ -99,24 +97,24 @@ impl Session {
         Ok(Session { client, silence, tls, ended, again: "load again", rights: RIGHTS_TO_LOAD.into() })
     }
 
-    /// Says what a person does to try again, `load again` if this is not called.
-    pub fn to_try_again(self, again: &'static str) -> Session {
+    /// Sets what hints say to do again. The default is `load again`.
+    pub(crate) fn with_retry_hint(self, again: &'static str) -> Session {
         Session { again, ..self }
     }
 
-    /// For a command that only reads: a user who may not do that needs no right to make schemas.
-    pub fn to_read(self, target: &Target) -> Session {
+    /// For a command that only reads: if a right is missing, the hint names the one to read.
+    pub(crate) fn for_reading(self, target: &Target) -> Session {
         let rights = grant_reader(target.user()) + "; or use the owner of the catalogue";
         Session { rights: rights.into(), ..self }
     }
 
-    /// What a person does to try again.
-    pub fn again(&self) -> &'static str {
+    /// What hints say to do again.
+    pub(crate) fn again(&self) -> &'static str {
         self.again
     }
 
-    /// Waits until the connection has ended, and says why.
-    pub async fn ended(&self) -> Error {
+    /// Waits until the connection has ended, and gives the reason.
+    pub(crate) async fn ended(&self) -> Error {
         let mut ended = self.ended.clone();
         let why = match ended.wait_for(Option::is_some).await {
             Ok(why) => why.clone().unwrap_or_default(),
@@ -128,14 +126,14 @@ impl Session {
     }
 
     /// The database has not answered for [`Session::silence`].
-    pub fn silent(&self) -> Error {
+    pub(crate) fn silent(&self) -> Error {
         Error::database("the connection to the database was lost")
             .cause(format!("no answer within {} s", self.silence.as_secs()))
             .hint(lost(self.again))
     }
 
-    /// A statement failed; `what` says what was being done.
-    pub fn failed(&self, what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
+    /// The error of a statement that failed; `what` says what was being done.
+    pub(crate) fn failed(&self, what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
         // A closed connection says why in the connection's own error, if it is there already.
         let ended = error.is_closed().then(|| self.ended.borrow().clone()).flatten();
         let cause = ended.map_or_else(|| describe(error), |why| why.to_string());
@@ -148,50 +146,78 @@ impl Session {
         let Some(code) = error.code() else { return lost(again) };
         match *code {
             SqlState::DISK_FULL => format!(
-                "make room on the database's disk (a load needs about the size of the published catalogue again) and {again}; {AS_IT_WAS}"
+                "free space on the database's disk (a load needs about as much as the published catalogue takes) and {again}; {UNCHANGED}"
             ),
             SqlState::INSUFFICIENT_PRIVILEGE => self.rights.to_string(),
             SqlState::READ_ONLY_SQL_TRANSACTION => {
-                "the database takes no writes: see default_transaction_read_only, or \
+                "the database is read-only: see default_transaction_read_only, or \
                 name another in --database-url"
                     .into()
             }
             SqlState::LOCK_NOT_AVAILABLE => {
-                format!("another session holds a lock there (see pg_locks): end it and {again}; {AS_IT_WAS}")
+                format!(
+                    "another session holds a conflicting lock (see pg_locks): end it and {again}; {UNCHANGED}"
+                )
             }
             SqlState::OUT_OF_MEMORY => {
                 format!("give PostgreSQL more memory or lower its settings, and {again}")
             }
-            SqlState::QUERY_CANCELED => format!("somebody or a time-out cancelled it: {again}; {AS_IT_WAS}"),
-            _ => format!("look into PostgreSQL's log, mend the cause, and {again}; {AS_IT_WAS}"),
+            SqlState::QUERY_CANCELED => format!("a user or a timeout cancelled it: {again}; {UNCHANGED}"),
+            _ => format!("see PostgreSQL's log, fix the cause, and {again}; {UNCHANGED}"),
         }
     }
 
-    /// To cancel whatever this connection is doing.
-    pub fn canceller(&self) -> Canceller {
+    /// Runs a query that gives one row; `what` follows "cannot" in the error.
+    pub(crate) async fn one(&self, query: &str, what: &str) -> Result<Row> {
+        let row = self.client.query_one(query, &[]).await;
+        row.map_err(|error| self.failed(format!("cannot {what}"), &error))
+    }
+
+    /// Runs statements that give no rows; `what` follows "cannot" in the error.
+    pub(crate) async fn run(&self, statements: &str, what: &str) -> Result<()> {
+        let result = self.client.batch_execute(statements).await;
+        result.map_err(|error| self.failed(format!("cannot {what}"), &error))
+    }
+
+    /// Runs statements that begin and end a transaction. If one fails, none has an effect.
+    pub(crate) async fn transaction(&self, statements: &str) -> Result<(), tokio_postgres::Error> {
+        let result = self.client.batch_execute(statements).await;
+        if result.is_err() {
+            // On a lost connection this fails too, and there is nothing to undo.
+            let _ = self.client.batch_execute("ROLLBACK").await;
+        }
+        result
+    }
+
+    /// Cancels whatever this session is doing.
+    pub(crate) fn canceller(&self) -> Canceller {
         Canceller { token: self.client.cancel_token(), tls: self.tls.clone() }
     }
 }
 
 /// Cancels the running statement of a session.
-pub struct Canceller {
+pub(crate) struct Canceller {
     token: CancelToken,
     tls: Tls,
 }
 
 impl Canceller {
-    /// Asks the database to stop the statement. It may have ended by itself, so nothing can go wrong.
-    pub async fn cancel(self) {
-        let _ = timeout(CANCEL_PATIENCE, self.token.cancel_query(self.tls)).await;
+    /// The statement may have ended by itself, so a failure does not matter.
+    pub(crate) async fn cancel(self) {
+        let _ = timeout(CANCEL_TIMEOUT, self.token.cancel_query(self.tls)).await;
     }
 }
 
 fn lost(again: &str) -> String {
-    format!("look into PostgreSQL's log, see that it runs, and {again}; {AS_IT_WAS}")
+    format!("check that PostgreSQL is running, see its log, and {again}; {UNCHANGED}")
 }
 
-const AS_IT_WAS: &str = "the published catalogue is as it was";
+const UNCHANGED: &str = "the published catalogue is unchanged";
 
-/// What to do about rights that are missing.
 const RIGHTS_TO_LOAD: &str =
-    "grant this right to the user as an administrator, or load as the owner of the catalogue";
+    "as an administrator, grant this right to the user; or load as the owner of the catalogue";
+
+/// Whether a statement gave up because another session holds a lock.
+pub(crate) fn is_lock_timeout(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}

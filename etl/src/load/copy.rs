@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use atelier_base::error::{Error, Result};
+use atelier_base::tables::Table;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use rayon::ThreadPool;
@@ -13,52 +14,45 @@ use tokio::task::spawn_blocking;
 use tokio_postgres::CopyInSink;
 
 use crate::csv::source::Source;
-use crate::database::publish::BEGIN_STAGED;
+use crate::database::names::BEGIN_STAGED;
 use crate::database::schema;
 use crate::database::session::Session;
-use crate::load::pipeline::{self, Job, Outcome, Parents, Taker};
-use crate::output::progress::Board;
+use crate::load::pipeline::{self, Job, RowSink};
+use crate::output::progress::Progress;
 use crate::output::rejects::RejectFile;
-use crate::rows::convert::Wanted;
+use crate::rows::convert::Output;
 use crate::rows::defect::Reject;
 use crate::rows::encode::{HEADER, TRAILER};
-use atelier_base::tables::Table;
+use crate::rows::ids::ParentIds;
+use crate::rows::outcome::Outcome;
 
 /// Chunks of encoded rows between the pipeline and COPY. One is being sent, one is next.
-const QUEUE: usize = 2;
+const MAX_QUEUED: usize = 2;
 
 /// A table to be copied.
-pub struct Copy {
-    /// Which.
-    pub table: &'static Table,
-    /// Its file.
-    pub source: Source,
-    /// Ids of the tables it points at.
-    pub parents: Parents,
-    /// Digest that its file had when it was read for its ids, if it was.
-    pub scanned: Option<u128>,
-    /// What of its rows.
-    pub wanted: Wanted,
-    /// For its rejected rows.
-    pub rejects: RejectFile,
-    /// Where to say how far it is.
-    pub board: Arc<Board>,
-    /// Converts chunks.
-    pub pool: Arc<ThreadPool>,
+pub(crate) struct TableCopy {
+    pub(crate) table: &'static Table,
+    pub(crate) source: Source,
+    /// Of the tables that this one points at.
+    pub(crate) parents: ParentIds,
+    /// Of its file in the first pass, if that read it.
+    pub(crate) first_digest: Option<u128>,
+    pub(crate) output: Output,
+    pub(crate) rejects: RejectFile,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) pool: Arc<ThreadPool>,
 }
 
-/// What was copied.
-pub struct Copied {
-    /// What was in the file.
-    pub outcome: Outcome,
+pub(crate) struct Copied {
+    pub(crate) outcome: Outcome,
     /// The rejected rows, in a file that has no name yet.
-    pub rejects: RejectFile,
+    pub(crate) rejects: RejectFile,
 }
 
-impl Copy {
-    /// Makes the table and copies its rows, in one transaction, so that the rows can be frozen as they come in and
-    /// need no log of their own with `wal_level=minimal`. Committing it is left to the caller.
-    pub async fn run(self, session: &Session) -> Result<Copied> {
+impl TableCopy {
+    /// Creates the table and copies its rows, in one transaction, so that the rows can be frozen as they come in and
+    /// need no WAL with `wal_level=minimal`. The caller commits.
+    pub(crate) async fn run(self, session: &Session) -> Result<Copied> {
         let table = self.table;
         let failed = |error: &tokio_postgres::Error| {
             session.failed(format!("cannot copy {} into the database", table.name), error)
@@ -75,7 +69,7 @@ impl Copy {
         failed: impl Fn(&tokio_postgres::Error) -> Error,
     ) -> Result<Copied> {
         let table = self.table;
-        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        let (sender, mut receiver) = mpsc::channel(MAX_QUEUED);
         let pipeline = spawn_blocking(move || self.read(sender));
         let mut sink = pin!(sink);
         let mut sent = sink.feed(Bytes::from_static(HEADER)).await;
@@ -86,7 +80,7 @@ impl Copy {
         }
         drop(receiver);
         let read = pipeline.await;
-        // A broken COPY comes first: it is why the pipeline stopped.
+        // A failed COPY comes first: it is why the pipeline stopped.
         sent.map_err(|error| failed(&error))?;
         let copied = match read {
             Ok(copied) => copied?,
@@ -99,41 +93,41 @@ impl Copy {
     }
 
     fn read(self, sender: mpsc::Sender<Bytes>) -> Result<Copied> {
-        let mut taker = Queue { sender, rejects: self.rejects };
+        let mut sink = CopySink { sender, rejects: self.rejects };
         let job = Job {
             table: self.table,
             source: &self.source,
             parents: &self.parents,
-            wanted: self.wanted,
-            meter: &self.board.table(self.table.id).meter,
+            output: self.output,
+            meter: &self.progress.table(self.table.id).meter,
         };
-        let outcome = pipeline::run(&job, &self.pool, &mut taker)?;
-        if self.scanned.is_some_and(|digest| digest != outcome.file_digest) {
+        let outcome = pipeline::run(&job, &self.pool, &mut sink)?;
+        if self.first_digest.is_some_and(|digest| digest != outcome.file_digest) {
             return Err(self.source.changed());
         }
-        taker.rejects.finish()?;
-        Ok(Copied { outcome, rejects: taker.rejects })
+        sink.rejects.finish()?;
+        Ok(Copied { outcome, rejects: sink.rejects })
     }
 }
 
 /// Fails unless the database has as many rows as were sent to it.
-pub fn expect_rows(table: &Table, sent: u64, found: u64, verb: &str) -> Result<()> {
+pub(crate) fn expect_rows(table: &Table, sent: u64, found: u64, verb: &str) -> Result<()> {
     if sent == found {
         return Ok(());
     }
-    Err(Error::mismatch(format!("{}: {sent} rows were accepted, but {verb} {found}", table.name)).hint(
-        "the load is not published; this is a fault of atelier-etl or of the database: please report it",
-    ))
+    Err(Error::mismatch(format!("{}: {sent} rows were accepted, but {verb} {found}", table.name))
+        .hint("nothing was published; this is a bug in atelier-etl or in the database: please report it"))
 }
 
-struct Queue {
+/// Sends accepted rows to COPY and writes rejected ones to their file.
+struct CopySink {
     sender: mpsc::Sender<Bytes>,
     rejects: RejectFile,
 }
 
-impl Taker for Queue {
+impl RowSink for CopySink {
     fn rows(&mut self, encoded: Vec<u8>) -> Result<()> {
-        // The receiver goes when COPY has failed; its error is the one that is reported.
+        // The receiver is dropped when COPY has failed; its error is the one that is reported.
         self.sender.blocking_send(encoded.into()).map_err(|_| Error::database("COPY has ended"))
     }
 

@@ -1,160 +1,151 @@
-//! The lanes of a load: connections that work side by side through one queue of tables, first copying their rows, then
-//! building their indexes. The first failure ends all of them.
+//! The lanes of a load: connections that work in parallel on one queue, first copying tables, then building their indexes.
+//! The first failure ends all of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use atelier_base::connect::{Setting, Target};
 use atelier_base::error::Result;
+use atelier_base::tables::{LONGEST_FIRST, TABLES, Table, TableId};
+use enum_map::EnumMap;
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::database::publish;
+use crate::database::lock::lock_lane;
+use crate::database::names::{BEGIN_STAGED, LANE_SESSION};
 use crate::database::schema;
 use crate::database::session::Session;
-use crate::load::Load;
-use crate::load::copy::{Copied, Copy, expect_rows};
-use crate::load::parents::Scanned;
-use crate::output::acceptance::verdict;
+use crate::load::context::Context;
+use crate::load::copy::{Copied, TableCopy, expect_rows};
+use crate::load::parents::FirstPass;
+use crate::load::queue::Queue;
 use crate::output::progress::Phase;
 use crate::output::rejects::RejectFile;
-use crate::output::report::Span;
-use crate::rows::convert::Wanted;
-use atelier_base::tables::{TABLES, Table, TableId};
+use crate::output::report::TableDone;
+use crate::rows::convert::Output;
 
-/// The order in which tables are copied and read back: those that take longest first, so that the lanes end together.
-pub(crate) const LONGEST_FIRST: [TableId; 6] =
-    [TableId::Photos, TableId::Skus, TableId::Related, TableId::Product, TableId::Features, TableId::Styles];
-
-/// Memory for sorting an index's entries: with less, large indexes are sorted on the disk. Each is sorted by its lane
-/// alone: rows stand almost in the order of the keys, and workers would have to merge what they took apart, for more
-/// than twice the processor time, while the other lanes have work for every core.
+/// Memory for sorting an index's entries: with less, large indexes are sorted on the disk. Parallel workers are off: rows
+/// are almost in the order of the keys, and merging the workers' parts takes more than twice the processor time, while
+/// the other lanes have work for every core.
 const INDEX_MEMORY: &str = "256MB";
 
-/// What a lane does next.
 enum Task {
-    Copy(Box<Copy>),
-    Finish(&'static Table, u64),
+    Copy(Box<TableCopy>),
+    /// Index a table of so many rows.
+    Index(&'static Table, u64),
 }
 
-/// What became of a table.
-pub(crate) struct Done {
-    /// What was in its file.
-    pub(crate) copied: Copied,
-    /// Of copying it.
-    pub(crate) rows: Span,
-    /// Of building its indexes and analyzing it; none if the load was refused before.
-    pub(crate) index: Option<Span>,
-}
-
-/// The lanes of a load, and what they share.
 pub(crate) struct Lanes<'a> {
-    load: &'a Load<'a>,
-    tasks: Mutex<Vec<Task>>,
-    /// As many as there are jobs. A lane needs one to work, but not to commit, when the database writes a whole table
-    /// to the disk and the processors have nothing to do for it.
+    context: &'a Context<'a>,
+    /// First the copies. The task to index a table is added when it is copied.
+    tasks: Queue<Task>,
+    /// As many as jobs. A lane needs one to work, but not to commit: then the database writes a whole table to the disk,
+    /// and the processors are idle.
     permits: Semaphore,
-    done: Mutex<BTreeMap<TableId, Done>>,
+    done: Mutex<BTreeMap<TableId, TableDone>>,
     /// When the last copy ended.
     copied_at: Mutex<Instant>,
-    /// A file has more rejects than allowed: the rest is read, so that the reject files are whole, but nothing is
-    /// built on it.
-    refused: AtomicBool,
+    /// A file is not accepted: the others are still read, so that all reject files are complete, but nothing is indexed.
+    rejected: AtomicBool,
 }
 
 impl<'a> Lanes<'a> {
-    /// All tables wait to be copied. `rejects` stand in the order of [`TABLES`].
-    pub(crate) fn new(load: &'a Load<'a>, rejects: Vec<RejectFile>, scanned: &Scanned) -> Lanes<'a> {
-        let parents = &scanned.parents;
-        let mut rejects: Vec<Option<RejectFile>> = rejects.into_iter().map(Some).collect();
-        let copies = LONGEST_FIRST.iter().rev().filter_map(|&table| {
-            Some(Task::Copy(Box::new(Copy {
+    pub(crate) fn new(
+        context: &'a Context<'a>,
+        rejects: EnumMap<TableId, RejectFile>,
+        first_pass: &FirstPass,
+    ) -> Lanes<'a> {
+        let mut rejects = rejects.map(|_, file| Some(file));
+        let copies = LONGEST_FIRST.into_iter().filter_map(|table| {
+            Some(Task::Copy(Box::new(TableCopy {
                 table: table.table(),
-                source: load.input.sources[table as usize].clone(),
-                parents: parents.clone(),
-                scanned: scanned.digests.get(&table).copied(),
-                wanted: match table.table().ranked {
-                    true => Wanted::RankedRows(parents.ids(table)),
-                    false => Wanted::Rows,
+                source: context.input.sources[table].clone(),
+                parents: first_pass.ids.clone(),
+                first_digest: first_pass.digests[table],
+                output: match table.table().ranked {
+                    true => Output::RankedRows(first_pass.ids.of(table)),
+                    false => Output::Rows,
                 },
-                rejects: rejects[table as usize].take()?,
-                board: Arc::clone(&load.board),
-                pool: Arc::clone(&load.input.pool),
+                rejects: rejects[table].take()?,
+                progress: Arc::clone(&context.progress),
+                pool: Arc::clone(&context.input.pool),
             })))
         });
         Lanes {
-            load,
-            tasks: Mutex::new(copies.collect()),
-            permits: Semaphore::new(load.input.jobs),
+            context,
+            tasks: Queue::new(copies),
+            permits: Semaphore::new(context.input.jobs),
             done: Mutex::default(),
             copied_at: Mutex::new(Instant::now()),
-            refused: AtomicBool::new(false),
+            rejected: AtomicBool::new(false),
         }
     }
 
-    /// How many there are. One more than there are permits: it works while another waits for the disk.
-    pub(crate) fn number(jobs: usize) -> usize {
-        jobs.min(TABLES.len()) + 1
-    }
-
-    /// Works until nothing is left to do, or to the first failure.
+    /// Works until the queue is empty, or until the first failure.
     pub(crate) async fn run(&self) -> Result<()> {
-        let lanes = Lanes::number(self.load.input.jobs);
-        let target = self.load.database.target.for_bulk().with(&settings(self.load.control).await?);
-        // All are there before the first one works: what keeps one out is found before any row is sent.
-        let sessions = try_join_all((0..lanes).map(|_| self.connect(&target))).await?;
+        let Context { input, database, control, .. } = *self.context;
+        let target = database.target.for_bulk().with(&settings(control).await?);
+        // All connect before the first one works, so that a refusal is found before any row is sent.
+        let sessions = (0..number_of_lanes(input.jobs)).map(|_| self.connect(&target));
+        let sessions = try_join_all(sessions).await?;
         try_join_all(sessions.into_iter().map(|session| self.lane(session))).await.map(drop)
     }
 
-    /// What became of the tables, and when the last row was copied.
-    pub(crate) fn done(self) -> (BTreeMap<TableId, Done>, Instant) {
-        (std::mem::take(&mut *lock(&self.done)), *lock(&self.copied_at))
+    /// The tables, and when the last row was copied.
+    pub(crate) fn done(self) -> (BTreeMap<TableId, TableDone>, Instant) {
+        (self.done.into_inner(), self.copied_at.into_inner())
     }
 
     async fn connect(&self, target: &Target) -> Result<Session> {
-        let session = Session::connect(target, publish::LANE_SESSION).await?;
-        lock(&self.load.cancellers).push(session.canceller());
-        publish::lock_lane(&session).await?;
+        let session = Session::connect(target, LANE_SESSION).await?;
+        self.context.cancellers.lock().push(session.canceller());
+        lock_lane(&session).await?;
         Ok(session)
     }
 
-    /// Works through the queue on a connection of its own: copies first, then indexes.
     async fn lane(&self, session: Session) -> Result<()> {
-        loop {
-            let Some(task) = lock(&self.tasks).pop() else { return Ok(()) };
-            // It fails only on a closed semaphore, and nobody closes this one.
+        while let Some(task) = self.tasks.pop() {
+            // It fails only on a closed semaphore, and this one is never closed.
             let permit = self.permits.acquire().await.ok();
             match task {
                 Task::Copy(copy) => self.copy(*copy, &session, permit).await?,
-                Task::Finish(table, rows) if !self.refused.load(Ordering::Relaxed) => {
-                    self.finish(table, rows, &session, permit).await?;
+                Task::Index(table, rows) if !self.rejected.load(Ordering::Relaxed) => {
+                    self.index(table, rows, &session, permit).await?;
                 }
-                Task::Finish(..) => {}
+                Task::Index(..) => {}
             }
         }
-    }
-
-    async fn copy(&self, copy: Copy, session: &Session, permit: Option<SemaphorePermit<'_>>) -> Result<()> {
-        let (table, begin) = (copy.table, Instant::now());
-        self.load.board.table(table.id).enter(Phase::Rows);
-        let copied = copy.run(session).await?;
-        drop(permit);
-        commit(session, table).await?;
-        self.load.board.table(table.id).enter(Phase::Waiting);
-        if verdict(self.load.input, [(table.id, &copied.outcome)].into_iter()).is_err() {
-            self.refused.store(true, Ordering::Relaxed);
-        }
-        // Behind all copies, and the first to be copied is the first to be indexed.
-        lock(&self.tasks).insert(0, Task::Finish(table, copied.outcome.loaded));
-        lock(&self.done).insert(table.id, Done { copied, rows: self.load.span(begin), index: None });
-        *lock(&self.copied_at) = Instant::now();
         Ok(())
     }
 
-    /// Builds a table's indexes, compares the number of its rows with what was accepted, and analyzes it.
-    async fn finish(
+    async fn copy(
+        &self,
+        copy: TableCopy,
+        session: &Session,
+        permit: Option<SemaphorePermit<'_>>,
+    ) -> Result<()> {
+        let (table, begin) = (copy.table, Instant::now());
+        let Context { input, ref progress, .. } = *self.context;
+        progress.table(table.id).enter(Phase::Rows);
+        let Copied { outcome, rejects } = copy.run(session).await?;
+        drop(permit);
+        commit(session, table).await?;
+        progress.table(table.id).enter(Phase::Waiting);
+        if input.acceptance().check(table.id, &input.sources[table.id], &outcome).is_err() {
+            self.rejected.store(true, Ordering::Relaxed);
+        }
+        self.tasks.push(Task::Index(table, outcome.loaded));
+        let rows = self.context.span(begin);
+        self.done.lock().insert(table.id, TableDone { outcome, rejects, rows, index: None });
+        *self.copied_at.lock() = Instant::now();
+        Ok(())
+    }
+
+    /// Builds the indexes of a table, checks that they have all accepted rows, and analyzes it.
+    async fn index(
         &self,
         table: &'static Table,
         rows: u64,
@@ -162,12 +153,12 @@ impl<'a> Lanes<'a> {
         permit: Option<SemaphorePermit<'_>>,
     ) -> Result<()> {
         let begin = Instant::now();
-        let progress = self.load.board.table(table.id);
+        let progress = self.context.progress.table(table.id);
         progress.enter(Phase::Index);
         let failed = |error: &tokio_postgres::Error| {
             session.failed(format!("cannot index {} and analyze it", table.name), error)
         };
-        let indexes = format!("{}; {}", publish::BEGIN_STAGED, schema::statements(table).after.join(";"));
+        let indexes = format!("{BEGIN_STAGED}; {}", schema::statements(table).after.join(";"));
         session.client.batch_execute(&indexes).await.map_err(|error| failed(&error))?;
         progress.enter(Phase::Verify);
         expect_indexed(session, table, rows).await?;
@@ -176,14 +167,19 @@ impl<'a> Lanes<'a> {
         drop(permit);
         commit(session, table).await?;
         progress.enter(Phase::Done);
-        if let Some(done) = lock(&self.done).get_mut(&table.id) {
-            done.index = Some(self.load.span(begin));
+        if let Some(done) = self.done.lock().get_mut(&table.id) {
+            done.index = Some(self.context.span(begin));
         }
         Ok(())
     }
 }
 
-/// Of the lanes' sessions.
+/// One more than jobs, and than tables: one lane works while another waits for the disk.
+pub(crate) fn number_of_lanes(jobs: usize) -> usize {
+    jobs.min(TABLES.len()) + 1
+}
+
+/// For the lanes' sessions.
 async fn settings(control: &Session) -> Result<[Setting; 3]> {
     let memory = format!(
         "SELECT greatest(pg_size_bytes(current_setting('maintenance_work_mem')), pg_size_bytes('{INDEX_MEMORY}')) / 1024
@@ -204,9 +200,9 @@ async fn commit(session: &Session, table: &Table) -> Result<()> {
 }
 
 /// Fails unless each index of the table has as many rows as were accepted. Building an index reads the whole table and
-/// notes how many rows it found, so counting them once more would tell nothing new. It notes them for the table too, but
-/// from PostgreSQL 18 on not where autovacuum is off, as it is here. PostgreSQL keeps the number as a `real`, exact up to
-/// 16,777,216; COPY's own count, compared before, is always exact.
+/// stores how many rows it found, so counting them again would add nothing. It stores the number for the table too, but
+/// since PostgreSQL 18 not if autovacuum is off, as here. The number is a `real`, exact up to 16,777,216; COPY's own count,
+/// checked before, is always exact.
 async fn expect_indexed(session: &Session, table: &Table, rows: u64) -> Result<()> {
     let query = "SELECT c.relname::text, c.reltuples FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
                  WHERE i.indrelid = to_regclass($1)";
@@ -220,9 +216,4 @@ async fn expect_indexed(session: &Session, table: &Table, rows: u64) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Nothing is left half-done under these locks, so a panic elsewhere does not matter.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,20 +1,23 @@
-//! The first reading of `product` and `styles`: the ids that other tables point at.
-
-use std::collections::BTreeMap;
+//! The first pass: reads the tables that others point at for their accepted ids, which takes a few per cent of a load.
+//! When all ids are known before the first row is copied, the six tables can load in parallel, a product gets its position
+//! while it is copied, and an orphan is found at its line.
 
 use atelier_base::error::Result;
-use atelier_base::tables::TableId;
+use atelier_base::tables::{TableId, parent_tables};
+use enum_map::EnumMap;
 use rayon::ThreadPool;
 
-use super::pipeline::{self, Job, Meter, Parents, Taker};
 use crate::csv::source::Source;
-use crate::rows::convert::Wanted;
+use crate::load::pipeline::{self, Job, RowSink};
+use crate::rows::convert::Output;
 use crate::rows::defect::Reject;
+use crate::rows::ids::ParentIds;
+use crate::rows::meter::Meter;
 
-/// Counts, and keeps nothing.
-struct Nowhere;
+/// Discards all rows: the ids are in the outcome.
+struct NullSink;
 
-impl Taker for Nowhere {
+impl RowSink for NullSink {
     fn rows(&mut self, _: Vec<u8>) -> Result<()> {
         Ok(())
     }
@@ -23,30 +26,27 @@ impl Taker for Nowhere {
     }
 }
 
-/// The tables that others point at, parents first.
-pub const PARENTS: [TableId; 2] = [TableId::Product, TableId::Styles];
-
-/// What the first reading found.
-pub struct Scanned {
-    /// The accepted ids.
-    pub parents: Parents,
-    /// Digests of the files read: the second reading must find the same.
-    pub digests: BTreeMap<TableId, u128>,
+pub(crate) struct FirstPass {
+    pub(crate) ids: ParentIds,
+    /// Of the files that were read: the second pass must find the same.
+    pub(crate) digests: EnumMap<TableId, Option<u128>>,
 }
 
-/// Reads `product` and `styles` for their accepted ids, which takes a few per cent of a load. Knowing them before the
-/// first row is copied lets all six tables load side by side, tells a product's position while it is copied, and
-/// tells an orphan at its line.
-pub fn parents(sources: &[Source], pool: &ThreadPool) -> Result<Scanned> {
-    let mut parents = Parents::default();
-    let mut digests = BTreeMap::new();
+pub(crate) fn first_pass(sources: &EnumMap<TableId, Source>, pool: &ThreadPool) -> Result<FirstPass> {
+    let mut ids = ParentIds::default();
+    let mut digests = EnumMap::default();
     let meter = Meter::default();
-    for table in PARENTS {
-        let source = &sources[table as usize];
-        let job = Job { table: table.table(), source, parents: &parents, wanted: Wanted::Ids, meter: &meter };
-        let outcome = pipeline::run(&job, pool, &mut Nowhere)?;
-        digests.insert(table, outcome.file_digest);
-        parents.keep(table, outcome.ids);
+    for table in parent_tables() {
+        let job = Job {
+            table: table.table(),
+            source: &sources[table],
+            parents: &ids,
+            output: Output::Ids,
+            meter: &meter,
+        };
+        let outcome = pipeline::run(&job, pool, &mut NullSink)?;
+        digests[table] = Some(outcome.file_digest);
+        ids.insert(table, outcome.ids);
     }
-    Ok(Scanned { parents, digests })
+    Ok(FirstPass { ids, digests })
 }

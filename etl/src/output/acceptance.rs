@@ -1,53 +1,61 @@
-//! What the readings of the files come to: whether they are accepted, what is odd about them, and what was waited for.
+//! Whether a file is accepted, and what is unusual about it.
+
+use std::path::Path;
 
 use atelier_base::error::{Error, Result};
-
-use crate::csv::excerpt::excerpt;
-use crate::load::pipeline::{Outcome, Waits};
-use crate::options::Input;
-use crate::output::rejects;
-use crate::rows::convert::LikeRecords;
 use atelier_base::tables::{Table, TableId};
 
-/// Whether the files are accepted: no more rejects than allowed, and at least one product.
-pub fn verdict<'a>(input: &Input, outcomes: impl Iterator<Item = (TableId, &'a Outcome)>) -> Result<()> {
-    for (table, outcome) in outcomes {
-        let (name, rejected) = (table.table().name, outcome.rejected.total());
-        if input.max_rejects.is_exceeded(outcome.read, rejected) {
+use crate::csv::excerpt::excerpt;
+use crate::csv::lines_like_records::LinesLikeRecords;
+use crate::csv::source::Source;
+use crate::output::limit::Limit;
+use crate::output::rejects;
+use crate::rows::outcome::Outcome;
+
+/// What a load accepts.
+#[derive(Clone, Copy)]
+pub(crate) struct Acceptance<'a> {
+    pub(crate) max_rejects: Limit,
+    /// The directory of the reject files, for messages.
+    pub(crate) rejects: &'a Path,
+}
+
+impl Acceptance<'_> {
+    /// Refuses a file with more rejects than allowed, and a catalogue without products.
+    pub(crate) fn check(self, table: TableId, source: &Source, outcome: &Outcome) -> Result<()> {
+        let (name, rejected) = (table.table().name, outcome.rejected.values().sum::<u64>());
+        if self.max_rejects.is_exceeded(outcome.read, rejected) {
             return Err(Error::input(format!(
                 "{name}: {rejected} of {} rows rejected, more than --max-rejects {} allows",
-                outcome.read, input.max_rejects
+                outcome.read, self.max_rejects
             ))
             .hint(format!(
-                "read {}, mend the file, or raise --max-rejects",
-                rejects::path(&input.rejects, table.table()).display()
+                "see {}, fix the file, or raise --max-rejects",
+                rejects::path(self.rejects, table.table()).display()
             )));
         }
         if table == TableId::Product && outcome.loaded == 0 {
-            return Err(Error::input(format!(
-                "{name}: no row can be loaded from {}",
-                input.sources[0].path.display()
-            ))
-            .hint("a catalogue needs at least one product: check that this is the right file"));
+            return Err(Error::input(format!("{name}: no row can be loaded from {}", source.path.display()))
+                .hint("a catalogue needs at least one product: check that this is the right file"));
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// What is odd about a file but no error.
-pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
+/// What is unusual about a file, but no error.
+pub(crate) fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
     let mut warnings = Vec::new();
     if outcome.read == 0 {
-        warnings.push(format!("{}: the file has a header and no rows", table.name));
+        warnings.push(format!("{}: the file has a header but no rows", table.name));
     }
-    if let Some(LikeRecords { records, line }) = outcome.like_records {
+    if let Some(LinesLikeRecords { records, line }) = outcome.lines_like_records {
         let more = match records {
             1 => String::new(),
             _ => format!(" ({} more like it)", records - 1),
         };
         warnings.push(format!(
-            "{}, line {line}: lines_like_records: a value of several lines holds one that is a record by itself{more}; \
-             it is read as one value: see whether a quote is missing",
+            "{}, line {line}: lines_like_records: a value of several lines has a line that looks like a record{more}; \
+             it is read as one value: check for a missing quote",
             table.name
         ));
     }
@@ -59,15 +67,4 @@ pub fn warnings(table: &Table, outcome: &Outcome) -> Vec<String> {
         ));
     }
     warnings
-}
-
-/// What the rows waited for most.
-pub fn bottleneck(waits: impl Iterator<Item = Waits>) -> &'static str {
-    let mut sums = [("reading", 0.0), ("parsing", 0.0), ("database", 0.0)];
-    for wait in waits {
-        for (sum, part) in sums.iter_mut().zip([wait.reading, wait.parsing, wait.database]) {
-            sum.1 += part.as_secs_f64();
-        }
-    }
-    sums.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or("reading", |longest| longest.0)
 }

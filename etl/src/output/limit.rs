@@ -1,15 +1,14 @@
-//! `--max-rejects`: how many rows of a file may be rejected, as a number or as a share that is exact.
+//! `--max-rejects`: how many rows of a file may be rejected, as a number or as an exact share.
 
 use std::fmt;
 
 use atelier_base::error::{Error, Result};
 
-/// How many rows of a file may be rejected.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// At most this many.
     Rows(u64),
-    /// At most this share, in millionths of a per cent: exact, so that 29 of 100 rows are no more than 29 %.
+    /// At most this share, in millionths of a per cent. An integer, so that 29 of 100 rows are not more than 29 %.
     Share(u32),
 }
 
@@ -18,19 +17,19 @@ const MILLIONTHS: u32 = 1_000_000;
 
 impl Limit {
     /// Reads `250` or `0.5%`.
-    pub fn parse(text: &str) -> Result<Limit> {
+    pub(crate) fn parse(text: &str) -> Result<Limit> {
         let limit = match text.strip_suffix('%') {
             Some(percent) => millionths(percent.trim()).map(Limit::Share),
             None => text.parse().ok().map(Limit::Rows),
         };
         limit.ok_or_else(|| {
-            Error::usage(format!("--max-rejects is {text:?}"))
+            Error::usage(format!("--max-rejects {text:?} is neither a number nor a share"))
                 .hint("give a number of rows such as 250, or a share of a file's rows such as 0.5%")
         })
     }
 
-    /// Whether a file with so many rows has more rejects than allowed.
-    pub fn is_exceeded(self, read: u64, rejected: u64) -> bool {
+    /// Whether `rejected` of `read` rows are more than allowed.
+    pub(crate) fn is_exceeded(self, read: u64, rejected: u64) -> bool {
         match self {
             Limit::Rows(most) => rejected > most,
             Limit::Share(share) => {
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_the_limit_are_not_too_many() {
+    fn the_limit_itself_is_allowed() {
         // The limit, how it is shown, rows, the most rejects.
         let cases = [
             ("0", "0", 10, 0),

@@ -1,5 +1,4 @@
-//! How far the work is: a board that the work writes to, and a thread that shows it. Showing never slows the
-//! work down, and nothing depends on it.
+//! Progress: what the work writes to, and a thread that shows it. Showing never delays the work.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -8,66 +7,58 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use atelier_base::tables::TableId;
+use enum_map::EnumMap;
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::csv::source::Source;
-use crate::load::pipeline::Meter;
-use crate::output::report::grouped;
-use atelier_base::tables::{TABLES, TableId};
+use crate::rows::meter::Meter;
 
-/// How to show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Show {
-    /// A bar a table.
+pub(crate) enum Show {
+    /// A bar for each table.
     Bars,
-    /// A plain line now and then.
+    /// A line every [`LINE_INTERVAL`].
     Lines,
-    /// Nothing.
     Nothing,
 }
 
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is being done with a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Phase {
-    /// Nothing yet.
+pub(crate) enum Phase {
     Waiting,
-    /// Its file is read for its ids.
-    Scan,
-    /// Its rows are read.
+    /// The first pass reads its ids.
+    FirstPass,
+    /// Its rows are read and copied.
     Rows,
     /// Its indexes are built.
     Index,
-    /// It is analyzed and counted.
+    /// Its indexes are counted, and it is analyzed.
     Verify,
-    /// Everything is done.
     Done,
 }
 
 const PHASES: [Phase; 6] =
-    [Phase::Waiting, Phase::Scan, Phase::Rows, Phase::Index, Phase::Verify, Phase::Done];
+    [Phase::Waiting, Phase::FirstPass, Phase::Rows, Phase::Index, Phase::Verify, Phase::Done];
 
-/// How far one table is.
 #[derive(Debug, Default)]
-pub struct TableProgress {
-    /// Of its file.
-    pub meter: Meter,
+pub(crate) struct TableProgress {
+    pub(crate) meter: Meter,
     total: u64,
     phase: AtomicU8,
     index_permille: AtomicU64,
 }
 
 impl TableProgress {
-    /// Says what is being done now.
-    pub fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Says how much of the index under way is built, from 0 to 1000.
-    pub fn index_built(&self, permille: u64) {
+    /// Sets how much of the current index is built, from 0 to 1000.
+    pub(crate) fn set_index_built(&self, permille: u64) {
         self.index_permille.store(permille, Ordering::Relaxed);
     }
 
@@ -79,9 +70,9 @@ impl TableProgress {
         (self.meter.bytes.load(Ordering::Relaxed) * 100).checked_div(self.total).unwrap_or(100)
     }
 
-    /// How fast its file was read in the time since its rows began, and how long the rest takes at that pace. Nothing in
-    /// the first second: files are read ahead of their rows.
-    fn pace(&self, since: Duration) -> String {
+    /// The rate since its rows began to be read, and the time left at that rate. Empty in the first second, in which the file
+    /// is read ahead of its rows.
+    fn rate(&self, since: Duration) -> String {
         let (bytes, seconds) = (self.meter.bytes.load(Ordering::Relaxed), since.as_secs_f64());
         if bytes == 0 || seconds < 1.0 {
             return String::new();
@@ -91,53 +82,46 @@ impl TableProgress {
         format!("{:>4.0} MB/s {left:>4.0} s left  ", rate / 1e6)
     }
 
-    fn words(&self) -> String {
+    fn text(&self) -> String {
         match self.phase() {
             Phase::Waiting => "waiting".into(),
-            Phase::Scan => "reading its ids".into(),
-            Phase::Rows => format!("{} rows", grouped(self.meter.rows.load(Ordering::Relaxed))),
+            Phase::FirstPass => "reading ids".into(),
+            Phase::Rows => format!("{} rows", HumanCount(self.meter.rows.load(Ordering::Relaxed))),
             Phase::Index => format!("indexing {} %", self.index_permille.load(Ordering::Relaxed) / 10),
             Phase::Verify => "verifying".into(),
-            Phase::Done => format!("{} rows, done", grouped(self.meter.rows.load(Ordering::Relaxed))),
+            Phase::Done => format!("{} rows, done", HumanCount(self.meter.rows.load(Ordering::Relaxed))),
         }
     }
 }
 
-/// How far every table is.
 #[derive(Debug)]
-pub struct Board {
-    tables: [TableProgress; 6],
+pub(crate) struct Progress {
+    tables: EnumMap<TableId, TableProgress>,
 }
 
-impl Board {
-    /// Nothing is done of these files, which stand in the order of [`TABLES`].
-    pub fn new(sources: &[Source]) -> Board {
-        let mut tables = <[TableProgress; 6]>::default();
-        for (table, source) in tables.iter_mut().zip(sources) {
-            table.total = source.bytes;
-        }
-        Board { tables }
+impl Progress {
+    pub(crate) fn new(sources: &EnumMap<TableId, Source>) -> Progress {
+        let total = |table| TableProgress { total: sources[table].bytes, ..TableProgress::default() };
+        Progress { tables: EnumMap::from_fn(total) }
     }
 
-    /// How far a table is.
-    pub fn table(&self, table: TableId) -> &TableProgress {
-        &self.tables[table as usize]
+    pub(crate) fn table(&self, table: TableId) -> &TableProgress {
+        &self.tables[table]
     }
 }
 
-/// Shows a board until it is dropped.
-pub struct Display {
+/// Shows progress until it is dropped.
+pub(crate) struct Display {
     thread: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Display {
-    /// Begins to show `board`.
-    pub fn start(show: Show, board: Arc<Board>) -> Display {
+    pub(crate) fn start(show: Show, all: Arc<Progress>) -> Display {
         let (stop, stopped) = channel();
         let run = move || {
             let (interval, mut draw): (_, Box<dyn FnMut(bool)>) = match show {
-                Show::Bars => (BAR_INTERVAL, bars(board)),
-                _ => (LINE_INTERVAL, lines(board)),
+                Show::Bars => (BAR_INTERVAL, bars(all)),
+                _ => (LINE_INTERVAL, lines(all)),
             };
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 draw(false);
@@ -146,7 +130,7 @@ impl Display {
         };
         let thread = match show {
             Show::Nothing => None,
-            // Without the thread the work goes on unseen.
+            // Without the thread there is no progress, but the work is done.
             _ => thread::Builder::new().name("progress".into()).spawn(run).ok(),
         };
         Display { thread: thread.map(|thread| (stop, thread)) }
@@ -162,27 +146,28 @@ impl Drop for Display {
     }
 }
 
-fn bars(board: Arc<Board>) -> Box<dyn FnMut(bool)> {
-    let all = MultiProgress::new();
+fn bars(all: Arc<Progress>) -> Box<dyn FnMut(bool)> {
+    let multi = MultiProgress::new();
     let style = "{prefix:<9}{bar:20} {percent:>3}% {msg}";
     let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bars: Vec<ProgressBar> = (TABLES.iter().zip(&board.tables))
+    let bars: Vec<ProgressBar> = (all.tables.iter())
         .map(|(table, progress)| {
-            let bar = ProgressBar::new(progress.total).with_style(style.clone()).with_prefix(table.name);
-            all.add(bar)
+            let bar =
+                ProgressBar::new(progress.total).with_style(style.clone()).with_prefix(table.table().name);
+            multi.add(bar)
         })
         .collect();
-    // When each table's rows were first seen to be read.
-    let mut begun = [None; 6];
+    // When each table was first seen in Phase::Rows.
+    let mut begun = EnumMap::<TableId, Option<Instant>>::default();
     Box::new(move |last| {
-        for ((bar, progress), begun) in bars.iter().zip(&board.tables).zip(&mut begun) {
+        for (bar, (table, progress)) in bars.iter().zip(&all.tables) {
             bar.set_position(progress.meter.bytes.load(Ordering::Relaxed).min(progress.total));
             bar.set_message(match progress.phase() {
                 Phase::Rows => {
-                    let begun = begun.get_or_insert_with(Instant::now);
-                    format!("{}{}", progress.pace(begun.elapsed()), progress.words())
+                    let begun = begun[table].get_or_insert_with(Instant::now);
+                    format!("{}{}", progress.rate(begun.elapsed()), progress.text())
                 }
-                _ => progress.words(),
+                _ => progress.text(),
             });
             if last {
                 bar.abandon();
@@ -191,21 +176,23 @@ fn bars(board: Arc<Board>) -> Box<dyn FnMut(bool)> {
     })
 }
 
-fn lines(board: Arc<Board>) -> Box<dyn FnMut(bool)> {
+fn lines(all: Arc<Progress>) -> Box<dyn FnMut(bool)> {
     let begin = Instant::now();
     Box::new(move |last| {
         if last {
             return;
         }
-        let parts: Vec<String> = (TABLES.iter().zip(&board.tables))
+        let parts: Vec<String> = (all.tables.iter())
             .filter(|(_, progress)| !matches!(progress.phase(), Phase::Waiting | Phase::Done))
             .map(|(table, progress)| match progress.phase() {
-                Phase::Rows => format!("{} {} %, {}", table.name, progress.percent(), progress.words()),
-                _ => format!("{} {}", table.name, progress.words()),
+                Phase::Rows => {
+                    format!("{} {} %, {}", table.table().name, progress.percent(), progress.text())
+                }
+                _ => format!("{} {}", table.table().name, progress.text()),
             })
             .collect();
         if !parts.is_empty() {
-            // Nobody reads standard error any more: the work matters, not the line.
+            // Progress is not worth failing for when standard error is closed.
             let _ = writeln!(std::io::stderr(), "{:>5} s  {}", begin.elapsed().as_secs(), parts.join("; "));
         }
     })

@@ -1,4 +1,4 @@
-//! The reject files: one CSV a table, `line,byte_offset,column,code,message,raw`.
+//! The reject files: one CSV for each table, `line,byte_offset,column,code,message,raw`.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter};
@@ -6,38 +6,39 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atelier_base::error::{Error, Result};
+use atelier_base::tables::{Table, TableId};
+use enum_map::{EnumMap, enum_map};
 
 use crate::rows::defect::{Code, Reject};
-use atelier_base::tables::{TABLES, Table};
 
-/// Where the rejected rows of `table` go.
-pub fn path(directory: &Path, table: &Table) -> PathBuf {
+/// The reject file of `table`.
+pub(crate) fn path(directory: &Path, table: &Table) -> PathBuf {
     directory.join(format!("{}.csv", table.name))
 }
 
-/// What the file at `path` is called until it is whole.
-pub fn partial(path: &Path) -> PathBuf {
+/// The name of the file at `path` while it is being written.
+pub(crate) fn partial(path: &Path) -> PathBuf {
     path.with_extension("csv.partial")
 }
 
-/// Gives all files of a run their names, when all are whole: what is there is of one run, this one or the last.
-pub fn name(files: impl IntoIterator<Item = RejectFile>) -> Result<()> {
-    files.into_iter().try_for_each(RejectFile::name)
+/// Gives all files of a run their final names when all are complete, so the files in the directory are all of one run.
+pub(crate) fn rename_all(files: impl IntoIterator<Item = RejectFile>) -> Result<()> {
+    files.into_iter().try_for_each(RejectFile::rename)
 }
 
-/// The reject file of one table, without its name until [`name`] gives it.
-pub struct RejectFile {
+/// The reject file of one table. It has its final name after [`rename_all`].
+pub(crate) struct RejectFile {
     path: PathBuf,
     partial: PathBuf,
-    /// Locked as long as any of its files is being written.
+    /// Locked while any of its files is being written.
     _directory: Arc<File>,
     writer: csv::Writer<BufWriter<File>>,
     rows: u64,
 }
 
-/// Makes a file for each of [`TABLES`], in their order, in `directory`, which is made too. Two runs that wrote to the same
-/// directory would each lose what the other found, so the directory is locked.
-pub fn create(directory: &Path) -> Result<Vec<RejectFile>> {
+/// Creates `directory` and a file in it for each table. The directory is locked: a second run would overwrite the files of
+/// the first.
+pub(crate) fn create(directory: &Path) -> Result<EnumMap<TableId, RejectFile>> {
     let refused = |cause: Box<dyn std::error::Error + Send + Sync>| {
         Error::usage(format!("cannot write rejected rows to {}", directory.display()))
             .cause(cause)
@@ -48,23 +49,23 @@ pub fn create(directory: &Path) -> Result<Vec<RejectFile>> {
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(refused("another run is writing its rejects there".into()));
+            return Err(refused("another run is writing rejected rows there".into()));
         }
-        // Not every file system has locks: one run at a time is the usual case there too.
+        // Not every file system has locks; most often there is just one run anyway.
         Err(TryLockError::Error(_)) => {}
     }
     let lock = Arc::new(lock);
-    TABLES.iter().map(|table| RejectFile::create(directory, &lock, table)).collect()
+    Ok(enum_map! { table => RejectFile::create(directory, &lock, TableId::table(table))? })
 }
 
 impl RejectFile {
     fn create(directory: &Path, lock: &Arc<File>, table: &Table) -> Result<RejectFile> {
         let path = path(directory, table);
         let partial = partial(&path);
-        // Else it would be found when all is read.
+        // Otherwise this would be found only after everything is read.
         if path.is_dir() {
             return Err(Error::usage(format!(
-                "{} is a directory, and rejected rows go there",
+                "{} is a directory, but rejected rows are written to a file of this name",
                 path.display()
             ))
             .hint("move it away, or name another directory with --rejects"));
@@ -83,8 +84,7 @@ impl RejectFile {
         Ok(RejectFile { path, partial, _directory: Arc::clone(lock), writer, rows: 0 })
     }
 
-    /// Adds rejected rows.
-    pub fn write(&mut self, rejects: &[Reject]) -> Result<()> {
+    pub(crate) fn write(&mut self, rejects: &[Reject]) -> Result<()> {
         for reject in rejects {
             self.writer
                 .write_record([
@@ -101,19 +101,19 @@ impl RejectFile {
         Ok(())
     }
 
-    /// Writes what is left, to the disk.
-    pub fn finish(&mut self) -> Result<()> {
+    /// Flushes everything to the disk.
+    pub(crate) fn finish(&mut self) -> Result<()> {
         let written = self.writer.flush().and_then(|()| self.writer.get_ref().get_ref().sync_all());
         written.map_err(|error| self.failed(error))
     }
 
-    /// Where the rejected rows will be, if there are any.
-    pub fn path(&self) -> Option<&Path> {
+    /// Its final path. None if no row was rejected: then there will be no file.
+    pub(crate) fn path(&self) -> Option<&Path> {
         (self.rows > 0).then_some(&self.path)
     }
 
-    /// Gives the file its name; or, if no row was rejected, sees that there is no such file.
-    fn name(self) -> Result<()> {
+    /// Gives the file its final name; if no row was rejected, removes that of an earlier run.
+    fn rename(self) -> Result<()> {
         if self.rows > 0 {
             return fs::rename(&self.partial, &self.path).map_err(|error| self.failed(error));
         }
@@ -126,13 +126,13 @@ impl RejectFile {
     fn failed(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         Error::input(format!("cannot write rejected rows to {}", self.path.display()))
             .cause(error)
-            .hint("make room or name another directory with --rejects: no row may go unrecorded")
+            .hint("free space or name another directory with --rejects: every rejected row must be recorded")
     }
 }
 
 impl Drop for RejectFile {
     fn drop(&mut self) {
-        // Renamed by now, if it was finished and holds anything.
+        // If it was finished and has rows, it was renamed before.
         let _ = fs::remove_file(&self.partial);
     }
 }

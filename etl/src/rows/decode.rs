@@ -1,68 +1,64 @@
-//! PostgreSQL's binary COPY format → the digest of its rows. The bytes come in pieces of any size; a row that lies in one
-//! piece, as PostgreSQL sends them, is digested where it lies. No I/O.
+//! PostgreSQL's binary COPY format → the digest of its rows. The bytes come in pieces of any size; a row that is in one
+//! piece, as PostgreSQL sends them, is digested without copying. No I/O.
 
 use std::fmt;
 
 use crate::rows::digest::ContentDigest;
 use crate::rows::encode::{HEADER, TRAILER};
 
-/// What was not understood. The server does not send such things, so there is nothing to say about them but where.
+/// The bytes are not a binary COPY. PostgreSQL sends no such bytes, so the position is all that is reported.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// How many rows stand before it.
+    /// Rows before the error.
     pub rows: u64,
-    /// What is wrong.
     pub what: &'static str,
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "behind {} rows: {}", self.rows, self.what)
+        write!(f, "after {} rows: {}", self.rows, self.what)
     }
 }
 
 impl std::error::Error for Malformed {}
 
-/// What was in a copy.
+/// What was in a COPY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Content {
-    /// Rows.
     pub rows: u64,
-    /// Of the rows.
     pub digest: ContentDigest,
-    /// Bytes of the copy.
+    /// Of the whole COPY.
     pub bytes: u64,
 }
 
-/// A copy that is being read.
+/// Reads a COPY.
 #[derive(Debug, Default)]
 pub struct Decoder {
     content: Content,
-    /// What has come of a row or the header that is not whole yet.
+    /// The beginning of a row, or of the header.
     rest: Vec<u8>,
-    place: Place,
+    part: Part,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Part {
     #[default]
     Header,
     Rows,
-    Behind,
+    End,
 }
 
-/// What stands at the beginning of some bytes.
+/// What is at the beginning of some bytes.
 enum Next {
     /// A row of this length.
     Row(usize),
     Trailer,
-    /// More has to come.
+    /// More bytes are needed.
     More,
-    Nonsense,
+    Malformed,
 }
 
 impl Decoder {
-    /// Takes the next piece.
     pub fn take(&mut self, piece: &[u8]) -> Result<(), Malformed> {
         self.content.bytes += piece.len() as u64;
         if self.rest.is_empty() {
@@ -78,27 +74,27 @@ impl Decoder {
         Ok(())
     }
 
-    /// What was in the copy, now that nothing more comes.
+    /// To be called after the last piece.
     pub fn finish(self) -> Result<Content, Malformed> {
-        match self.place {
-            Place::Behind => Ok(self.content),
-            Place::Header | Place::Rows => Err(self.malformed("the copy breaks off")),
+        match self.part {
+            Part::End => Ok(self.content),
+            Part::Header | Part::Rows => Err(self.malformed("the copy is incomplete")),
         }
     }
 
-    /// Digests the whole rows in `bytes`, and says how many bytes they are.
+    /// Digests the whole rows in `bytes`, and returns their length.
     fn rows(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut at = 0;
-        if self.place == Place::Header {
+        if self.part == Part::Header {
             let Some(header) = bytes.get(..HEADER.len()) else { return Ok(0) };
             if header != HEADER {
                 return Err(self.malformed("this is not a binary copy without OIDs"));
             }
-            self.place = Place::Rows;
+            self.part = Part::Rows;
             at = HEADER.len();
         }
         while at < bytes.len() {
-            if self.place == Place::Behind {
+            if self.part == Part::End {
                 return Err(self.malformed("something follows the end of the copy"));
             }
             match next(&bytes[at..]) {
@@ -108,11 +104,11 @@ impl Decoder {
                     at += length;
                 }
                 Next::Trailer => {
-                    self.place = Place::Behind;
+                    self.part = Part::End;
                     at += TRAILER.len();
                 }
                 Next::More => break,
-                Next::Nonsense => return Err(self.malformed("a negative number of columns or bytes")),
+                Next::Malformed => return Err(self.malformed("a negative number of columns or bytes")),
             }
         }
         Ok(at)
@@ -129,7 +125,7 @@ fn next(bytes: &[u8]) -> Next {
     let Some((columns, _)) = bytes.split_first_chunk() else { return Next::More };
     let columns = i16::from_be_bytes(*columns);
     if columns < 0 {
-        return if columns == -1 { Next::Trailer } else { Next::Nonsense };
+        return if columns == -1 { Next::Trailer } else { Next::Malformed };
     }
     let mut at = 2;
     for _ in 0..columns {
@@ -139,7 +135,7 @@ fn next(bytes: &[u8]) -> Next {
         at += 4 + match i32::from_be_bytes(*length) {
             -1 => 0,
             length @ 0.. => length as usize,
-            _ => return Next::Nonsense,
+            _ => return Next::Malformed,
         };
     }
     if at <= bytes.len() { Next::Row(at) } else { Next::More }
@@ -196,8 +192,8 @@ mod tests {
         let row = b"\0\x01\0\0\0\x01x";
         assert_eq!(decode([&b"PGCOPY\n\xff\r\n\0\0\x01\0\0\0\0\0\0"[..]]).unwrap_err().rows, 0);
         for (bytes, rows, what) in [
-            (&b""[..], 0, "breaks off"),
-            (row, 1, "breaks off"),
+            (&b""[..], 0, "incomplete"),
+            (row, 1, "incomplete"),
             (b"\0\x01\xff\xff\xff\xfe", 0, "negative"),
             (b"\xff\xfe", 0, "negative"),
             (b"\xff\xff\0", 0, "follows the end"),

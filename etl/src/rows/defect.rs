@@ -1,29 +1,26 @@
-//! The names of what can be wrong with a row, and the counts of it. The codes are public: reject files, the
-//! report and `manifest.json` use them.
+//! The names of what can be wrong with a row. The codes are public: reject files, the report and `manifest.json` use them.
 
 use std::collections::BTreeMap;
 
-/// A defect with a code that stands in files and reports.
-pub trait Code: Copy + 'static {
-    /// Every defect of this kind, in the order of their numbers.
-    const ALL: &'static [Self];
-    /// Its place in [`Code::ALL`].
-    fn number(self) -> usize;
-    /// Its public name.
+use enum_map::{Enum, EnumArray, EnumMap};
+
+/// A defect that has a public code.
+pub trait Code: EnumArray<u64> + Copy {
     fn code(self) -> &'static str;
+
+    /// Every defect of this kind, in order.
+    fn all() -> impl Iterator<Item = Self> {
+        (0..Self::LENGTH).map(Self::from_usize)
+    }
 }
 
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $code:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
         pub enum $name { $($(#[$case_doc])* $case,)* }
 
         impl Code for $name {
-            const ALL: &'static [Self] = &[$($name::$case,)*];
-            fn number(self) -> usize {
-                self as usize
-            }
             fn code(self) -> &'static str {
                 match self { $($name::$case => $code,)* }
             }
@@ -32,7 +29,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// What was mended in a row that was then loaded.
+    /// What was repaired in a row that was then loaded.
     Repair {
         /// A quote that is never closed: closed at the end of its line.
         UnterminatedQuote = "unterminated_quote",
@@ -69,42 +66,43 @@ codes! {
     }
 }
 
+/// The repairs of one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repairs(EnumMap<Repair, bool>);
+
+impl Repairs {
+    /// Adds `repair` if the row was `repaired` so.
+    #[inline]
+    pub(crate) fn add_if(&mut self, repaired: bool, repair: Repair) {
+        self.0[repair] |= repaired;
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self == Repairs::default()
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = Repair> {
+        self.0.into_iter().filter(|(_, repaired)| *repaired).map(|(repair, _)| repair)
+    }
+}
+
 /// How many rows have each defect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    numbers: [u64; 10],
-}
+pub type Counts<C> = EnumMap<C, u64>;
 
-impl Counts {
-    /// One more row with `code`.
-    pub fn add(&mut self, code: impl Code) {
-        self.numbers[code.number()] += 1;
-    }
-
-    /// Adds the counts of another part of the same file.
-    pub fn merge(&mut self, other: &Counts) {
-        for (mine, theirs) in self.numbers.iter_mut().zip(&other.numbers) {
-            *mine += theirs;
-        }
-    }
-
-    /// Rows with `code`.
-    pub fn get(&self, code: impl Code) -> u64 {
-        self.numbers[code.number()]
-    }
-
-    /// All of them together.
-    pub fn total(&self) -> u64 {
-        self.numbers.iter().sum()
-    }
-
-    /// Code → rows, without the zeros. `C` says which kind of defect was counted.
-    pub fn by_code<C: Code>(&self) -> BTreeMap<&'static str, u64> {
-        C::ALL.iter().map(|&code| (code.code(), self.get(code))).filter(|&(_, count)| count > 0).collect()
+/// Adds the counts of another part of the same file.
+pub(crate) fn add_counts<C: Code>(sum: &mut Counts<C>, counts: &Counts<C>) {
+    for (sum, count) in sum.values_mut().zip(counts.values()) {
+        *sum += count;
     }
 }
 
-/// A row that is not loaded, with everything needed to mend it.
+/// Code → rows, without the zeros.
+pub(crate) fn by_code<C: Code>(counts: &Counts<C>) -> BTreeMap<&'static str, u64> {
+    counts.iter().filter(|(_, rows)| **rows > 0).map(|(code, rows)| (code.code(), *rows)).collect()
+}
+
+/// A row that is not loaded, with everything that is needed to repair it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// Number of its first line, from 1.
@@ -113,21 +111,19 @@ pub struct Reject {
     pub offset: u64,
     /// The column at fault, or empty where it is the row as a whole.
     pub column: &'static str,
-    /// Why.
     pub fault: Fault,
-    /// The same for people, with the value.
+    /// Why, for people, with the value.
     pub message: String,
-    /// The record as it stands in the file, without its line end; cut at 1 MiB.
+    /// The record as it is in the file, without its line end; cut at 1 MiB.
     pub raw: Vec<u8>,
 }
 
-/// A row that was mended and loaded, or a header that was mended.
+/// A row that was repaired and loaded, or a header that was repaired.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mended {
-    /// What was mended.
+pub struct Repaired {
     pub repair: Repair,
     /// Number of its first line, from 1.
     pub line: u64,
-    /// The beginning of the record, or its end where that is what was mended.
+    /// The beginning of the record, or its end where that is what was repaired.
     pub excerpt: String,
 }

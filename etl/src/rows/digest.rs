@@ -1,12 +1,11 @@
-//! The digest of a table's content: what is summed up while rows are encoded, and again while they are read back. No
-//! I/O.
+//! The digest of a table's content, computed while rows are encoded, and again while they are read back. No I/O.
 
 use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Sum of the XXH3 digests (128 bits) of rows as binary COPY has them: the same in whatever order they stand, another one
-/// if a row is missing, stands twice or has another value. It has to notice accidents, not an adversary.
+/// Sum of the XXH3 digests (128 bits) of rows in binary COPY format: independent of their order, and different if a row is
+/// missing, duplicated or has another value. It has to detect accidents, not an adversary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContentDigest(u128);
 
@@ -17,13 +16,13 @@ impl ContentDigest {
         self.0 = self.0.wrapping_add(xxh3_128(row));
     }
 
-    /// Takes out a row that was added.
+    /// Removes a row that was added.
     pub fn remove(&mut self, row: &[u8]) {
         self.0 = self.0.wrapping_sub(xxh3_128(row));
     }
 
     /// Adds the rows of another digest.
-    pub fn merge(&mut self, other: ContentDigest) {
+    pub(crate) fn merge(&mut self, other: ContentDigest) {
         self.0 = self.0.wrapping_add(other.0);
     }
 }

@@ -7,10 +7,10 @@ use crate::rows::value::Value;
 /// What a binary COPY begins with: signature, flags, length of the header extension.
 pub const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// What it ends with.
+/// Its end.
 pub const TRAILER: &[u8] = &(-1i16).to_be_bytes();
 
-/// Appends one row: its values, and `position` behind them where the table has one.
+/// Appends one row: its values, then its `position` if the table has one.
 #[inline]
 pub fn row(values: &[Value<'_>], position: Option<u32>, out: &mut Vec<u8>) {
     let columns = values.len() + usize::from(position.is_some());
@@ -40,7 +40,7 @@ fn int4(bytes: [u8; 4], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 0, 0, 4, a, b, c, d]);
 }
 
-/// A field's length. Records are at most 1 MiB long, so it fits.
+/// Of a field. Records are at most 1 MiB long, so it fits.
 #[inline]
 fn length(bytes: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&(bytes as u32).to_be_bytes());
@@ -48,7 +48,7 @@ fn length(bytes: usize, out: &mut Vec<u8>) {
 
 /// `numeric` with two decimals: digits to base 10,000 from the highest down, none of them trailing zeros; the
 /// weight is the power of the first one. See `numeric_send` in PostgreSQL's `numeric.c`, which writes the same
-/// bytes, so that a row read back digests to the same.
+/// bytes, so that a row that is read back has the same digest.
 fn numeric(cents: u64, out: &mut Vec<u8>) {
     let whole = cents / 100;
     let digits = [whole / 100_000_000, whole / 10_000 % 10_000, whole % 10_000, cents % 100 * 100];
@@ -65,7 +65,7 @@ fn numeric(cents: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// Text in which every quote stands twice: writes it once.
+/// Text in which every quote is doubled: writes it once.
 #[cold]
 fn unescaped(text: &[u8], out: &mut Vec<u8>) {
     let length_at = out.len();

@@ -1,4 +1,4 @@
-//! Text → integers and prices. Strict: what is not certain is not a number.
+//! Text → integers and prices. Strict: nothing is guessed.
 
 use crate::csv::record::Form;
 
@@ -7,7 +7,7 @@ const MAX_CENTS: u64 = 999_999_999_999;
 
 /// Decimal digits with an optional minus sign, in the range of `int`.
 #[inline]
-pub fn integer(text: &[u8]) -> Option<i32> {
+pub(crate) fn integer(text: &[u8]) -> Option<i32> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
@@ -30,10 +30,10 @@ fn digits_value(digits: &[u8]) -> Option<u64> {
     (!digits.is_empty()).then_some(value)
 }
 
-/// A price in cents, and whether its form had to be repaired. The forms that damaged copies have, and no others: a
-/// number is never guessed. `names` are those of the column, one of which may stand before a price in JSON form.
+/// A price in cents, and whether its form was repaired. Reads the forms that damaged copies have, and no others. `names`
+/// are those of the column, one of which may be before a price in JSON form.
 #[inline]
-pub fn price(text: &[u8], form: Form, names: &[&str]) -> Option<(u64, bool)> {
+pub(crate) fn price(text: &[u8], form: Form, names: &[&str]) -> Option<(u64, bool)> {
     match form {
         Form::Bare => match text.strip_prefix(b"$") {
             Some(amount) => Some((amount_cents(amount)?, true)),
@@ -44,7 +44,7 @@ pub fn price(text: &[u8], form: Form, names: &[&str]) -> Option<(u64, bool)> {
             Some((amount_cents(amount.strip_prefix(b"$").unwrap_or(amount))?, true))
         }
         // "default_price": 49
-        Form::Ragged => {
+        Form::Malformed => {
             let rest = text.strip_prefix(b"\"")?;
             let quote = rest.iter().position(|&byte| byte == b'"')?;
             let (name, rest) = (&rest[..quote], rest[quote + 1..].trim_ascii_start());

@@ -1,95 +1,94 @@
-//! The fields of a record → a row of the table, or why not. Knows the columns and the parents' ids; no I/O.
+//! The fields of a record → a row of the table, or why it is rejected. Knows the columns and the parents' ids. No I/O.
 
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use crate::csv::excerpt::excerpt;
-use crate::csv::header::Layout;
+use crate::csv::layout::Layout;
 use crate::csv::record::{Field, Fields, Form};
-use crate::rows::defect::{Fault, Repair};
+use crate::rows::defect::{Fault, Repair, Repairs};
 use crate::rows::number::price;
-use crate::rows::value::{Refusal, Value, read, refusal};
-use atelier_base::tables::{Column, Kind, Table, TableId};
+use crate::rows::value::{FieldReader, RowError, Value, row_error};
+use atelier_base::tables::{Column, ColumnKind, Table, TableId};
 
-/// Values of a row: no table has more columns.
-pub const MAX_COLUMNS: usize = 6;
+/// No table has more.
+pub(crate) const MAX_COLUMNS: usize = 6;
 
-/// A row that passed every check but that of its id's uniqueness, which needs the rows before it.
+/// A row that is valid, as far as that can be known without the rows before it: its id may be a duplicate.
 #[derive(Debug, Default)]
 pub struct Row<'a> {
-    /// A value for each column of the table, in its order.
+    /// In the order of the table's columns.
     pub values: [Value<'a>; MAX_COLUMNS],
-    /// Its id.
     pub id: u32,
-    /// What was mended, one flag for each [`Repair`].
-    pub repairs: [bool; 3],
-    /// For each column that names a parent, the last one found: files are clustered by parent.
+    pub repairs: Repairs,
+    /// The last parent found in each column: files are clustered by parent, so that the next is often the same.
     last_parents: [i32; MAX_COLUMNS],
 }
 
-/// Checks the rows of one file.
+/// Validates the rows of one file.
 #[derive(Debug)]
-pub struct Checker {
+pub struct Validator {
     table: &'static Table,
     layout: Layout,
-    /// The columns that name a parent, each with the parent's ids.
+    /// Indices of the columns that point at a parent, each with the ids of that table.
     parents: Vec<(usize, TableId, Arc<RoaringBitmap>)>,
 }
 
-impl Checker {
-    /// `parents` gives the accepted ids of a table.
+impl Validator {
+    /// `parents` returns the accepted ids of a table.
     pub fn new(
         table: &'static Table,
         layout: Layout,
         parents: impl Fn(TableId) -> Arc<RoaringBitmap>,
-    ) -> Checker {
+    ) -> Validator {
         let columns = table.columns.iter().enumerate();
         let parents = columns.filter_map(|(index, column)| match column.kind {
-            Kind::Parent(parent) => Some((index, parent, parents(parent))),
+            ColumnKind::Parent(parent) => Some((index, parent, parents(parent))),
             _ => None,
         });
-        Checker { table, layout, parents: parents.collect() }
+        Validator { table, layout, parents: parents.collect() }
     }
 
-    /// The table whose rows are checked.
     pub fn table(&self) -> &'static Table {
         self.table
     }
 
-    /// Where its columns stand.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Checks the record `raw` with its `fields` and fills `row`. `clean` says that the bytes around it are known
-    /// to be UTF-8 without NUL. One fault is named: a ragged field, the number of fields, the first of the table's columns
-    /// that is at fault, a missing parent, in this order.
+    /// Validates the record `raw` with its `fields` and fills `row`. `clean` means that the bytes around it are known to be
+    /// UTF-8 without NUL. One fault is reported, the first of: a malformed field, the number of fields, the columns of the
+    /// table in their order, a missing parent.
     #[inline]
-    pub fn check<'a>(
+    pub fn validate<'a>(
         &self,
         raw: &'a [u8],
         fields: &Fields,
         clean: bool,
         row: &mut Row<'a>,
-    ) -> Result<(), Refusal> {
-        row.repairs = [fields.open, false, fields.spaced];
-        if fields.ragged {
-            self.refuse_ragged(raw, fields)?;
+    ) -> Result<(), RowError> {
+        row.repairs = Repairs::default();
+        row.repairs.add_if(fields.open, Repair::UnterminatedQuote);
+        row.repairs.add_if(fields.spaced, Repair::Spacing);
+        if fields.malformed {
+            self.expect_csv(raw, fields)?;
         }
         if fields.count() != self.layout.shape.fields {
-            return Err(self.refuse_count(fields));
+            return Err(self.field_count(fields));
         }
+        let mut reader = FieldReader { raw, clean, id: &mut row.id, repairs: &mut row.repairs };
         let columns = self.table.columns.iter().zip(&self.layout.fields).zip(&mut row.values);
         for ((column, &place), value) in columns {
             let mut field = fields.kept()[place];
             if fields.padded {
-                field = self.with_spaces(raw, field, column, &mut row.repairs);
+                field = self.with_spaces(raw, field, column, reader.repairs);
             }
             if self.layout.copied && field.form == Form::Bare && field.of(raw) == b"null" {
                 field.form = Form::Quoted;
             }
-            read(raw, field, column, clean, value, &mut row.id, &mut row.repairs)?;
+            reader.read(field, column, value)?;
         }
         for (index, parent, ids) in &self.parents {
             let Value::Integer(id) = row.values[*index] else { continue };
@@ -97,7 +96,7 @@ impl Checker {
                 continue;
             }
             if !u32::try_from(id).is_ok_and(|id| ids.contains(id)) {
-                return Err(Refusal {
+                return Err(RowError {
                     column: self.table.columns[*index].name,
                     fault: Fault::Orphan,
                     message: format!("no row of {} has the id {id}, or it was rejected", parent.table().name),
@@ -108,44 +107,44 @@ impl Checker {
         Ok(())
     }
 
-    /// A bare field with the spaces around it, where they are its own: RFC 4180 has them as part of the field, and COPY
-    /// writes text that begins or ends with them so. Elsewhere they are spacing: around what is no text, and in a file
-    /// with spaces around the names in its header, which were put there between all fields.
+    /// A bare field, with the spaces around it if they are part of it. RFC 4180 has spaces as part of a field, and COPY
+    /// writes text that begins or ends with spaces so. They are only spacing where the column is not text, and in a file
+    /// that has spaces around the names in its header, since those were added around all fields.
     #[cold]
-    fn with_spaces(&self, raw: &[u8], field: Field, column: &Column, repairs: &mut [bool; 3]) -> Field {
+    fn with_spaces(&self, raw: &[u8], field: Field, column: &Column, repairs: &mut Repairs) -> Field {
         let whole = field.with_spaces(raw, self.layout.shape.delimiter);
         if field.form != Form::Bare || whole == field {
             return field;
         }
         let is_null = |null| null && field.of(raw) == b"null";
         match column.kind {
-            Kind::Text { null, .. } if !self.layout.spaced && !is_null(null) => whole,
+            ColumnKind::Text { null, .. } if !self.layout.spaced && !is_null(null) => whole,
             _ => {
-                repairs[Repair::Spacing as usize] = true;
+                repairs.add_if(true, Repair::Spacing);
                 field
             }
         }
     }
 
-    /// A ragged field is a fault, unless a price can be read out of it.
+    /// Fails for a malformed field, unless a price can be read from it.
     #[cold]
-    fn refuse_ragged(&self, raw: &[u8], fields: &Fields) -> Result<(), Refusal> {
+    fn expect_csv(&self, raw: &[u8], fields: &Fields) -> Result<(), RowError> {
         for (place, field) in fields.kept().iter().enumerate() {
-            if field.form != Form::Ragged {
+            if field.form != Form::Malformed {
                 continue;
             }
             let text = field.of(raw);
             let column = self.layout.fields.iter().position(|&index| index == place);
             match column.map(|index| &self.table.columns[index]) {
                 Some(column)
-                    if matches!(column.kind, Kind::Price { .. })
+                    if matches!(column.kind, ColumnKind::Price { .. })
                         && price(text, field.form, column.headers).is_some() => {}
                 Some(column) => {
-                    return Err(refusal(column, Fault::BadQuote, text, ragged(text)));
+                    return Err(row_error(column, Fault::BadQuote, text, malformed(text)));
                 }
                 None => {
-                    let message = format!("{}: {}", ragged(text), excerpt(text));
-                    return Err(Refusal { column: "", fault: Fault::BadQuote, message });
+                    let message = format!("{}: {}", malformed(text), excerpt(text));
+                    return Err(RowError { column: "", fault: Fault::BadQuote, message });
                 }
             }
         }
@@ -153,22 +152,21 @@ impl Checker {
     }
 
     #[cold]
-    fn refuse_count(&self, fields: &Fields) -> Refusal {
-        let (found, wanted) = (fields.count(), self.layout.shape.fields);
-        Refusal {
+    fn field_count(&self, fields: &Fields) -> RowError {
+        let (found, expected) = (fields.count(), self.layout.shape.fields);
+        RowError {
             column: "",
             fault: Fault::FieldCount,
             message: format!(
-                "{found} field{} where the header has {wanted}",
+                "{found} field{} where the header has {expected}",
                 if found == 1 { "" } else { "s" }
             ),
         }
     }
 }
 
-/// What is wrong with a field that is not CSV.
 #[cold]
-fn ragged(text: &[u8]) -> &'static str {
+fn malformed(text: &[u8]) -> &'static str {
     match text.contains(&b'"') {
         true => "a quote in the middle, or text after a closing one",
         false => "a carriage return outside quotes",
@@ -178,28 +176,28 @@ fn ragged(text: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::csv::header::layout;
+    use crate::csv::layout::layout;
     use crate::csv::record::scan;
 
     /// The values and repairs of a line, or the column and the fault.
-    type Checked = Result<(Vec<String>, [bool; 3]), (&'static str, Fault)>;
+    type Validated = Result<(Vec<String>, Vec<Repair>), (&'static str, Fault)>;
 
-    fn check(table: TableId, line: &str) -> Checked {
+    fn validate(table: TableId, line: &str) -> Validated {
         let table = table.table();
         let header: Vec<&str> = table.columns.iter().map(|column| column.headers[0]).collect();
         let layout = layout(header.join(",").as_bytes(), None, table, "x.csv").unwrap();
         let ids = Arc::new(RoaringBitmap::from_iter(1..=9));
-        let checker = Checker::new(table, layout, |_| Arc::clone(&ids));
+        let validator = Validator::new(table, layout, |_| Arc::clone(&ids));
         let (mut fields, mut row) = (Fields::default(), Row::default());
         let line = line.as_bytes();
         scan(line, &mut fields);
-        let result = checker.check(line, &fields, false, &mut row);
+        let result = validator.validate(line, &fields, false, &mut row);
         match result {
             Ok(()) => {
                 let values = row.values[..table.columns.len()].iter().map(|value| format!("{value:?}"));
-                Ok((values.collect(), row.repairs))
+                Ok((values.collect(), row.repairs.iter().collect()))
             }
-            Err(refusal) => Err((refusal.column, refusal.fault)),
+            Err(row_error) => Err((row_error.column, row_error.fault)),
         }
     }
 
@@ -228,12 +226,13 @@ mod tests {
             ("99999999999999999999", None),
         ];
         for (text, expected) in cases {
-            let found = check(TableId::Product, &format!("1,\"n\",\"s\",\"d\",\"c\",{text}"));
+            let found = validate(TableId::Product, &format!("1,\"n\",\"s\",\"d\",\"c\",{text}"));
             match expected {
                 Some((cents, repaired)) => {
                     let (values, repairs) = found.unwrap();
                     assert_eq!(values[5], format!("Cents({cents})"), "{text}");
-                    assert_eq!(repairs, [false, *repaired, false], "{text}");
+                    let expected = repaired.then_some(Repair::PriceFormat);
+                    assert_eq!(repairs, Vec::from_iter(expected), "{text}");
                 }
                 None => assert_eq!(found.unwrap_err().0, "default_price", "{text}"),
             }
@@ -274,36 +273,34 @@ mod tests {
             (Related, "1,10,11", "product_id", Fault::Orphan),
         ];
         for (table, line, column, fault) in cases {
-            assert_eq!(check(table, line).unwrap_err(), (column, fault), "{line}");
+            assert_eq!(validate(table, line).unwrap_err(), (column, fault), "{line}");
         }
     }
 
     #[test]
-    fn values_are_taken_as_they_stand() {
-        let (values, repairs) = check(TableId::Skus, "1, 2 , \"XS\" ,-3").unwrap();
+    fn values_are_taken_as_they_are() {
+        let (values, repairs) = validate(TableId::Skus, "1, 2 , \"XS\" ,-3").unwrap();
         assert_eq!(values, ["Integer(1)", "Integer(2)", "Text([88, 83])", "Integer(-3)"]);
-        assert_eq!(repairs, [false, false, true]);
+        assert_eq!(repairs, [Repair::Spacing]);
         for null in ["null", "", " null"] {
-            let (values, repairs) = check(TableId::Features, &format!("1,2,\"null\",{null}")).unwrap();
+            let (values, repairs) = validate(TableId::Features, &format!("1,2,\"null\",{null}")).unwrap();
             assert_eq!(values[2..], ["Text([110, 117, 108, 108])", "Null"]);
-            assert_eq!(repairs, [false, false, null.starts_with(' ')]);
+            assert_eq!(repairs.contains(&Repair::Spacing), null.starts_with(' '));
         }
         // Spaces around a bare text are its own, as COPY writes them.
-        let (values, repairs) = check(TableId::Features, "1,2,  a\t,  ").unwrap();
-        assert_eq!(
-            (&values[2..], repairs),
-            (&["Text([32, 32, 97, 9])".to_owned(), "Text([32, 32])".to_owned()][..], [false; 3])
-        );
+        let (values, repairs) = validate(TableId::Features, "1,2,  a\t,  ").unwrap();
+        assert_eq!(values[2..], ["Text([32, 32, 97, 9])", "Text([32, 32])"]);
+        assert_eq!(repairs, []);
         for (text, expected) in
             [("0", false), ("f", false), ("false", false), ("1", true), ("t", true), ("\"true\"", true)]
         {
-            let (values, _) = check(TableId::Styles, &format!("1,2,Red,,140,{text}")).unwrap();
+            let (values, _) = validate(TableId::Styles, &format!("1,2,Red,,140,{text}")).unwrap();
             assert_eq!(
                 values[3..],
                 ["Null".to_owned(), "Cents(14000)".to_owned(), format!("Boolean({expected})")]
             );
         }
-        let (values, _) = check(TableId::Features, "\"1\",2,\"a\"\"b\",\" \"").unwrap();
+        let (values, _) = validate(TableId::Features, "\"1\",2,\"a\"\"b\",\" \"").unwrap();
         assert_eq!(values[2..], ["Escaped([97, 34, 34, 98])", "Text([32])"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Every code in every table where it can be: in the reject file, the report and on the terminal.
 
-use atelier_base::tables::{Kind, TABLES, Table};
+use atelier_base::tables::{ColumnKind, TABLES, Table};
 use atelier_etl::csv::record::MAX_RECORD_BYTES;
 use atelier_etl::rows::defect::{Code, Fault, Repair};
 
@@ -9,17 +9,17 @@ use crate::catalogue::{check, written};
 /// The fields of a row that nothing is wrong with. All parents have the id 1.
 fn sound(table: &Table, id: usize) -> Vec<Vec<u8>> {
     let value = |kind| match kind {
-        Kind::Id => id.to_string(),
-        Kind::Parent(_) | Kind::Boolean => "1".to_owned(),
-        Kind::Integer => "-7".to_owned(),
-        Kind::Text { .. } => "\"text\"".to_owned(),
-        Kind::Price { .. } => "5".to_owned(),
+        ColumnKind::Id => id.to_string(),
+        ColumnKind::Parent(_) | ColumnKind::Boolean => "1".to_owned(),
+        ColumnKind::Integer => "-7".to_owned(),
+        ColumnKind::Text { .. } => "\"text\"".to_owned(),
+        ColumnKind::Price { .. } => "5".to_owned(),
     };
     table.columns.iter().map(|column| value(column.kind).into_bytes()).collect()
 }
 
 /// Where a column of this kind stands.
-fn place(table: &Table, kind: impl Fn(Kind) -> bool) -> Option<usize> {
+fn place(table: &Table, kind: impl Fn(ColumnKind) -> bool) -> Option<usize> {
     table.columns.iter().position(|column| kind(column.kind))
 }
 
@@ -30,7 +30,7 @@ fn damaged_by_repair(table: &Table, repair: Repair, mut row: Vec<Vec<u8>>) -> Op
             *last = format!("\"{}", String::from_utf8_lossy(last).trim_matches('"')).into_bytes();
         }
         Repair::PriceFormat => {
-            row[place(table, |kind| matches!(kind, Kind::Price { .. }))?] = b"\"$5.00\"".to_vec()
+            row[place(table, |kind| matches!(kind, ColumnKind::Price { .. }))?] = b"\"$5.00\"".to_vec()
         }
         Repair::Spacing => row[1].insert(0, b' '),
     }
@@ -57,10 +57,12 @@ fn damaged_by_fault(
         Fault::BadInteger => (0, &b"2147483648"[..]),
         Fault::MissingValue => (0, &b"null"[..]),
         Fault::DuplicateId => (0, &b"1"[..]),
-        Fault::BadPrice => (place(table, |kind| matches!(kind, Kind::Price { .. }))?, &b"5.001"[..]),
-        Fault::BadBoolean => (place(table, |kind| kind == Kind::Boolean)?, &b"2"[..]),
-        Fault::BadEncoding => (place(table, |kind| matches!(kind, Kind::Text { .. }))?, &b"\"\xff\""[..]),
-        Fault::Orphan => (place(table, |kind| matches!(kind, Kind::Parent(_)))?, &b"99"[..]),
+        Fault::BadPrice => (place(table, |kind| matches!(kind, ColumnKind::Price { .. }))?, &b"5.001"[..]),
+        Fault::BadBoolean => (place(table, |kind| kind == ColumnKind::Boolean)?, &b"2"[..]),
+        Fault::BadEncoding => {
+            (place(table, |kind| matches!(kind, ColumnKind::Text { .. }))?, &b"\"\xff\""[..])
+        }
+        Fault::Orphan => (place(table, |kind| matches!(kind, ColumnKind::Parent(_)))?, &b"99"[..]),
     };
     row[at] = field.to_vec();
     Some((row.join(&b','), Some(table.columns[at].name)))
@@ -73,10 +75,10 @@ fn every_code_is_told_in_every_table() {
     for table in &TABLES {
         let mut lines = vec![table.header().into_bytes(), sound(table, 1).join(&b',')];
         let (mut repaired, mut rejected) = (Vec::new(), Vec::new());
-        for &repair in Repair::ALL {
+        for repair in Repair::all() {
             // A price with an open quote is two repairs in one row.
             if repair == Repair::PriceFormat
-                && matches!(table.columns.last().unwrap().kind, Kind::Price { .. })
+                && matches!(table.columns.last().unwrap().kind, ColumnKind::Price { .. })
             {
                 repaired.push((lines.len() as u64, repair.code()));
             } else if let Some(row) = damaged_by_repair(table, repair, sound(table, 100 + lines.len())) {
@@ -84,7 +86,7 @@ fn every_code_is_told_in_every_table() {
                 repaired.push((lines.len() as u64, repair.code()));
             }
         }
-        for &fault in Fault::ALL {
+        for fault in Fault::all() {
             if let Some((row, column)) = damaged_by_fault(table, fault, sound(table, 100 + lines.len())) {
                 lines.push(row.clone());
                 rejected.push((lines.len() as u64, column, fault.code(), row));

@@ -119,9 +119,8 @@ fn each_is_named_once_on_the_terminal_and_in_the_report() {
         assert_eq!(one(&database, there), "t", "{make}");
     }
     let done = load(&database, &example(), &LOAD).succeeded();
-    let expected = |name: &str| {
-        format!("{name}: dropped with the catalogue that this load replaces; make it again afterwards")
-    };
+    let expected =
+        |name: &str| format!("{name}: dropped with the replaced catalogue; create it again after the load");
     let mut names: Vec<String> = CASES.iter().map(|(_, name, _)| expected(name)).collect();
     let mut found = warnings(&done.report);
     names.sort();
@@ -144,7 +143,7 @@ fn what_stays_with_the_kept_catalogue_is_named_and_named_again_when_that_goes() 
     database.execute("CREATE MATERIALIZED VIEW public.sizes AS SELECT size FROM atelier.skus");
     let name = "materialized view public.sizes";
     let kept = format!(
-        "{name}: left with the catalogue that is now kept as atelier_previous, and dropped with it later"
+        "{name}: stays with the replaced catalogue, now atelier_previous, and will be dropped with it"
     );
     let done = load(&database, &example(), &LOAD_AND_KEEP).succeeded();
     assert_eq!(warnings(&done.report), std::slice::from_ref(&kept));
@@ -154,7 +153,7 @@ fn what_stays_with_the_kept_catalogue_is_named_and_named_again_when_that_goes() 
     assert!(rollback().ends_with(&format!("warning: {kept}\n")));
 
     let done = load(&database, &example(), &LOAD_AND_KEEP).succeeded();
-    let gone = format!("{name}: dropped with the catalogue that was kept as atelier_previous");
+    let gone = format!("{name}: dropped with the previous catalogue, atelier_previous");
     assert_eq!(warnings(&done.report), [gone]);
     assert_eq!(one(&database, "SELECT to_regclass('public.sizes')"), "∅");
 }
@@ -215,7 +214,7 @@ fn rows_of_others_are_not_dropped() {
         database.execute(make);
         let id = one(&database, "SELECT load_id FROM atelier.load");
         let done = load(&database, &example(), &LOAD);
-        let what = format!("{name} depends on the schema atelier and would lose its rows with it");
+        let what = format!("{name} depends on the schema atelier and would lose rows with it");
         assert!(done.run.code == 4 && done.run.stderr.contains(&what), "{:?}", done.run);
         assert_eq!(one(&database, "SELECT load_id FROM atelier.load"), id);
 
@@ -248,7 +247,7 @@ fn on_a_view_that_follows() {
          CREATE RULE r AS ON INSERT TO x.v DO INSTEAD INSERT INTO atelier.load (load_id) VALUES (NULL);
          CREATE RULE s AS ON DELETE TO x.v DO INSTEAD NOTHING",
     );
-    let rule = "rule r on x.v: dropped with the catalogue that this load replaces; make it again afterwards";
+    let rule = "rule r on x.v: dropped with the replaced catalogue; create it again after the load";
     let done = load(&database, &example(), &LOAD).succeeded();
     assert_eq!(warnings(&done.report), [rule]);
     assert_eq!(done.run.stdout.matches(rule).count(), 1, "{}", done.run.stdout);
@@ -266,9 +265,8 @@ fn on_a_view_that_follows() {
     let done = load(&database, &example(), &LOAD).succeeded();
     let mut named = warnings(&done.report);
     named.sort();
-    let gone = |what: &str| {
-        format!("{what}: dropped with the catalogue that this load replaces; make it again afterwards")
-    };
+    let gone =
+        |what: &str| format!("{what}: dropped with the replaced catalogue; create it again after the load");
     assert_eq!(named, [gone("materialized view x.part"), gone("view x.whole")]);
     assert_eq!(one(&database, there), "f m n s v");
 }

@@ -11,7 +11,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use tokio_postgres::NoTls;
 
-const MOST_CENTS: u64 = 999_999_999_999;
+const MAX_CENTS: u64 = 999_999_999_999;
 
 /// A value that owns its text.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ enum Owned {
 
 fn cents() -> impl Strategy<Value = u64> {
     // Of every magnitude, as prices with few digits take other paths than those with many.
-    prop_oneof![0..=MOST_CENTS, 0u64..100_000, (0u64..=99_999_999).prop_map(|hundreds| hundreds * 10_000)]
+    prop_oneof![0..=MAX_CENTS, 0u64..100_000, (0u64..=99_999_999).prop_map(|hundreds| hundreds * 10_000)]
 }
 
 fn value() -> impl Strategy<Value = Owned> {
@@ -125,7 +125,7 @@ proptest! {
 #[tokio::test]
 async fn postgresql_reads_and_writes_the_same_prices() {
     let mut prices = vec(cents(), 1_000).new_tree(&mut TestRunner::deterministic()).unwrap().current();
-    prices.extend([0, 1, 5, 99, 100, 999_999, 1_000_000, 50_000_000_000, MOST_CENTS - 1, MOST_CENTS]);
+    prices.extend([0, 1, 5, 99, 100, 999_999, 1_000_000, 50_000_000_000, MAX_CENTS - 1, MAX_CENTS]);
     let mut copy = HEADER.to_vec();
     let mut expected = Vec::new();
     for (line, &cents) in prices.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use atelier_base::tables::{Kind, TABLES, Table};
+use atelier_base::tables::{ColumnKind, TABLES, Table, TableId};
 use atelier_sample::{Defects, Manifest};
 use atelier_testing::{Database, Server};
 use flate2::Compression;
@@ -17,14 +17,14 @@ use serde_json::json;
 use crate::catalogue::{Done, check, files, generated, load, records, written};
 
 /// A field of the file as the database prints the value it means.
-fn printed(kind: Kind, field: &str) -> Option<String> {
+fn printed(kind: ColumnKind, field: &str) -> Option<String> {
     match kind {
-        Kind::Price { .. } | Kind::Text { null: true, .. } if field == "null" => None,
-        Kind::Price { .. } => {
+        ColumnKind::Price { .. } | ColumnKind::Text { null: true, .. } if field == "null" => None,
+        ColumnKind::Price { .. } => {
             let (whole, cents) = field.split_once('.').unwrap_or((field, ""));
             Some(format!("{whole}.{cents:0<2}"))
         }
-        Kind::Boolean => Some(if field == "1" { "t" } else { "f" }.to_owned()),
+        ColumnKind::Boolean => Some(if field == "1" { "t" } else { "f" }.to_owned()),
         _ => Some(field.to_owned()),
     }
 }
@@ -52,7 +52,7 @@ fn every_row_of_every_table_is_in_the_database_in_the_order_of_its_file() {
         let query = format!("SELECT {} FROM atelier.{} ORDER BY ctid", names.join(", "), table.name);
         let (found, expected) = (database.query(&query), rows_of_file(table, catalogue.path()));
         assert_eq!(found.len(), expected.len(), "{}", table.name);
-        assert_eq!(found.len() as u64, manifest.tables[&table.id].loaded, "{}", table.name);
+        assert_eq!(found.len() as u64, manifest.tables[table.id].loaded, "{}", table.name);
         // Not assert_eq on all: it would print everything.
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found, expected, "{}", table.name);
@@ -70,7 +70,7 @@ fn every_row_of_every_table_is_in_the_database_in_the_order_of_its_file() {
 /// Holds what a run found against what was planted.
 fn expect_manifest(done: &Done, manifest: &Manifest) {
     for table in &TABLES {
-        let (found, planted) = (&done.report["tables"][table.name], &manifest.tables[&table.id]);
+        let (found, planted) = (&done.report["tables"][table.name], &manifest.tables[table.id]);
         assert_eq!(found["read"], planted.read, "{}", table.name);
         assert_eq!(found["loaded"], planted.loaded, "{}", table.name);
         assert_eq!(found["repaired"], json!(planted.repaired), "{}", table.name);
@@ -85,7 +85,7 @@ fn expect_manifest(done: &Done, manifest: &Manifest) {
 fn expect_counts(database: &Database<'_>, manifest: &Manifest) {
     for table in &TABLES {
         let count = database.query(&format!("SELECT count(*) FROM atelier.{}", table.name));
-        let planted = manifest.tables[&table.id].loaded.to_string();
+        let planted = manifest.tables[table.id].loaded.to_string();
         assert_eq!(count[0][0].as_ref(), Some(&planted), "{}", table.name);
     }
 }
@@ -98,7 +98,7 @@ fn the_defects_of_real_copies_cost_no_row_that_can_be_kept() {
     expect_manifest(&loaded, &manifest);
     expect_counts(&database, &manifest);
     expect_manifest(&check(catalogue.path(), &[]).succeeded(), &manifest);
-    let photos = &manifest.tables[&TABLES[3].id];
+    let photos = &manifest.tables[TableId::Photos];
     assert_eq!((photos.read, &photos.repaired["unterminated_quote"]), (photos.loaded, &10));
 
     // The same file by PostgreSQL's own COPY: no error, and 193 rows gone.
@@ -154,7 +154,7 @@ fn position_is_the_rank_of_the_id() {
     let loaded = load(&database, catalogue.path(), &["--max-rejects", "50%"]).succeeded();
     let warnings = loaded.report["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 5, "{warnings:?}");
-    assert_eq!(warnings[0], "features: the file has a header and no rows");
+    assert_eq!(warnings[0], "features: the file has a header but no rows");
 
     accepted.sort_unstable();
     let expected: Vec<_> = accepted

@@ -46,7 +46,7 @@ fn every_mode_is_refused_and_nothing_stays_in_the_pool() {
     let data = data.to_str().unwrap();
     for mode in MODES {
         for (lines, telling) in
-            [("", "this is a connection pooler"), (IGNORE, "connection pooler in between")]
+            [("", "this is a connection pooler"), (IGNORE, "the connection goes through a pooler")]
         {
             // Two sessions: what one command leaves, the next and the other client meet.
             let pooler = Pooler::start(&database, mode, &format!("default_pool_size = 2\n{lines}"));

@@ -242,14 +242,14 @@ fn tables_are_frozen_analyzed_and_indexed() {
 /// A dump of the catalogue may take an hour: it goes on, and so does the load.
 #[test]
 fn an_endless_reader_keeps_no_load_from_being_published() {
-    beside_a_reader_of("atelier", &[], &["was not waited for", "one before it could not be dropped"]);
+    beside_a_reader_of("atelier", &[], &["still read the old catalogue", "an old one could not be dropped"]);
 }
 
 /// A dump of the database reads the kept catalogue too.
 #[test]
 fn nor_does_a_reader_of_the_one_that_is_kept() {
     for keep in [&["--keep-previous"][..], &[]] {
-        beside_a_reader_of("atelier_previous", keep, &["one before it could not be dropped"]);
+        beside_a_reader_of("atelier_previous", keep, &["an old one could not be dropped"]);
     }
 }
 

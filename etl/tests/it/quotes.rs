@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
+use atelier_etl::csv::chunk::CHUNK_BYTES;
 use atelier_etl::csv::record::MAX_RECORD_BYTES;
-use atelier_etl::load::pipeline::CHUNK_BYTES;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

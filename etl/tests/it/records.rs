@@ -1,9 +1,9 @@
 //! Properties of splitting, parsing and converting, with the `csv` crate as the reference where the input is valid, and one
 //! chunk as the reference where it is not. No database.
 
-use atelier_base::tables::{Kind, TABLES, Table};
-use atelier_etl::csv::record::{Delimiter, MAX_RECORD_BYTES, Shape};
-use atelier_etl::load::pipeline::CHUNK_BYTES;
+use atelier_base::tables::{ColumnKind, TABLES, Table};
+use atelier_etl::csv::chunk::CHUNK_BYTES;
+use atelier_etl::csv::record::{Delimiter, MAX_RECORD_BYTES, RecordShape};
 use atelier_etl::rows::digest::ContentDigest;
 use atelier_etl::rows::encode;
 use atelier_etl::rows::value::Value;
@@ -21,8 +21,8 @@ use properties::{
 
 mod properties;
 
-fn shape(fields: usize) -> Shape {
-    Shape { delimiter: Delimiter::Comma, fields, ids: vec![0] }
+fn shape(fields: usize) -> RecordShape {
+    RecordShape { delimiter: Delimiter::Comma, fields, ids: vec![0] }
 }
 
 /// The records of an input that is one chunk.
@@ -131,13 +131,13 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What may stand in a column: values, forms that are repaired, and faults. Ids are few, so that some stand twice.
-fn field(kind: Kind) -> impl Strategy<Value = &'static str> {
+/// Fields of a column: values, forms that are repaired, and faults. Ids are few, so that some are duplicates.
+fn field(kind: ColumnKind) -> impl Strategy<Value = &'static str> {
     let fields: &[&str] = match kind {
-        Kind::Id => &["1", "2", "3", "4", "5", "6", "7", " 8", "009", "\"10\"", "0", "x", ""],
-        Kind::Parent(_) => &["1", "2", "3", "4 ", "\"9\"", "10", "null"],
-        Kind::Integer => &["0", "-3", "140", " 7", "1.5"],
-        Kind::Text { .. } => &[
+        ColumnKind::Id => &["1", "2", "3", "4", "5", "6", "7", " 8", "009", "\"10\"", "0", "x", ""],
+        ColumnKind::Parent(_) => &["1", "2", "3", "4 ", "\"9\"", "10", "null"],
+        ColumnKind::Integer => &["0", "-3", "140", " 7", "1.5"],
+        ColumnKind::Text { .. } => &[
             "XS",
             "\"XS\"",
             "\"6\"\" nails\"",
@@ -152,8 +152,10 @@ fn field(kind: Kind) -> impl Strategy<Value = &'static str> {
             "X\"S",
             "\u{e9}",
         ],
-        Kind::Price { .. } => &["140", "586.07", "\"$818\"", "$5", "\"default_price\": 49", "null", "1.001"],
-        Kind::Boolean => &["0", "1", "t", "1 ", "2"],
+        ColumnKind::Price { .. } => {
+            &["140", "586.07", "\"$818\"", "$5", "\"default_price\": 49", "null", "1.001"]
+        }
+        ColumnKind::Boolean => &["0", "1", "t", "1 ", "2"],
     };
     select(fields)
 }
@@ -183,7 +185,7 @@ proptest! {
         prop_assert_eq!(&reference, &records);
 
         let seen = whole(&bytes, records[0].len());
-        // Spaces around a field without quotes are the one thing that is not taken as it stands.
+        // Only the spaces around a field without quotes are not read as they are.
         let trimmed = |text: &String| match text.contains([',', '"', '\n', '\r']) {
             false if matches!(style.0, QuoteStyle::Necessary) => text.trim_matches([' ', '\t']).to_owned(),
             _ => text.clone(),
@@ -310,10 +312,10 @@ fn where_a_long_record_is_cut_does_not_matter() {
         let near = MAX_RECORD_BYTES - less;
         cases.push(format!("1,a\n2,{}\n3,b\n", filler(near)));
         cases.push(format!("1,a\n2,\"{}\"\n3,b\n", filler(near)));
-        // A quoted field of many lines that ends just within the limit or just behind it.
+        // A quoted field of many lines that ends just before the limit or just after it.
         cases.push(format!("1,a\n2,\"{}{}\"\n3,b\n4,c", lines(near), filler(near % 7)));
     }
-    // Valid, and longer than is kept in memory; and the same but for the text behind the closing quote.
+    // Valid, and longer than is kept in memory; and the same but for the text after the closing quote.
     for behind in ["", "x"] {
         let text = lines(20 * MAX_RECORD_BYTES);
         cases.push(format!("1,a\n2,\"{text}4,d\n\"\"\"{behind}\n3,b\n4,\"c\n5,d\"\n"));

@@ -151,8 +151,8 @@ fn every_code_is_documented_and_every_documented_code_is_one() {
     let outcome = |codes: Vec<&str>, outcome: &str| -> Vec<_> {
         codes.into_iter().map(|code| vec![code.to_owned(), outcome.to_owned()]).collect()
     };
-    let repairs = outcome(Repair::ALL.iter().map(|repair| repair.code()).collect(), "repaired");
-    let faults = outcome(Fault::ALL.iter().map(|fault| fault.code()).collect(), "rejected");
+    let repairs = outcome(Repair::all().map(Repair::code).collect(), "repaired");
+    let faults = outcome(Fault::all().map(Fault::code).collect(), "rejected");
     let documented = documented("Codes").into_iter().map(|row| row[..2].to_vec());
     assert_eq!(documented.collect::<Vec<_>>(), [repairs, faults].concat());
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use atelier_base::tables::{Kind, TABLES};
+use atelier_base::tables::{ColumnKind, TABLES};
 use atelier_testing::{Database, Rows, Server};
 
 use crate::catalogue::{example, load};
@@ -67,10 +67,10 @@ fn the_tables_of_the_loader_are_those_of_the_database() {
             .iter()
             .map(|column| {
                 let (kind, null) = match column.kind {
-                    Kind::Id | Kind::Parent(_) | Kind::Integer => ("integer 32 0", false),
-                    Kind::Text { null, .. } => ("text ∅ ∅", null),
-                    Kind::Price { null } => ("numeric 12 2", null),
-                    Kind::Boolean => ("boolean ∅ ∅", false),
+                    ColumnKind::Id | ColumnKind::Parent(_) | ColumnKind::Integer => ("integer 32 0", false),
+                    ColumnKind::Text { null, .. } => ("text ∅ ∅", null),
+                    ColumnKind::Price { null } => ("numeric 12 2", null),
+                    ColumnKind::Boolean => ("boolean ∅ ∅", false),
                 };
                 format!("{} {kind} {}", column.name, if null { "YES" } else { "NO" })
             })

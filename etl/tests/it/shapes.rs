@@ -34,7 +34,7 @@ fn a_file_with_only_a_header_is_an_error_for_product_and_a_warning_elsewhere() {
             example_with(table.name, with_empty_lines),
         ] {
             let done = check(catalogue.path(), &["--max-rejects", "100%"]);
-            let warning = format!("{}: the file has a header and no rows", table.name);
+            let warning = format!("{}: the file has a header but no rows", table.name);
             assert_eq!(warnings(&done), &[json!(warning)]);
             assert!(done.run.stdout.contains(&format!("warning: {warning}\n")), "{}", done.run.stdout);
             let report = &done.report["tables"][table.name];

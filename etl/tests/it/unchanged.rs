@@ -26,7 +26,7 @@ fn loaded(database: &Database<'_>, data: &Path, more: &[&str]) -> bool {
     assert_eq!(done.report["load_id"], after);
     assert_eq!(done.report["unchanged"], after == before);
     let unchanged = format!(
-        "nothing to load: these files are what is published\nload {before} stays; --force loads them again\n"
+        "nothing to load: these files are already published\nload {before} is unchanged; --force loads the files again\n"
     );
     assert_eq!(done.run.stdout == unchanged, after == before, "{}", done.run.stdout);
     after != before

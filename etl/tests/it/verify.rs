@@ -44,7 +44,7 @@ fn what_is_loaded_is_what_is_published() {
         let id = seen(&loaded).0;
         let lines: Vec<&str> = run.stdout.lines().collect();
         assert_eq!(lines.len(), 10, "{}", run.stdout);
-        assert_eq!(lines[8], format!("what is published is what was loaded: load {id}"));
+        assert_eq!(lines[8], format!("the published rows are those that were loaded: load {id}"));
         assert_eq!(run.stdout.matches(" equal ").count(), 7, "{}", run.stdout);
         assert_eq!(report["command"], "verify");
         assert_eq!((&report["load_id"], &report["equal"]), (&Value::from(id), &Value::from(true)));
@@ -65,7 +65,7 @@ fn one_change_among_all_rows_is_found() {
     load(&database, catalogue.path(), &[]).succeeded();
     expect_equal(&database);
     // Statement, the tables it changes, and what is said of them.
-    let same_number = "rows published are not those that were loaded";
+    let same_number = "published rows are not those that were loaded";
     let changes = [
         ("UPDATE atelier.photos SET url = overlay(url placing '~' from 30 for 1) WHERE id = 2500", vec!["photos"], same_number),
         ("UPDATE atelier.product SET description = description || ' ' WHERE id = 999", vec!["product"], same_number),
@@ -214,7 +214,7 @@ fn what_cannot_be_verified_says_why() {
     failed(4, &["no load is published in database", "load a catalogue with atelier-etl load"]);
     load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
     database.execute("UPDATE atelier.load SET tables = tables #- '{skus,content_digest}'");
-    failed(4, &["does not say what it loaded into skus", "content_digest", "load the files again"]);
+    failed(4, &["has no digest of the rows of skus", "load the files again"]);
     load(&database, &example(), &["--max-rejects", "50%", "--force"]).succeeded();
     database.execute("ALTER TABLE atelier.skus RENAME COLUMN size TO sizes");
     failed(5, &["skus: not the table that was loaded", "size"]);

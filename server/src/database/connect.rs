@@ -88,12 +88,12 @@ async fn connect_and_prepare(
 }
 
 async fn open(database: &Target) -> Result<Opened, ConnectError> {
-    let opened = database.open(APPLICATION_NAME).await.map_err(|refused| match refused.may_come {
+    let opened = database.open(APPLICATION_NAME).await.map_err(|refused| match refused.is_transient {
         true => ConnectError::Transient(refused.error),
         false => ConnectError::Permanent(refused.error),
     })?;
-    if let Some(trouble) = &opened.trouble {
-        tracing::warn!("using the password that was read earlier: {trouble:#}");
+    if let Some(error) = &opened.password_error {
+        tracing::warn!("using the password that was read earlier: {error:#}");
     }
     Ok(opened)
 }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use atelier_etl::cli;
 use atelier_etl::commands::rollback;
-use atelier_etl::{load, options};
+use atelier_etl::load::{self, LoadOutcome};
+use atelier_etl::options;
 use atelier_sample::{Defects, Options, generate};
 use atelier_testing::Database;
 use clap::Parser as _;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 /// `data/example`, made by hand: every awkward but valid case and a few defects.
 pub(crate) fn example() -> PathBuf {
@@ -26,12 +28,12 @@ pub(crate) fn generated(products: u32, seed: u64) -> TempDir {
 
 /// Loads and publishes the files in `data`; returns the id of the load.
 pub(crate) fn publish(database: &Database<'_>, data: &Path) -> String {
-    publish_with(database, data, load::Options { keep_previous: false })
+    publish_with(database, data, load::Options { keep_previous: false, force: true })
 }
 
 /// The same with `--keep-previous`.
 pub(crate) fn publish_keeping(database: &Database<'_>, data: &Path) -> String {
-    publish_with(database, data, load::Options { keep_previous: true })
+    publish_with(database, data, load::Options { keep_previous: true, force: true })
 }
 
 /// Publishes the previous catalogue again.
@@ -41,7 +43,7 @@ pub(crate) fn roll_back(database: &Database<'_>) {
     let cli::Command::Rollback(typed) = cli.command else { panic!("that is the command rollback") };
     let target = options::Database::resolve(&typed.database).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(rollback::rollback(&target, std::future::pending())).unwrap();
+    runtime.block_on(rollback::rollback(&target, &CancellationToken::new())).unwrap();
 }
 
 fn publish_with(database: &Database<'_>, data: &Path, how: load::Options) -> String {
@@ -52,13 +54,14 @@ fn publish_with(database: &Database<'_>, data: &Path, how: load::Options) -> Str
     let paths = ["--data".as_ref(), data.as_os_str(), "--rejects".as_ref(), rejects.path().as_os_str()];
     let cli = cli::Cli::parse_from(arguments.iter().map(AsRef::as_ref).chain(paths));
     let cli::Command::Load(typed) = cli.command else { panic!("that is the command load") };
-    let mut input = options::Input::resolve(&typed.input).unwrap();
+    let input = options::Input::resolve(&typed.input).unwrap();
     let target = options::Database::resolve(&typed.database).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let loading = load::load(&mut input, &target, &how, std::future::pending());
-    let (report, verdict) = runtime.block_on(loading).unwrap();
-    verdict.unwrap();
-    report.load_id.unwrap()
+    let cancel = CancellationToken::new();
+    match runtime.block_on(load::load(&input, &target, &how, &cancel)).unwrap() {
+        LoadOutcome::Published { load_id, .. } => load_id.to_string(),
+        LoadOutcome::Unchanged { .. } | LoadOutcome::Rejected { .. } => panic!("the load is not published"),
+    }
 }
 
 /// A catalogue without defects in which everything is awkward that may be. Children are scrambled, ids have gaps up to

@@ -39,9 +39,9 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("a limit is reached", "fairness.rs"),
     ("the database cannot answer", "fairness.rs"),
     ("cannot encode a body", "a bug"),
-    ("using the password that was read earlier: {}", "reload.rs"),
-    ("SIGHUP: keeping the certificate and key: {}", "reload.rs"),
-    ("SIGHUP: keeping the connection parameters: {}", "reload.rs"),
+    ("using the password that was read earlier: {error:#}", "reload.rs"),
+    ("SIGHUP: keeping the certificate and key: {error:#}", "reload.rs"),
+    ("SIGHUP: keeping the connection parameters: {error:#}", "reload.rs"),
     ("cannot notify systemd", "needs systemd to be gone"),
 ];
 

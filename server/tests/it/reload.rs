@@ -111,7 +111,7 @@ fn the_password_file_is_read_for_each_connection_and_may_disappear() {
 
     write(&passwords, "*:*:*:reloaded:third\n", 0o644);
     replace_sessions(&server, &database);
-    assert!(server.log().contains("everybody may read it"), "{}", server.log());
+    assert!(server.log().contains("it has world access"), "{}", server.log());
     hang_up(&server, "keeping the connection parameters: cannot use the password file");
     fs::remove_file(&passwords).unwrap();
     hang_up(&server, "No such file");

@@ -1,15 +1,26 @@
-//! A database of a test, and the ways to it.
+//! A database of a test, and its connection strings.
 
-use super::{Rows, Server};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A database of one test; dropped with this value, whoever is still connected.
+use super::server::{Rows, Server};
+
+/// A database of one test; dropped with this value, with the sessions in it.
 pub struct Database<'server> {
     pub(super) server: &'server Server,
-    pub(super) name: String,
+    name: String,
+}
+
+impl Server {
+    /// Creates an empty database.
+    pub fn database(&self) -> Database<'_> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.execute(&format!("CREATE DATABASE {name} TEMPLATE template0"));
+        Database { server: self, name }
+    }
 }
 
 impl Database<'_> {
-    /// Its name on the server.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -36,12 +47,12 @@ impl Database<'_> {
         format!("postgresql://postgres:{password}@localhost:{port}/{}?sslmode={sslmode}", self.name)
     }
 
-    /// Runs one or more statements as superuser and gives all their rows.
+    /// Runs statements as superuser and returns all their rows.
     pub fn query(&self, sql: &str) -> Rows {
         self.server.run(&self.name, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Runs one or more statements as superuser.
+    /// Runs statements as superuser.
     pub fn execute(&self, sql: &str) {
         self.query(sql);
     }
@@ -49,7 +60,7 @@ impl Database<'_> {
 
 impl Drop for Database<'_> {
     fn drop(&mut self) {
-        // A test may end with its server stopped; all goes with the server then.
+        // Fails if the test has stopped the server, whose files are removed anyway.
         let _ = self.server.run("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
     }
 }

@@ -1,4 +1,4 @@
-//! A real PgBouncer before a server of the tests.
+//! A real PgBouncer in front of a server.
 
 use std::fs;
 use std::net::TcpStream;
@@ -8,12 +8,14 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{Database, free_port, until};
+use super::database::Database;
+use super::port::free_port;
+use crate::wait::until;
 
-/// Ends PgBouncer when the tests are gone, as `GUARDIAN` ends a server. Debian has it where only root looks.
+/// Ends PgBouncer when the tests have ended, as `guardian` ends a server. In Debian, it is only in the `PATH` of root.
 const RUN: &str = "PATH=$PATH:/usr/sbin; pgbouncer -q \"$1\" & read -r _; kill -TERM $!; wait";
 
-/// A PgBouncer with a pool for one database, and in it everybody as superuser. Dropping it ends it.
+/// A PgBouncer with a pool for one database, in which every user is superuser. Dropping it ends it.
 pub struct Pooler {
     process: Child,
     dir: TempDir,
@@ -22,7 +24,7 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts one in `mode`, one of `session`, `transaction` and `statement`, with further lines of its configuration.
+    /// Starts one. `mode` is `session`, `transaction` or `statement`; `lines` are added to its configuration.
     pub fn start(database: &Database<'_>, mode: &str, lines: &str) -> Pooler {
         let (server, name) = (database.server, database.name());
         let dir = tempfile::tempdir().unwrap();
@@ -52,12 +54,11 @@ impl Pooler {
         Pooler { process, dir, port, database: name.to_owned() }
     }
 
-    /// As superuser through the pool, which has no TLS.
+    /// As superuser through the pool, without TLS.
     pub fn url(&self) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{}?sslmode=disable", self.port, self.database)
     }
 
-    /// What PgBouncer has written.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Which PostgreSQL the tests run on, and as whom.
+//! Which PostgreSQL the tests run, and the account it runs as.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,13 +6,13 @@ use std::{env, fs, iter};
 
 use nix::unistd::User;
 
-/// PostgreSQL refuses to run as root: the package's account, or one that is everywhere.
+/// PostgreSQL refuses to run as root: the package's account, or one that every system has.
 pub(super) fn server_account() -> User {
     let found = ["postgres", "nobody"].iter().find_map(|name| User::from_name(name).ok().flatten());
     found.expect("an account named postgres or nobody")
 }
 
-/// The PostgreSQL that `scripts/test --postgres` names, or the newest of this machine.
+/// The PostgreSQL that `scripts/test --postgres` names, or the newest one that is installed.
 pub(super) fn find_programs() -> PathBuf {
     if let Some(named) = env::var_os("ATELIER_TEST_POSTGRES") {
         return named.into();

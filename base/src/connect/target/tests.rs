@@ -70,7 +70,7 @@ fn lists_that_do_not_fit_together_are_refused() {
             .err()
             .unwrap()
             .to_string()
-            .starts_with("PGSSLMODE cannot be read")
+            .starts_with("cannot read PGSSLMODE")
     );
 }
 

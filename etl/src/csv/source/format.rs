@@ -1,17 +1,16 @@
-//! What a file is, by its first bytes.
+//! The format of a file, by its first bytes.
 
 use std::io;
 
-/// As many bytes as tell everything that is told apart here.
+/// Enough bytes to distinguish the formats.
 pub(super) const HEAD_BYTES: usize = 64;
 
-/// What bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Text, as far as its first bytes tell.
+    /// None of the others.
     Text(Encoding),
     Compressed(Compression),
-    /// What it is, with an article, and what to do about it.
+    /// Its name, with an article, and what to do about it.
     Other(&'static str, &'static str),
 }
 
@@ -21,7 +20,6 @@ pub(super) enum Compression {
     Zstandard,
 }
 
-/// How text is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Utf8,
@@ -36,11 +34,11 @@ pub(super) struct Wide {
     pub(super) big_endian: bool,
 }
 
-const UNPACK: &str = "unpack it, and compress it with gzip or zstd if it is to be compressed";
+const UNPACK: &str = "unpack it; only gzip and zstd files are read as they are";
 const EXPORT: &str = "export it as CSV, in UTF-8";
 const FETCH: &str = "fetch the CSV file itself";
 
-/// What files begin with that are taken for CSV by mistake. From the formats' own specifications, as `file` knows them.
+/// The first bytes of formats that are mistaken for CSV, as `file` knows them.
 const OTHERS: &[(&[u8], &str, &str)] = &[
     (b"PK\x03\x04", "a zip archive (or a spreadsheet, which is one)", UNPACK),
     (b"BZh", "compressed with bzip2", UNPACK),
@@ -64,7 +62,7 @@ const OTHERS: &[(&[u8], &str, &str)] = &[
 ];
 
 impl Format {
-    /// What begins with `head`, which has [`HEAD_BYTES`] or is all there is.
+    /// Of a file that begins with `head`, which has [`HEAD_BYTES`] or is the whole file.
     pub(super) fn of(head: &[u8]) -> Format {
         if let Some(compression) = Compression::of(head) {
             return Format::Compressed(compression);
@@ -78,7 +76,7 @@ impl Compression {
     fn of(head: &[u8]) -> Option<Compression> {
         match *head {
             [0x1f, 0x8b, ..] => Some(Compression::Gzip),
-            // A frame, or one to be skipped (RFC 8878, 3.1).
+            // A frame, or a skippable one (RFC 8878, 3.1).
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 Some(Compression::Zstandard)
             }
@@ -93,17 +91,17 @@ impl Compression {
         }
     }
 
-    /// What to do about an error that is not the system's.
+    /// What to do about an error of the decompressor.
     pub(super) fn hint(self, error: &io::Error) -> String {
         let why = error.to_string().to_lowercase();
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            "its end is missing: fetch it again".into()
+            "the end of the file is missing: fetch it again".into()
         } else if why.contains("checksum") {
-            "it was damaged on its way: fetch it again".into()
+            "it was damaged in transfer: fetch it again".into()
         } else if why.contains("dictionary") {
             "compress it without a dictionary".into()
         } else {
-            format!("see what {} -t says of it, and compress it again", self.name())
+            format!("check it with {} -t, and compress it again", self.name())
         }
     }
 }
@@ -131,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_known_by_their_first_bytes() {
+    fn formats_are_detected_by_the_first_bytes() {
         let wide = |unit, big_endian| Format::Text(Encoding::Wide(Wide { unit, big_endian }));
         let utf8 = Format::Text(Encoding::Utf8);
         let cases: &[(&[u8], Format)] = &[
@@ -150,7 +148,7 @@ mod tests {
             (b"\0i\0d\0,", wide(2, true)),
             (b"i\0\0\0d\0\0\0", wide(4, false)),
             (b"\0\0\0i\0\0\0d", wide(4, true)),
-            // A NUL in the middle is for the row to be rejected for.
+            // A NUL in the middle: its row will be rejected.
             (b"id,\0\0", utf8),
         ];
         for (head, expected) in cases {

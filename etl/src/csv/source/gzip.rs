@@ -1,4 +1,4 @@
-//! gzip: members one after the other (RFC 1952, 2.2), and zeros behind them, which tapes leave and `gzip` passes over.
+//! gzip: one or more members (RFC 1952, 2.2), and zeros after them, which tapes leave and `gzip` ignores.
 
 use std::io::{self, BufRead, Read};
 
@@ -7,26 +7,26 @@ use flate2::bufread::GzDecoder;
 /// The text of all members.
 pub(super) enum Members<R> {
     Member(Box<GzDecoder<R>>),
-    /// Behind the last one.
+    /// After the last one.
     End,
 }
 
 impl<R: BufRead> Members<R> {
-    pub(super) fn new(packed: R) -> Members<R> {
-        Members::Member(Box::new(GzDecoder::new(packed)))
+    pub(super) fn new(compressed: R) -> Members<R> {
+        Members::Member(Box::new(GzDecoder::new(compressed)))
     }
 
     /// What follows a member.
-    fn next(mut packed: R) -> io::Result<Members<R>> {
+    fn next(mut compressed: R) -> io::Result<Members<R>> {
         loop {
-            let bytes = packed.fill_buf()?;
+            let bytes = compressed.fill_buf()?;
             match bytes {
                 [] => return Ok(Members::End),
-                // The second byte is for the decoder to judge.
-                [0x1f, ..] => return Ok(Members::new(packed)),
+                // The decoder checks the second byte.
+                [0x1f, ..] => return Ok(Members::new(compressed)),
                 _ if bytes.iter().all(|&byte| byte == 0) => {
                     let zeros = bytes.len();
-                    packed.consume(zeros);
+                    compressed.consume(zeros);
                 }
                 _ => {
                     let what = "what follows the end of the compressed data is not gzip";

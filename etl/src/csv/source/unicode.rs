@@ -1,5 +1,5 @@
-//! UTF-16 and UTF-32 to UTF-8. What is not valid becomes a byte that is not valid either, so that its row is rejected:
-//! a replacement character would be loaded as if it had been in the file.
+//! UTF-16 and UTF-32 → UTF-8. What is not valid becomes a byte that is not valid UTF-8, so that its row is rejected: a
+//! replacement character would be loaded as if it had been in the file.
 
 use std::io::{self, Read};
 
@@ -8,7 +8,7 @@ use super::format::Wide;
 /// Bytes read at a time: a multiple of a code unit.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// No text in UTF-8 holds it.
+/// Not valid anywhere in UTF-8.
 const INVALID: u8 = 0xff;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -17,9 +17,9 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 pub(super) struct ToUtf8<R> {
     text: R,
     wide: Wide,
-    /// Read, and not yet turned into UTF-8.
+    /// Read, and not converted yet.
     units: Vec<u8>,
-    /// UTF-8, and how much of it was taken.
+    /// Converted, and how much of it was read by the caller.
     utf8: Vec<u8>,
     taken: usize,
     at_start: bool,
@@ -30,7 +30,7 @@ impl<R: Read> ToUtf8<R> {
         ToUtf8 { text, wide, units: Vec::new(), utf8: Vec::new(), taken: 0, at_start: true }
     }
 
-    /// Reads and converts the next piece. Says whether there was one.
+    /// Reads and converts the next piece. Returns whether there was one.
     fn advance(&mut self) -> io::Result<bool> {
         let read = self.text.by_ref().take(BUFFER_BYTES as u64).read_to_end(&mut self.units)?;
         (self.utf8, self.taken) = (Vec::with_capacity(read), 0);
@@ -51,7 +51,7 @@ impl<R: Read> ToUtf8<R> {
         Ok(!self.utf8.is_empty() || !complete)
     }
 
-    /// Converts the first `whole` bytes but a surrogate whose partner may follow. Says how many it was.
+    /// Converts the first `whole` bytes, except a surrogate whose partner may follow. Returns how many bytes it converted.
     fn push_utf_16(&mut self, mut whole: usize, complete: bool) -> usize {
         let unit = |bytes: &[u8]| match self.wide.big_endian {
             true => u16::from_be_bytes([bytes[0], bytes[1]]),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_goes_and_what_is_invalid_stays_invalid() {
+    fn the_mark_is_removed_and_invalid_text_is_invalid_utf_8() {
         for wide in WIDE {
             assert_eq!(
                 decoded(&encoded("\u{feff}id,\u{feff}é\u{1f9f5}\n", wide), wide),
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(decoded(&[], WIDE[0]), b"");
     }
 
-    /// A pair of surrogates on both sides of where a piece ends.
+    /// Also where a pair of surrogates is split between two pieces.
     #[test]
     fn text_longer_than_a_piece_is_whole() {
         for lead in 0..3 {
@@ -161,7 +161,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn any_text_is_what_it_was(text in ".*", wide in proptest::sample::select(&WIDE[..])) {
+        fn any_text_is_the_same(text in ".*", wide in proptest::sample::select(&WIDE[..])) {
             let text = text.trim_start_matches(BYTE_ORDER_MARK);
             prop_assert_eq!(decoded(&encoded(text, wide), wide), text.as_bytes());
         }

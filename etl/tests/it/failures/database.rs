@@ -30,18 +30,18 @@ fn accept(listener: &TcpListener) -> TcpStream {
 fn urls_that_cannot_be_read() {
     let data = example().display().to_string();
     let run = Etl::new(["load", "--data", &data]).run();
-    run.failed(2, &["no database is named", "--database-url postgresql://", "DATABASE_URL"]);
+    run.failed(2, &["no database given", "--database-url postgresql://", "DATABASE_URL"]);
 
     for (url, telling) in [
-        ("postgresql://ann:s3cret-of-the-tests@db:port/shop", "port is not a number"),
-        ("mysql://ann:s3cret-of-the-tests@db/shop", "no URL of postgresql://"),
-        ("host=db sslmode=always password=s3cret-of-the-tests", "sslmode is none of"),
-        ("host=db password='s3cret-of-the-tests", "a quote has no end"),
+        ("postgresql://ann:s3cret-of-the-tests@db:port/shop", "port must be a number"),
+        ("mysql://ann:s3cret-of-the-tests@db/shop", "not a postgresql:// URL"),
+        ("host=db sslmode=always password=s3cret-of-the-tests", "sslmode must be one of"),
+        ("host=db password='s3cret-of-the-tests", "a quoted value is not terminated"),
         ("postgresql://ann:s3cret-of-the-tests@db/shop?sslrootcert=%zz", "hexadecimal"),
-        ("postgresql://ann:a@s3cret-of-the-tests@db/shop", "an @ too many"),
+        ("postgresql://ann:a@s3cret-of-the-tests@db/shop", "one @ too many"),
     ] {
         let run = load(url, &example()).run();
-        run.failed(2, &["the database URL cannot be read", telling, "write --database-url"]);
+        run.failed(2, &["cannot read the database URL", telling, "write --database-url"]);
         assert!(!run.stderr.contains(SECRET), "{}", run.stderr);
     }
     let run = load("host=db sslrootcert=/no/such.pem sslmode=verify-ca", &example()).run();
@@ -95,7 +95,7 @@ fn refusals_name_who_and_where() {
         ),
         (
             format!("postgresql://failures_visitor@127.0.0.1:{port}/{name}?sslmode=disable"),
-            &["as failures_visitor", "put a password into --database-url or PGPASSWORD"],
+            &["as failures_visitor", "set a password in --database-url, in PGPASSWORD"],
         ),
         (
             shop.database.url_of("failures_nobody", SECRET),
@@ -184,10 +184,7 @@ fn a_schema_of_somebody_else() {
     let database = Server::shared().database();
     database.execute("CREATE SCHEMA atelier; CREATE TABLE atelier.paintings AS SELECT 1 AS id");
     let run = load(&database.url(), &example()).run();
-    run.failed(
-        4,
-        &["a schema atelier that is not a catalogue of atelier-etl", "ALTER SCHEMA atelier RENAME TO"],
-    );
+    run.failed(4, &["the schema atelier was not created by atelier-etl", "ALTER SCHEMA atelier RENAME TO"]);
     assert_eq!(database.query("SELECT id FROM atelier.paintings")[0][0].as_deref(), Some("1"));
     assert_eq!(schemas(&database), "atelier");
     database.execute("ALTER SCHEMA atelier RENAME TO paintings");
@@ -347,7 +344,7 @@ fn waiting_ends_in_time_and_can_be_interrupted() {
 
 #[test]
 fn status_fails_as_clearly() {
-    etl(["status"]).failed(2, &["no database is named"]);
+    etl(["status"]).failed(2, &["no database given"]);
     let run = etl(["status", "--database-url", "postgresql://ann@127.0.0.1:1/shop"]);
     run.failed(4, &["cannot connect to database \"shop\" at 127.0.0.1:1 as ann"]);
 }

@@ -66,7 +66,7 @@ fn of_the_database() {
     let data = generated(20_000);
     for _ in 0..2 {
         let run = shop.load(data.path()).run();
-        run.failed(4, &["cannot copy ", "into the database", "SQLSTATE 53100", "make room", "is as it was"]);
+        run.failed(4, &["cannot copy ", "into the database", "SQLSTATE 53100", "free space", "is unchanged"]);
         shop.is_untouched();
     }
     shop.loads();
@@ -99,7 +99,7 @@ fn of_the_reject_files_in_the_middle() {
     }
     let run =
         shop.load(data.path()).env("ATELIER_MAX_REJECTS", "100%").arg("--rejects").arg(disk.path()).run();
-    run.failed(3, &["cannot write rejected rows to ", "skus.csv", "No space left on device", "make room"]);
+    run.failed(3, &["cannot write rejected rows to ", "skus.csv", "No space left on device", "free space"]);
     shop.is_untouched();
     shop.loads();
 }

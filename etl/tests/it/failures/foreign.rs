@@ -20,7 +20,7 @@ fn a_schema_that_is_no_catalogue() {
         for what in ["", "CREATE TABLE {}.load (x int); CREATE TABLE {}.precious AS SELECT 1 AS id"] {
             let database = Server::shared().database();
             database.execute(&format!("CREATE SCHEMA {name}; {}", what.replace("{}", name)));
-            let refused = format!("there is a schema {name} that is not a catalogue of atelier-etl");
+            let refused = format!("the schema {name} was not created by atelier-etl");
             let run = load(&database.url(), &example()).run();
             run.failed(4, &[&refused, "it belongs to \"postgres\"", "or use another database"]);
             etl(["rollback", "--database-url", &database.url()]).failed(4, &[&refused]);
@@ -28,7 +28,7 @@ fn a_schema_that_is_no_catalogue() {
             assert_eq!(status.code, 0, "{status:?}");
             assert!(status.stdout.starts_with("no load is published in"), "{}", status.stdout);
             assert!(!status.stdout.contains("a load is running"), "{}", status.stdout);
-            let not_ours = format!("schema    the schema {name} is not a catalogue of atelier-etl");
+            let not_ours = format!("schema    the schema {name} was not created by atelier-etl");
             assert!(status.stdout.contains(&not_ours), "{}", status.stdout);
 
             paste(&database, &run.stderr, "or an administrator: ");
@@ -73,7 +73,7 @@ fn what_is_not_ours_in_a_catalogue() {
             }
             shop.database.execute(&make.replace("{}", schema));
             let what = format!(
-                "the schema {schema} holds what is not the loader's: {}",
+                "the schema {schema} contains objects that atelier-etl did not create: {}",
                 named.replace("{}", schema)
             );
             let run = shop.load(&example()).run();
@@ -103,7 +103,10 @@ fn a_table_of_another_owner() {
         let run = load(&url, &example()).run();
         run.failed(
             4,
-            &["the schema atelier holds what is not the loader's: table atelier.", "of \"postgres\""],
+            &[
+                "the schema atelier contains objects that atelier-etl did not create: table atelier.",
+                "of \"postgres\"",
+            ],
         );
         shop.is_untouched();
         paste(&shop.database, &run.stderr, "or an administrator: ");
@@ -193,19 +196,19 @@ fn what_comes_while_a_load_runs() {
         (
             true,
             format!("CREATE SCHEMA atelier; {secret}"),
-            "there is a schema atelier that is not a catalogue of atelier-etl",
+            "the schema atelier was not created by atelier-etl",
             "SELECT secret FROM atelier.product",
         ),
         (
             false,
             "ALTER TABLE atelier.product ADD note text; UPDATE atelier.product SET note = 'kept'".to_owned(),
-            "the schema atelier holds what is not the loader's: column note of table atelier.product",
+            "the schema atelier contains objects that atelier-etl did not create: column note of table atelier.product",
             "SELECT DISTINCT note FROM atelier.product",
         ),
         (
             false,
             "CREATE TABLE atelier.mine AS SELECT 'kept' AS word".to_owned(),
-            "the schema atelier holds what is not the loader's: table atelier.mine of \"postgres\"",
+            "the schema atelier contains objects that atelier-etl did not create: table atelier.mine of \"postgres\"",
             "SELECT word FROM atelier.mine",
         ),
     ] {
@@ -250,6 +253,9 @@ fn what_comes_while_a_rollback_waits() {
     shop.database.execute("CREATE TABLE atelier.mine (x int)");
     runtime.block_on(reader.batch_execute("COMMIT")).unwrap();
     let run = running.finish();
-    run.failed(4, &["the schema atelier holds what is not the loader's: table atelier.mine"]);
+    run.failed(
+        4,
+        &["the schema atelier contains objects that atelier-etl did not create: table atelier.mine"],
+    );
     assert_eq!((id(), schemas(&shop.database)), (before, "atelier atelier_previous".to_owned()));
 }

@@ -50,7 +50,7 @@ fn a_file_that_cannot_be_used_ends_the_load_before_it_begins() {
         (
             "skus.csv",
             |file| write(&file.with_extension("csv.gz"), gzip(b"id")),
-            &["two files for skus", "{dir}/skus.csv ", "{dir}/skus.csv.gz", "move the other away"],
+            &["two files for skus", "{dir}/skus.csv ", "{dir}/skus.csv.gz", "remove the other"],
         ),
         (
             "photos.csv",
@@ -82,7 +82,7 @@ fn a_file_that_cannot_be_used_ends_the_load_before_it_begins() {
         (
             "related.csv",
             |file| write(file, "id,id,current_product_id,related_product_id\n"),
-            &["{dir}/related.csv, line 1", "\"id\" stands twice"],
+            &["{dir}/related.csv, line 1", "\"id\" appears twice"],
         ),
         (
             "related.csv",
@@ -102,12 +102,18 @@ fn a_file_that_cannot_be_used_ends_the_load_before_it_begins() {
         (
             "photos.csv",
             |file| compress_and_cut(file, gzip, "csv.gz"),
-            &["cannot unpack {dir}/photos.csv.gz with gzip", "its end is missing: fetch it again"],
+            &[
+                "cannot decompress {dir}/photos.csv.gz with gzip",
+                "the end of the file is missing: fetch it again",
+            ],
         ),
         (
             "photos.csv",
             |file| compress_and_cut(file, |bytes| zstd::encode_all(bytes, 3).unwrap(), "csv.zst"),
-            &["cannot unpack {dir}/photos.csv.zst with zstd", "its end is missing: fetch it again"],
+            &[
+                "cannot decompress {dir}/photos.csv.zst with zstd",
+                "the end of the file is missing: fetch it again",
+            ],
         ),
     ];
     let mut shop = Shop::new(Server::shared());
@@ -137,9 +143,11 @@ fn a_compressed_file_that_breaks_off_ends_the_load_in_the_middle() {
             bytes[end - 20_000..end - 10_000].fill(0xa5);
             bytes
         };
-        for (damage, code, to_do) in
-            [(cut, 3, "its end is missing: fetch it again"), (garbled, 3, " -t says of it"), (whole, 0, "")]
-        {
+        for (damage, code, to_do) in [
+            (cut, 3, "the end of the file is missing: fetch it again"),
+            (garbled, 3, "check it with "),
+            (whole, 0, ""),
+        ] {
             let data = generated(4_000);
             let photos = data.path().join("photos.csv");
             let compressed = photos.with_extension(extension);
@@ -150,7 +158,7 @@ fn a_compressed_file_that_breaks_off_ends_the_load_in_the_middle() {
                 assert_eq!(run.code, 0, "{run:?}");
                 continue;
             }
-            let what = format!("cannot unpack {}", compressed.display());
+            let what = format!("cannot decompress {}", compressed.display());
             run.failed(code, &[&what, to_do]);
             shop.is_untouched();
         }
@@ -195,7 +203,7 @@ fn a_table_without_rows_is_a_warning() {
     header_only(&data.path().join("related.csv"));
     let run = shop.load(data.path()).run();
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
-    assert!(run.stdout.contains("warning: related: the file has a header and no rows"), "{}", run.stdout);
+    assert!(run.stdout.contains("warning: related: the file has a header but no rows"), "{}", run.stdout);
     assert_eq!(shop.database.query("SELECT count(*) FROM atelier.related")[0][0].as_deref(), Some("0"));
 }
 
@@ -267,7 +275,7 @@ fn outputs_that_are_inputs_are_refused_before_anything_is_overwritten() {
     let elsewhere = tempfile::tempdir().unwrap();
     symlink(data.path().join("product.csv"), elsewhere.path().join("product.csv")).unwrap();
     for (flag, path, telling) in [
-        ("--rejects", data.path().to_owned(), "is where the input files are"),
+        ("--rejects", data.path().to_owned(), "is the directory of the input files"),
         ("--rejects", elsewhere.path().to_owned(), "is an input"),
         ("--report", data.path().join("skus.csv"), "is an input"),
     ] {
@@ -294,7 +302,7 @@ fn rejects_among_compressed_inputs_are_refused() {
     symlink(data.path(), link.path().join("rejects")).unwrap();
     for rejects in [data.path().to_owned(), link.path().join("rejects")] {
         let check = || Etl::new(["check", "--max-rejects=50%", "--data"]).arg(data.path());
-        let what = format!("{} is where the input files are", rejects.display());
+        let what = format!("{} is the directory of the input files", rejects.display());
         let run = check().arg("--rejects").arg(&rejects).run();
         run.failed(2, &[&what, "name another directory with --rejects"]);
         assert_eq!(check().run().code, 0, "the data is as it was");
@@ -311,7 +319,7 @@ fn a_report_that_is_a_reject_file_is_refused() {
         etl.run()
     };
     let refused = |report: &str| {
-        let what = format!("{report} cannot be the report: rejected rows go to rejects/");
+        let what = format!("{report} cannot be the report: rejected rows are written to rejects/");
         check(report).failed(2, &[&what, "name another file with --report"]);
     };
     let rejects = place.path().join("rejects");
@@ -357,8 +365,8 @@ fn wrong_options_are_named() {
     // Nothing is asked of a database before its time.
     let url = "postgresql://nobody@127.0.0.1:1/nothing";
     for (option, code, telling) in [
-        ("--max-rejects=many", 2, &["--max-rejects is \"many\"", "a number of rows such as 250"][..]),
-        ("--max-rejects=101%", 2, &["--max-rejects is \"101%\"", "such as 0.5%"]),
+        ("--max-rejects=many", 2, &["--max-rejects \"many\" is neither", "a number of rows such as 250"][..]),
+        ("--max-rejects=101%", 2, &["--max-rejects \"101%\" is neither", "such as 0.5%"]),
         ("--data=/no/such/place", 3, &["no file for product", "/no/such/place", "--data"]),
     ] {
         let mut etl = Etl::new(["load", "--database-url", url, option]).env("ATELIER_PROGRESS", "none");

@@ -86,7 +86,7 @@ fn disk() {
 
     disk.fill_but(6 << 20);
     let run = loads(&database.url());
-    run.failed(4, &["the database's disk (", "MB free, and the load needs about 33 MB", "make room there"]);
+    run.failed(4, &["the database's disk (", "MB free, and the load needs about 33 MB", "free space there"]);
     assert_eq!(schemas(&database), "");
     fs::remove_file(disk.path().join("ballast")).unwrap();
 

@@ -1,5 +1,5 @@
-//! For property tests and the fuzz target `records`: one input read in two ways, as a single chunk by one thread, which is
-//! the reference, and cut into chunks as a load cuts a file.
+//! For property tests and the fuzz target `records`: one input read in two ways, as a single chunk, which is the reference,
+//! and cut into chunks as a load cuts a file.
 
 use std::convert::Infallible;
 use std::iter::{Copied, Cycle};
@@ -8,20 +8,21 @@ use std::slice;
 use std::sync::Arc;
 
 use atelier_base::tables::TableId;
-use atelier_etl::csv::chunk::{Chunk, Chunks, Input};
-use atelier_etl::csv::header::layout;
+use atelier_etl::csv::chunk::{Chunk, Chunks, Rereadable, Start};
+use atelier_etl::csv::layout::layout;
 use atelier_etl::csv::parse::{Lines, Records};
-use atelier_etl::csv::record::{Delimiter, Fields, Form, MAX_RECORD_BYTES, Shape};
-use atelier_etl::load::pipeline::Outcome;
-use atelier_etl::rows::convert::{Converter, Wanted};
+use atelier_etl::csv::record::{Delimiter, Fields, Form, MAX_RECORD_BYTES, RecordShape};
+use atelier_etl::rows::convert::{Converter, Output};
 use atelier_etl::rows::defect::Reject;
-use atelier_etl::rows::validate::Checker;
+use atelier_etl::rows::duplicates::reject_duplicates;
+use atelier_etl::rows::outcome::Outcome;
+use atelier_etl::rows::validate::Validator;
 use roaring::RoaringBitmap;
 
 /// A record as the loader sees it, with its place in the whole input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Number of its first line; the input's first is 2, as behind a header.
+    /// Number of its first line; that of the input is 2, as after a header.
     pub(crate) line: u64,
     /// Position of its first byte.
     pub(crate) offset: u64,
@@ -29,11 +30,11 @@ pub(crate) struct Seen {
     pub(crate) raw: Vec<u8>,
     /// Longer than that: none of its fields were read.
     pub(crate) too_long: bool,
-    /// Where in `raw` its fields stand, and how they are written.
+    /// Spans of its fields in `raw`, and how they are written.
     pub(crate) fields: Vec<(Range<usize>, Form)>,
     /// How many fields it has.
     pub(crate) count: usize,
-    /// Whether it is spaced, ragged, open: see [`Fields`].
+    /// Whether it is spaced, malformed, open: see [`Fields`].
     pub(crate) flags: [bool; 3],
 }
 
@@ -50,7 +51,7 @@ impl Seen {
 }
 
 /// The reference: the whole input as one chunk.
-pub(crate) fn whole(input: &[u8], shape: &Shape) -> Vec<Chunk> {
+pub(crate) fn whole(input: &[u8], shape: &RecordShape) -> Vec<Chunk> {
     let mut chunk = Chunk { bytes: input.to_vec(), line: 2, offset: 0, records: 0, oversize: None };
     chunk.records = records_of(&chunk, shape).len() as u64;
     vec![chunk]
@@ -63,11 +64,11 @@ struct Pieces<'a> {
     sizes: Cycle<Copied<slice::Iter<'a, usize>>>,
 }
 
-impl Input for Pieces<'_> {
+impl Rereadable for Pieces<'_> {
     type Error = Infallible;
 
     fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Infallible> {
-        let at = self.at.unwrap_or_else(|| panic!("asks for more behind the end: {buffer:?}"));
+        let at = self.at.unwrap_or_else(|| panic!("read after the end: {buffer:?}"));
         let size = self.sizes.next().unwrap_or(usize::MAX);
         let piece = &self.input[at..][..size.min(self.input.len() - at)];
         buffer.extend_from_slice(piece);
@@ -75,19 +76,20 @@ impl Input for Pieces<'_> {
         Ok(self.at.is_none())
     }
 
-    fn again(&self, offset: u64) -> Result<Self, Infallible> {
+    fn reopen(&self, offset: u64) -> Result<Self, Infallible> {
         Ok(Pieces { at: Some(offset as usize), sizes: self.sizes.clone(), ..*self })
     }
 }
 
 /// The input as a load cuts it, but read `fills` bytes at a time, over and over. None of them may be 0.
-pub(crate) fn chunks(input: &[u8], fills: &[usize], shape: &Shape) -> Vec<Chunk> {
+pub(crate) fn chunks(input: &[u8], fills: &[usize], shape: &RecordShape) -> Vec<Chunk> {
     let pieces = Pieces { input, at: Some(0), sizes: fills.iter().copied().cycle() };
-    Chunks::new(shape, (2, 0), (Vec::new(), false), pieces).map(|Ok(chunk)| chunk).collect()
+    let start = Start { line: 2, offset: 0, read: Vec::new(), complete: false };
+    Chunks::new(shape, start, pieces).map(|Ok(chunk)| chunk).collect()
 }
 
 /// The records of all chunks, in order. Each has as many as the splitter counted.
-pub(crate) fn records(chunks: &[Chunk], shape: &Shape) -> Vec<Seen> {
+pub(crate) fn records(chunks: &[Chunk], shape: &RecordShape) -> Vec<Seen> {
     let counted = |chunk: &Chunk| {
         let seen = records_of(chunk, shape);
         assert_eq!(seen.len() as u64, chunk.records, "the splitter counts what the parser finds");
@@ -96,7 +98,7 @@ pub(crate) fn records(chunks: &[Chunk], shape: &Shape) -> Vec<Seen> {
     chunks.iter().flat_map(counted).collect()
 }
 
-fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
+fn records_of(chunk: &Chunk, shape: &RecordShape) -> Vec<Seen> {
     let (mut records, mut lines, mut fields) =
         (Records::new(chunk, shape), Lines::new(chunk), Fields::new(shape.delimiter));
     let mut seen = Vec::new();
@@ -105,7 +107,7 @@ fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
         // What is too long is not read into fields, and rejected with its beginning alone.
         let (kept, count, flags) = match record.too_long {
             true => (Vec::new(), 0, [false; 3]),
-            false => (kept.collect(), fields.count(), [fields.spaced, fields.ragged, fields.open]),
+            false => (kept.collect(), fields.count(), [fields.spaced, fields.malformed, fields.open]),
         };
         seen.push(Seen {
             line: lines.line_of(record.at),
@@ -124,7 +126,7 @@ fn records_of(chunk: &Chunk, shape: &Shape) -> Vec<Seen> {
 /// crate's reading of it tells, our records have the same fields, however it is cut. Spaces around a field without quotes are looked at later.
 pub(crate) fn assert_valid_is_read_as_csv_reads_it(input: &[u8], delimiter: Delimiter, fills: &[usize]) {
     let Some(valid) = valid_records(input, delimiter) else { return };
-    let shape = Shape { delimiter, fields: valid.first().map_or(0, Vec::len), ids: Vec::new() };
+    let shape = RecordShape { delimiter, fields: valid.first().map_or(0, Vec::len), ids: Vec::new() };
     for chunks in [whole(input, &shape), chunks(input, fills, &shape)] {
         let seen: Vec<_> = records(&chunks, &shape).iter().map(Seen::texts).collect();
         assert_eq!(seen, valid, "{}", input.escape_ascii());
@@ -195,9 +197,9 @@ pub(crate) fn assert_complete(input: &[u8], seen: &[Seen]) {
         assert_eq!(&input[start..start + record.raw.len()], &record.raw[..]);
         assert_eq!(record.line as usize, 2 + memchr::memchr_iter(b'\n', &input[..start]).count());
         end = start + record.raw.len();
-        let behind = &input[end..];
-        assert!(matches!(behind.get(returns(behind)), None | Some(b'\n')), "behind {record:?}");
-        end = input.len().min(end + returns(behind) + 1);
+        let rest = &input[end..];
+        assert!(matches!(rest.get(returns(rest)), None | Some(b'\n')), "after {record:?}");
+        end = input.len().min(end + returns(rest) + 1);
     }
     assert!(is_empty_lines(&input[end..]), "at the end");
 }
@@ -221,19 +223,20 @@ pub(crate) struct Found {
 /// The highest id of the parents' rows; the lowest is 1.
 pub(crate) const LAST_PARENT: u32 = 9;
 
-/// Reads `rows`, which stand behind `header`, as a load does: once for their ids, and once more for the rows. Both times
-/// cutting must change nothing: not the records, not what is handed to COPY, not a reject, a repair or a line number.
+/// Reads `rows`, which follow `header`, as a load does: once for their ids, and again for the rows. Cutting must change
+/// nothing: no record, no byte for COPY, no reject, no repair, no line number.
 pub(crate) fn assert_cutting_changes_nothing(
     table: TableId,
     header: &str,
     rows: &[u8],
     fills: &[usize],
 ) -> Found {
-    let read = |wanted: Wanted| {
+    let read = |output: Output| {
         let parents = Arc::new(RoaringBitmap::from_iter(1..=LAST_PARENT));
         let layout = layout(header.as_bytes(), None, table.table(), table.table().name)
             .unwrap_or_else(|error| panic!("{header}: {error}"));
-        let converter = Converter::new(Checker::new(table.table(), layout, |_| Arc::clone(&parents)), wanted);
+        let converter =
+            Converter::new(Validator::new(table.table(), layout, |_| Arc::clone(&parents)), output);
         let shape = converter.shape();
         let (whole, chunks) = (whole(rows, shape), chunks(rows, fills, shape));
         let seen = records(&whole, shape);
@@ -243,10 +246,10 @@ pub(crate) fn assert_cutting_changes_nothing(
         assert_eq!(convert(chunks, &converter), expected);
         expected
     };
-    let ids = read(Wanted::Ids).outcome.ids;
+    let ids = read(Output::Ids).outcome.ids;
     let found = read(match table.table().ranked {
-        true => Wanted::RankedRows(Arc::new(ids.clone())),
-        false => Wanted::Rows,
+        true => Output::RankedRows(Arc::new(ids.clone())),
+        false => Output::Rows,
     });
     assert_eq!(found.outcome.ids, ids, "the second reading finds what the first one found");
     found
@@ -254,13 +257,13 @@ pub(crate) fn assert_cutting_changes_nothing(
 
 /// Converts all chunks and takes the results in order.
 fn convert(chunks: Vec<Chunk>, converter: &Converter) -> Found {
-    let mut found = Found { outcome: Outcome::new(0), encoded: Vec::new(), rejects: Vec::new() };
+    let mut found = Found { outcome: Outcome::default(), encoded: Vec::new(), rejects: Vec::new() };
     for chunk in chunks {
         let mut converted = converter.convert(chunk);
         assert_eq!(converted.unknown_id, None);
-        converted.reject_duplicates(&mut found.outcome.ids);
-        assert_eq!(converted.split(), converted.read, "the splitter counts what the converter reads");
-        assert_eq!(converted.read, converted.loaded() + converted.rejects.len() as u64);
+        reject_duplicates(&mut converted, &mut found.outcome.ids);
+        assert_eq!(converted.records(), converted.read, "the splitter counts what the converter reads");
+        assert_eq!(converted.read, converted.accepted() + converted.rejects.len() as u64);
         found.outcome.add(&mut converted);
         found.encoded.append(&mut converted.encoded);
         found.rejects.append(&mut converted.rejects);

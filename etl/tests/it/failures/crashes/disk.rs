@@ -63,8 +63,8 @@ fn recovers(server: &Server, disk: &SmallDisk, run: &Run) {
         server.kill();
         server.start_again();
     } else if run.stderr.contains("and the load needs about") {
-        run.failed(4, &["the database's disk (", "make room"]);
+        run.failed(4, &["the database's disk (", "free space"]);
     } else if run.code != 0 {
-        run.failed(4, &["SQLSTATE 53100", "make room"]);
+        run.failed(4, &["SQLSTATE 53100", "free space"]);
     }
 }

@@ -107,7 +107,7 @@ fn the_network_falls_silent() {
         gate.lift();
         assert!(link("down"));
         let run = load.finish();
-        run.failed(4, &["look into PostgreSQL's log"]);
+        run.failed(4, &["see its log"]);
         // Nobody told the database.
         until("its lock is free", || shelf.sessions("AND application_name = 'atelier-etl'") == "0");
         shelf.survives(new, &run);
