@@ -176,10 +176,10 @@ fn sighup_does_not_end_a_server_that_is_starting_or_stopping() {
     let mut waiting = Connection::open(server.public);
     waiting.send(b"GET /products/1/styles HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     until("it is in flight", || server.metric("atelier_http_requests_in_flight") == 1);
-    hang_up(&server, "read again");
+    hang_up(&server, "reloaded");
     server.signal(Signal::SIGTERM);
     until("it stops", || get(server.admin, "/readyz").text() == "not ready: stopping\n");
-    hang_up(&server, "read again");
+    hang_up(&server, "reloaded");
     assert!(server.runs());
     locker.execute("ROLLBACK");
     assert_eq!(waiting.receive(false).unwrap().status, 200);

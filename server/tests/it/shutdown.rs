@@ -127,7 +127,7 @@ fn clients_that_do_not_read_are_disconnected_after_the_grace_time() {
     server.signal(Signal::SIGTERM);
     let log = server.follow_log();
     assert_eq!(server.wait().code(), Some(0));
-    until("it is logged", || log.lock().unwrap().contains("cut off"));
+    until("it is logged", || log.lock().unwrap().contains("still open after --shutdown-grace"));
 }
 
 #[test]

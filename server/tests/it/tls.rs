@@ -392,7 +392,7 @@ fn unusable_certificates_are_refused() {
         (
             Some(&certificate),
             Some(&other.path("server.key")),
-            ["is not the key of --tls-cert", "made together"],
+            ["is not the key of --tls-cert", "matching pair"],
         ),
     ] {
         let arguments = [("crt", certificate), ("key", key)];
