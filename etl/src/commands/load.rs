@@ -24,7 +24,7 @@ pub async fn run(args: &cli::Load) -> Result<()> {
         LoadOutcome::Unchanged { load_id, report } => {
             let unchanged = styled(SUCCESS, "nothing to load: these files are already published");
             let printed = print(&format!(
-                "{unchanged}\nload {load_id} is unchanged; --force loads the files again\n{}",
+                "{unchanged}\nload {load_id} is unchanged; --force loads them again\n{}",
                 report.new_warnings()
             ));
             input.report.write(&report).and(printed)

@@ -51,10 +51,7 @@ pub async fn run(args: &cli::Verify) -> Result<()> {
     comparison.expect_equal()?;
     let printed = print(&format!(
         "{}\nin {:.1} s; peak memory: {} MB\n",
-        styled(
-            SUCCESS,
-            format_args!("the published rows are those that were loaded: load {}", comparison.load_id)
-        ),
+        styled(SUCCESS, format_args!("the published rows are those of load {}", comparison.load_id)),
         comparison.seconds,
         comparison.peak_rss_bytes / 1_000_000
     ));

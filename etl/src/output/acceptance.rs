@@ -30,7 +30,7 @@ impl Acceptance<'_> {
                 outcome.read, self.max_rejects
             ))
             .hint(format!(
-                "see {}, fix the file, or raise --max-rejects",
+                "read {}, repair the file, or raise --max-rejects",
                 rejects::path(self.rejects, table.table()).display()
             )));
         }

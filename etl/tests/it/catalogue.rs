@@ -1,4 +1,4 @@
-//! Catalogues for the tests: the hand-made one, generated ones, and what a run made of them.
+//! Catalogues for the tests, and runs that load or check them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(crate) fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/example")
 }
 
-/// A generated catalogue with the seed 1, and what is in it.
+/// A generated catalogue with the seed 1, and its manifest.
 pub(crate) fn generated(products: u32, defects: Defects) -> (TempDir, Manifest) {
     let out = tempfile::tempdir().unwrap();
     let options = Options { out: out.path().to_owned(), products, seed: 1, defects, threads: 2 };
@@ -65,7 +65,7 @@ impl Done {
         TABLES.iter().map(|table| self.report["tables"][table.name][key].clone()).collect()
     }
 
-    /// The same, or a panic with what the run said.
+    /// Panics with the output of the run if it failed.
     pub(crate) fn succeeded(self) -> Done {
         let Run { code, stdout, stderr, .. } = &self.run;
         assert_eq!(*code, 0, "{stderr}\n{stdout}");

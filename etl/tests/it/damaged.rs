@@ -89,13 +89,13 @@ fn every_line_that_is_listed_is_repaired_or_rejected_and_no_other() {
 
 /// The product 29 is rejected, so its style 36 is an orphan, and so are the photo and the sku of that style.
 #[test]
-fn with_a_repaired_product_its_styles_photos_and_skus_are_loaded() {
-    let mended = files(&damaged()).into_iter().map(|(table, bytes)| {
+fn a_repaired_product_restores_its_styles_and_their_photos_and_skus() {
+    let repaired = files(&damaged()).into_iter().map(|(table, bytes)| {
         let text = String::from_utf8(bytes).unwrap();
         (format!("{table}.csv"), text.replace("\n29,\"Wallis Jacket\",\"", "\n29,\"Wallis Jacket\",\"\",\""))
     });
-    let mended = written(mended);
-    let (before, after) = (check(&damaged(), &ACCEPTING), check(mended.path(), &ACCEPTING).succeeded());
+    let repaired = written(repaired);
+    let (before, after) = (check(&damaged(), &ACCEPTING), check(repaired.path(), &ACCEPTING).succeeded());
     for (table, back) in [
         ("product", vec![(30, "", "field_count")]),
         ("features", vec![(31, "product_id", "orphan")]),

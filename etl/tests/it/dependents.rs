@@ -1,4 +1,5 @@
-//! What others have hung on the published tables: named before it is dropped, or refused where it holds rows.
+//! Objects of others that depend on the published tables: announced before they are dropped, or refused if rows would be
+//! lost.
 
 use atelier_testing::{Database, Server};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use crate::run::{Etl, etl};
 const LOAD: [&str; 3] = ["--max-rejects", "50%", "--force"];
 const LOAD_AND_KEEP: [&str; 4] = ["--max-rejects", "50%", "--force", "--keep-previous"];
 
-/// How it is made, what it is called, and whether it is there still.
+/// The SQL that creates it, its name in warnings, and a query whether it still exists.
 const CASES: [(&str, &str, &str); 17] = [
     (
         "CREATE MATERIALIZED VIEW public.sizes AS SELECT size FROM atelier.skus; CREATE INDEX ON public.sizes (size)",
@@ -112,7 +113,7 @@ fn warnings(report: &Value) -> Vec<String> {
 }
 
 #[test]
-fn each_is_named_once_on_the_terminal_and_in_the_report() {
+fn each_is_announced_once_on_the_terminal_and_in_the_report() {
     let database = published();
     for (make, _, there) in CASES {
         database.execute(make);
@@ -130,7 +131,7 @@ fn each_is_named_once_on_the_terminal_and_in_the_report() {
         assert_eq!(one(&database, there), "f", "{name}");
         assert_eq!(done.run.stdout.matches(&warning).count(), 1, "{}", done.run.stdout);
     }
-    // Before the summary, that is before anything was done.
+    // Before the summary, so before anything was done.
     assert!(done.run.stdout.find("dropped with").unwrap() < done.run.stdout.find("rows read").unwrap());
     let again = load(&database, &example(), &LOAD).succeeded();
     assert_eq!(warnings(&again.report), [""; 0]);
@@ -138,7 +139,7 @@ fn each_is_named_once_on_the_terminal_and_in_the_report() {
 }
 
 #[test]
-fn what_stays_with_the_kept_catalogue_is_named_and_named_again_when_that_goes() {
+fn dependents_of_a_kept_catalogue_are_announced_again_when_it_is_dropped() {
     let database = published();
     database.execute("CREATE MATERIALIZED VIEW public.sizes AS SELECT size FROM atelier.skus");
     let name = "materialized view public.sizes";
@@ -147,7 +148,7 @@ fn what_stays_with_the_kept_catalogue_is_named_and_named_again_when_that_goes() 
     );
     let done = load(&database, &example(), &LOAD_AND_KEEP).succeeded();
     assert_eq!(warnings(&done.report), std::slice::from_ref(&kept));
-    // Back again, it hangs on what is published.
+    // After a rollback it depends on the published catalogue again.
     let rollback = || etl(["rollback", "--database-url", &database.url()]).stdout;
     assert!(!rollback().contains("warning"));
     assert!(rollback().ends_with(&format!("warning: {kept}\n")));
@@ -159,7 +160,7 @@ fn what_stays_with_the_kept_catalogue_is_named_and_named_again_when_that_goes() 
 }
 
 #[test]
-fn what_comes_while_the_load_runs_is_named_too() {
+fn dependents_created_during_the_load_are_announced_too() {
     let database = published();
     let gate = Gate::close(&database, Place::Index);
     let (out, url) = (tempfile::tempdir().unwrap(), database.url());
@@ -180,9 +181,9 @@ fn what_comes_while_the_load_runs_is_named_too() {
     assert_eq!(warnings(&report).len(), 1, "{report}");
 }
 
-/// Of another load, which died or could not drop it.
+/// By an earlier load that was killed or could not drop it.
 #[test]
-fn what_hangs_on_a_schema_that_was_left_behind_is_named() {
+fn dependents_of_a_schema_that_was_left_behind_are_announced() {
     let database = published();
     database.execute(
         "CREATE SCHEMA atelier_staging; CREATE TABLE atelier_staging.load (LIKE atelier.load);
@@ -218,7 +219,7 @@ fn rows_of_others_are_not_dropped() {
         assert!(done.run.code == 4 && done.run.stderr.contains(&what), "{:?}", done.run);
         assert_eq!(one(&database, "SELECT load_id FROM atelier.load"), id);
 
-        // One that comes later keeps the load from being published.
+        // One that is created later prevents publishing.
         database.execute(remedy);
         let gate = Gate::close(&database, Place::Index);
         let url = database.url();
@@ -235,9 +236,9 @@ fn rows_of_others_are_not_dropped() {
     }
 }
 
-/// What a view is that follows: what hangs on it stays, and a rule on it goes if it names a table of ours itself.
+/// Dependents of a replaced view stay. A rule on it is dropped if it names one of our tables itself.
 #[test]
-fn on_a_view_that_follows() {
+fn dependents_of_a_replaced_view() {
     let database = published();
     database.execute(
         "CREATE SCHEMA x; CREATE VIEW x.v AS SELECT id, size FROM atelier.skus;
@@ -258,7 +259,7 @@ fn on_a_view_that_follows() {
     assert_eq!(one(&database, there), "f m n s v");
     assert_eq!(one(&database, "SELECT x.f() = count(*) FROM atelier.skus"), "t");
 
-    // One that cannot follow takes with it what hangs on it.
+    // If it cannot be replaced, it is dropped with its dependents.
     database.execute(
         "CREATE VIEW x.whole AS SELECT s FROM atelier.skus s; CREATE MATERIALIZED VIEW x.part AS SELECT (s).id FROM x.whole",
     );

@@ -1,5 +1,4 @@
-//! Bad input and failures: each gives one clear message and its exit code, and leaves the published catalogue as
-//! it was.
+//! Bad input and failures: each gives one clear message and its exit code, and does not change the published catalogue.
 
 mod crashes;
 mod database;
@@ -33,25 +32,25 @@ fn copy_of_example() -> TempDir {
     copy
 }
 
-/// A generated catalogue without defects. 2,000 products are 4.6 MB, more than what is between the loader and a
-/// database that stands still.
+/// A generated catalogue without defects. 2,000 products are 4.6 MB, more than the buffers between the loader and a
+/// database that does not read.
 fn generated(products: u32) -> TempDir {
     catalogue::generated(products, Defects::None).0
 }
 
-/// A load of `data` into `url` that lets half of the rows be rejected, and says nothing but what counts.
+/// A load of `data` into `url` that accepts up to half of the rows rejected, and shows no progress.
 fn load(url: &str, data: &Path) -> Etl {
     Etl::new(["load", "--database-url", url])
         .arg("--data")
         .arg(data)
-        // As defaults, which a test may change.
+        // Defaults that a test may change.
         .env("ATELIER_MAX_REJECTS", "50%")
         .env("ATELIER_FORCE", "true")
         .env("ATELIER_JOBS", "2")
         .env("ATELIER_PROGRESS", "none")
 }
 
-/// A database with a published catalogue, which no failure may touch.
+/// A database with a published catalogue, which no failure may change.
 struct Shop<'server> {
     database: Database<'server>,
     published: Rows,
@@ -69,7 +68,7 @@ impl Shop<'_> {
         load(&self.database.url(), data)
     }
 
-    /// A load of the example is published, as if nothing had happened before.
+    /// Checks that a load of the example is published without any help.
     fn loads(&mut self) {
         let run = self.load(&example()).run();
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
@@ -79,13 +78,13 @@ impl Shop<'_> {
         assert_eq!(schemas(&self.database), "atelier");
     }
 
-    /// The published catalogue is the one from before, and nothing else is left.
+    /// Checks that the published catalogue is unchanged, and that nothing is left behind.
     fn is_untouched(&self) {
         self.is_served_as_before();
         assert_eq!(schemas(&self.database), "atelier");
     }
 
-    /// The published catalogue is the one from before, whatever is left beside it.
+    /// Checks that the published catalogue is unchanged. Something may be left behind.
     fn is_served_as_before(&self) {
         assert_eq!(published(&self.database), self.published);
     }
@@ -101,13 +100,13 @@ fn published(database: &Database<'_>) -> Rows {
     )
 }
 
-/// Says that a test did not run, for want of what `takes` names. In CI, where nobody would read it, that is a failure.
+/// Says that a test did not run because it requires what `takes` names. In CI that is a failure.
 fn skipped(takes: &str) {
     assert!(env::var_os("CI").is_none(), "cannot be skipped in CI: {takes}");
     eprintln!("skipped: {takes}");
 }
 
-/// Which schemas of the loader are there.
+/// The schemas of the loader that exist.
 pub(crate) fn schemas(database: &Database<'_>) -> String {
     let query =
         "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname LIKE 'atelier%'";
@@ -115,7 +114,7 @@ pub(crate) fn schemas(database: &Database<'_>) -> String {
 }
 
 impl Run {
-    /// The run ended with `code` and one message that holds all of `telling`.
+    /// Checks that the run ended with `code` and one message with all of `telling`.
     #[track_caller]
     fn failed(&self, code: i32, telling: &[&str]) {
         assert_eq!(self.code, code, "{self:?}");
@@ -124,7 +123,7 @@ impl Run {
         for text in telling {
             assert!(self.stderr.contains(text), "{text:?} is not in: {}", self.stderr);
         }
-        // Only whoever interrupts needs no advice.
+        // Only an interruption needs no hint.
         assert_eq!(self.stderr.contains("\n  hint: "), code != 130, "{}", self.stderr);
         assert!(!self.stdout.contains("is published"), "{}", self.stdout);
     }

@@ -22,7 +22,7 @@ const ABOUT: &str = "\
 Every message of atelier-etl: the command, what it said, its exit code. Written by messages.rs, which says how.
 Names in capitals stand for what differs from run to run.";
 
-/// What is not provoked here, and why: as it stands in the source.
+/// Messages that are not provoked here, as they are written in the source, and why not.
 const NOT_HERE: &[(&str, &str)] = &[
     ("COPY has ended", "never seen: what ended it is"),
     ("cannot set up TLS", FAULT),
@@ -69,14 +69,14 @@ const LOST: &str = "a session that ends at just that moment: as where it is stru
 /// A load of the hand-made catalogue, whose defects are more than the usual limit allows.
 const LOAD: &[&str] = &["load", "--max-rejects", "50%"];
 
-/// What a load in the middle is met by.
+/// What happens to a load that is held at a gate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Strike {
-    /// Its session that waits there is ended.
+    /// Its waiting session is terminated.
     Session,
-    /// Its session that holds the lock is ended.
+    /// The session that holds its lock is terminated.
     Control,
-    /// Its statement is cancelled.
+    /// Its waiting statement is cancelled.
     Statement,
     /// Ctrl-C.
     Interrupt,
@@ -84,7 +84,7 @@ enum Strike {
     Another,
 }
 
-/// A directory in which the program runs, so that all paths in its messages are short and the same.
+/// A directory in which the program runs, so that all paths in its messages are short and do not vary.
 struct Bench {
     place: TempDir,
     messages: Messages,
@@ -120,7 +120,7 @@ impl Bench {
         environment.iter().fold(etl, |etl, (name, value)| etl.env(name, value))
     }
 
-    /// Runs the program and lists what it said on standard error, and of standard output what no summary is.
+    /// Runs the program and lists its standard error, and its standard output without summaries.
     fn say(&mut self, arguments: &[&str]) {
         self.say_with(arguments, &[]);
     }
@@ -138,15 +138,15 @@ impl Bench {
         self.list(&command.join(" "), &run);
     }
 
-    /// The same on a database in this `situation`, whose URL is not shown.
+    /// The same with a database in this `situation`. Its URL is not shown.
     fn say_on(&mut self, situation: &str, url: &str, arguments: &[&str]) {
         let run = self.etl(arguments, &[("DATABASE_URL", url)]).run();
         self.list(&format!("atelier-etl {}    # {situation}", arguments.join(" ")), &run);
     }
 
-    /// Lists what a run said.
+    /// Lists the output of a run.
     fn list(&mut self, command: &str, run: &Run) {
-        // Summaries have tests of their own, and other numbers every time.
+        // Summaries have their own tests, and their numbers vary.
         let has_summary = run.stdout.lines().any(|line| line.starts_with("table "));
         let is_message = |line: &&str| {
             let words = [
@@ -166,7 +166,7 @@ impl Bench {
         self.messages.add(command, run.code, format!("{}\n{}", out.join("\n"), run.stderr).trim());
     }
 
-    /// Has ports and paths of a server stand as names.
+    /// Replaces ports and paths of a server by names.
     fn name_server(&mut self, server: &Server) {
         self.messages.name(format!("127.0.0.1:{}", server.port()), "HOST:PORT");
         self.messages.name(format!("localhost:{}", server.port()), "HOST:PORT");
@@ -174,11 +174,11 @@ impl Bench {
         self.messages.name(format!("{}/.s.PGSQL.{}", server.dir().display(), server.port()), "SOCKET");
     }
 
-    /// Strikes a load that stands at `place`.
+    /// Does `strike` to a load that is held at `place`.
     fn strike(&mut self, database: &Database<'_>, place: Place, strike: Strike, arguments: &[&str]) {
         let gate = Gate::close(database, place);
         let url = database.url();
-        // One lane, so that it is always the same table that is met.
+        // With one job it is always the same table.
         let load = self.etl(arguments, &[("DATABASE_URL", &url), ("ATELIER_JOBS", "1")]).spawn();
         let backend = gate.wait();
         let control = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -212,7 +212,7 @@ impl Bench {
 #[test]
 fn every_message() {
     let mut bench = Bench::new();
-    // To be a standby, and to have signed another certificate.
+    // It becomes a standby, and has another certificate authority.
     let other = Server::start(&[("wal_level", "replica")]);
     command_line(&mut bench);
     outputs(&mut bench);
@@ -430,7 +430,7 @@ fn databases(bench: &mut Bench, standby: &Server) {
 
     let url = database.url();
     bench.say_on("sound", &url, &[LOAD, &["--keep-previous"]].concat());
-    // More than fits between the loader and a database that stands still.
+    // More than the buffers between the loader and a database that does not read.
     bench.say(&["generate", "--out", "csv", "--products", "2000"]);
     for (place, which) in [
         (Place::Copy, Strike::Statement),

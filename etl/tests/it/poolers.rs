@@ -1,4 +1,4 @@
-//! A connection pooler in between: refused before anything is written, and nothing of ours stays in its sessions.
+//! Connections through a pooler are refused before anything is written, and leave nothing in the pooler's sessions.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::run::{Etl, etl};
 const MODES: [&str; 3] = ["session", "transaction", "statement"];
 const IGNORE: &str = "ignore_startup_parameters = options";
 
-/// What another client of the pool finds; the sessions are few, so that it gets one that was ours.
+/// What another client of the pool sees. There are few sessions, so it gets one that was ours.
 fn found(pooler: &Pooler) -> String {
     let query = "SELECT current_setting('search_path'), current_setting('statement_timeout'),
             current_setting('lock_timeout'), current_setting('maintenance_work_mem'),
@@ -39,7 +39,7 @@ fn commands<'a>(data: &'a str, url: &'a str) -> [Vec<&'a str>; 4] {
 }
 
 #[test]
-fn every_mode_is_refused_and_nothing_stays_in_the_pool() {
+fn every_pool_mode_is_refused_and_leaves_nothing_behind() {
     let server = Server::shared();
     let database = server.database();
     let data = example();
@@ -48,7 +48,7 @@ fn every_mode_is_refused_and_nothing_stays_in_the_pool() {
         for (lines, telling) in
             [("", "this is a connection pooler"), (IGNORE, "the connection goes through a pooler")]
         {
-            // Two sessions: what one command leaves, the next and the other client meet.
+            // Two sessions, so that the next command and the other client would see what one command leaves behind.
             let pooler = Pooler::start(&database, mode, &format!("default_pool_size = 2\n{lines}"));
             let before = found(&pooler);
             let url = pooler.url();
@@ -71,9 +71,9 @@ fn tables(database: &Database<'_>) -> String {
     database.query("SELECT count(*) FROM pg_tables WHERE schemaname LIKE 'atelier%'")[0][0].clone().unwrap()
 }
 
-/// Without a pooler: the sessions have our settings, with those of the user beside them.
+/// Without a pooler, the sessions have our settings and those of the user.
 #[test]
-fn the_options_of_a_user_are_kept_and_no_limit_holds() {
+fn the_options_of_the_user_are_kept_and_limits_are_off() {
     let server = Server::start(&[("maintenance_work_mem", "300MB")]);
     let database = server.database();
     database.execute(

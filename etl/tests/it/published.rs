@@ -1,4 +1,4 @@
-//! What clients have of a load: published at once, readable, and without dead weight.
+//! What clients see of a load: it is published atomically, readable and compact.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ pub(crate) fn one(database: &Database<'_>, sql: &str) -> String {
     database.query(sql)[0][0].clone().unwrap_or("∅".into())
 }
 
-/// What a reader must see together: the load's id and how many products and photos it has.
+/// What a reader must see consistently: the id of the load and its number of products and photos.
 pub(crate) type Seen = (String, i64, i64);
 
 pub(crate) fn seen(done: &Done) -> Seen {
@@ -25,7 +25,7 @@ pub(crate) fn seen(done: &Done) -> Seen {
     (done.report["load_id"].as_str().unwrap().to_owned(), loaded("product"), loaded("photos"))
 }
 
-/// Reads over and over until `stop`, once more behind it, and gives the different things it saw in their order.
+/// Reads repeatedly until `stop` and once more after it. Returns the different results in order.
 fn read_on(url: &str, stop: &AtomicBool, read: impl AsyncFn(&Client) -> Seen) -> Vec<Seen> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -58,7 +58,7 @@ async fn in_one_statement(client: &Client) -> Seen {
 async fn in_one_transaction(client: &Client) -> Seen {
     client.batch_execute("BEGIN").await.unwrap();
     let load = client.query_one("SELECT load_id::text FROM atelier.load", &[]).await.unwrap();
-    // Not to wait for anything: it gives a publishing every chance to fall between the two.
+    // Not to wait for anything: it makes it likely that a load is published between the two.
     tokio::time::sleep(Duration::from_millis(30)).await;
     let products = client.query_one("SELECT count(*) FROM atelier.product", &[]).await.unwrap();
     let photos = client.query_one("SELECT count(*) FROM atelier.photos", &[]).await.unwrap();
@@ -66,9 +66,9 @@ async fn in_one_transaction(client: &Client) -> Seen {
     (load.get(0), products.get(0), photos.get(0))
 }
 
-/// Publishes with readers beside it. `publish` gives what was published, one after the other, `first` before it. No
-/// reader may have seen a mixture or an order of its own.
-pub(crate) fn readers_see_no_mixture(
+/// Publishes while readers run. `publish` returns what was published, in order, after `first`. No reader may have seen
+/// parts of two loads, or another order.
+pub(crate) fn expect_consistent_reads(
     database: &Database<'_>,
     first: Seen,
     publish: impl FnOnce() -> Vec<Seen>,
@@ -80,7 +80,7 @@ pub(crate) fn readers_see_no_mixture(
             scope.spawn(|| read_on(&url, &stop, in_one_statement)),
             scope.spawn(|| read_on(&url, &stop, in_one_transaction)),
         ];
-        // The readers end in any case.
+        // The readers must end even if it panics.
         let published = catch_unwind(AssertUnwindSafe(publish));
         stop.store(true, Ordering::SeqCst);
         let published = published.unwrap_or_else(|panic| resume_unwind(panic));
@@ -88,7 +88,7 @@ pub(crate) fn readers_see_no_mixture(
         (published, readers.map(|reader| reader.join().unwrap()))
     });
     for seen in read {
-        // A slow reader may miss a load, but never goes back, and ends with the last.
+        // A slow reader may miss a load, but never sees an older one again, and sees the last one.
         let mut later = published.iter();
         assert!(seen.iter().all(|now| later.any(|load| load == now)), "{seen:?} of {published:?}");
         assert!(seen.len() > 1 && seen.last() == published.last(), "{seen:?} of {published:?}");
@@ -96,19 +96,19 @@ pub(crate) fn readers_see_no_mixture(
 }
 
 #[test]
-fn readers_see_one_load_or_the_next_and_never_a_mixture() {
+fn readers_see_one_load_or_the_next_but_never_both() {
     let (small, _) = generated(50, Defects::None);
     let (large, _) = generated(70, Defects::None);
     let database = Server::shared().database();
     let first = seen(&load(&database, small.path(), &[]).succeeded());
-    readers_see_no_mixture(&database, first, || {
+    expect_consistent_reads(&database, first, || {
         let catalogues = [&large, &small, &large, &small];
         catalogues.map(|catalogue| seen(&load(&database, catalogue.path(), &[]).succeeded())).into()
     });
 }
 
 #[test]
-fn the_previous_load_is_kept_on_demand_and_dropped_by_the_next() {
+fn the_previous_load_is_kept_on_request_and_dropped_by_the_next() {
     let (catalogue, _) = generated(20, Defects::None);
     let database = Server::shared().database();
     let schemas = || {
@@ -154,7 +154,7 @@ fn the_previous_load_is_kept_on_demand_and_dropped_by_the_next() {
 }
 
 #[test]
-fn the_load_says_what_it_is() {
+fn the_table_load_describes_the_load() {
     let database = Server::shared().database();
     let done = load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
     let row = database.query(
@@ -193,7 +193,7 @@ fn tables_are_frozen_analyzed_and_indexed() {
     let (catalogue, _) = generated(300, Defects::None);
     let database = Server::shared().database();
     load(&database, catalogue.path(), &[]).succeeded();
-    // In the package of extensions that Debian puts beside the server, and not everywhere.
+    // Its extension is not installed everywhere.
     let visibility = "SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_visibility'";
     let visibility = one(&database, visibility) == "1";
     if visibility {
@@ -201,7 +201,7 @@ fn tables_are_frozen_analyzed_and_indexed() {
     }
     for table in &TABLES {
         let name = table.name;
-        // From 16 on COPY makes room for many pages at a time, and leaves what it does not need at the end.
+        // Since PostgreSQL 16, COPY extends a table by many pages at a time, and leaves unused ones at the end.
         let pages = database.query(&format!(
             "SELECT relallvisible = (SELECT max((ctid::text::point)[0]) + 1 FROM atelier.{name}),
                     relpages - relallvisible < 64, pg_relation_size(oid) = relpages * 8192::bigint,
@@ -239,15 +239,15 @@ fn tables_are_frozen_analyzed_and_indexed() {
     }
 }
 
-/// A dump of the catalogue may take an hour: it goes on, and so does the load.
+/// A dump may take an hour: neither it nor the load is cancelled.
 #[test]
-fn an_endless_reader_keeps_no_load_from_being_published() {
+fn a_long_reader_does_not_prevent_publishing() {
     beside_a_reader_of("atelier", &[], &["still read the old catalogue", "an old one could not be dropped"]);
 }
 
-/// A dump of the database reads the kept catalogue too.
+/// A dump of the database reads the previous catalogue too.
 #[test]
-fn nor_does_a_reader_of_the_one_that_is_kept() {
+fn nor_does_a_long_reader_of_the_previous_catalogue() {
     for keep in [&["--keep-previous"][..], &[]] {
         beside_a_reader_of("atelier_previous", keep, &["an old one could not be dropped"]);
     }

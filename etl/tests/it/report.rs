@@ -1,5 +1,4 @@
-//! The reports against `docs/report.md`, and against one another: the number of jobs changes the time, never a byte of
-//! what is said about the files.
+//! The reports match `docs/report.md`, and the number of jobs changes nothing in them but the times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -68,7 +67,7 @@ fn walk(prefix: &str, value: &Value, found: &mut Vec<(String, &'static str)>) {
     }
 }
 
-/// Holds these reports together against the document: every key is there, in this order, with these types.
+/// Compares these reports with the document: all keys, their order and their types.
 fn expect_documented(heading: &str, reports: &[Value]) {
     let documented = keys(heading);
     let order: Vec<&str> = documented.iter().map(|(key, ..)| key.as_str()).collect();
@@ -91,7 +90,7 @@ fn expect_documented(heading: &str, reports: &[Value]) {
     assert_eq!(types, documented);
 }
 
-/// A place that runs share, so that paths in their reports are the same.
+/// A directory that runs share, so that the paths in their reports are equal.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -99,7 +98,7 @@ impl Place {
         Place(tempfile::tempdir().unwrap())
     }
 
-    /// Runs a command with `--report`. What it printed, and its report as it stands in the file.
+    /// Runs a command with `--report`. Returns its output and the content of the report.
     fn run(&self, etl: Etl, code: i32) -> (String, String) {
         let report = self.0.path().join("report.json");
         let _ = fs::remove_file(&report);
@@ -126,7 +125,7 @@ fn every_key_of_a_report_is_documented_and_every_documented_key_is_in_a_report()
     let database = Server::shared().database();
     let url = format!("--database-url={}", database.url());
     let catalogue = written(files(&example()).into_iter().map(|(table, bytes)| match table {
-        // No rows, and a column of no interest: two warnings.
+        // No rows, and an unknown column: two warnings.
         "related" => (format!("{table}.csv"), b"id,product_id,related_product_id,note\n".to_vec()),
         _ => (format!("{table}.csv"), bytes),
     }));
@@ -157,7 +156,7 @@ fn every_code_is_documented_and_every_documented_code_is_one() {
     assert_eq!(documented.collect::<Vec<_>>(), [repairs, faults].concat());
 }
 
-/// The text of a report with `_` in the place of what the document says varies, and nothing else changed.
+/// The text of a report with `_` in place of the values that vary, according to the document.
 fn without_what_varies(heading: &str, report: &str) -> String {
     let varying: BTreeSet<String> = keys(heading)
         .into_iter()
@@ -174,7 +173,7 @@ fn without_what_varies(heading: &str, report: &str) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// What a person sees, but for seconds and rates, and but for the last lines, which are about them.
+/// The summary without seconds and rates, and without the last lines, which are about them.
 fn without_times(summary: &str, last: usize) -> String {
     let lines: Vec<&str> = summary.lines().collect();
     let lines = lines[..lines.len() - last].iter().enumerate();
@@ -185,7 +184,7 @@ fn without_times(summary: &str, last: usize) -> String {
 }
 
 #[test]
-fn the_number_of_jobs_changes_no_byte_but_those_of_times() {
+fn the_number_of_jobs_changes_nothing_but_times() {
     let (catalogue, _) = generated(3_000, Defects::Heavy);
     let database = Server::shared().database();
     let url = format!("--database-url={}", database.url());

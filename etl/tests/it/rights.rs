@@ -1,4 +1,4 @@
-//! What a load and a rollback leave as it was, though the tables are others: owner, rights, policies, comments, views.
+//! Loads and rollbacks keep the owner, rights, policies, comments and views of the published catalogue.
 
 use atelier_base::tables::TABLES;
 use atelier_testing::{Database, Rows, Server, until};
@@ -12,8 +12,8 @@ use crate::run::{Etl, Run, etl};
 const LOAD: [&str; 3] = ["--max-rejects", "50%", "--force"];
 const LOAD_AND_KEEP: [&str; 4] = ["--max-rejects", "50%", "--force", "--keep-previous"];
 
-/// Whose the schema and its tables are, and every right on them and their columns but the owner's and those of the
-/// role that a load grants to.
+/// The owners of the schema and its tables, and all rights on them and their columns except those of the owner and of
+/// atelier_reader.
 fn rights(database: &Database<'_>) -> Rows {
     database.query(
         "SELECT 'schema' AS object, nspowner::regrole::text AS owner, a.grantee::regrole::text, a.privilege_type, a.is_grantable
@@ -41,7 +41,7 @@ fn warnings(report: &serde_json::Value) -> usize {
 }
 
 #[test]
-fn rights_of_others_are_given_again() {
+fn rights_of_others_are_kept() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     database.execute(
@@ -70,7 +70,7 @@ fn rights_of_others_are_given_again() {
 }
 
 #[test]
-fn what_is_granted_while_a_load_runs_holds_afterwards() {
+fn rights_granted_during_a_load_are_kept() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     let gate = Gate::close(&database, Place::Index);
@@ -96,10 +96,9 @@ fn what_is_granted_while_a_load_runs_holds_afterwards() {
     database.execute("DROP OWNED BY rights_late; DROP ROLE rights_late");
 }
 
-/// What was revoked while a catalogue was not the published one does not come back with it; what was granted meanwhile
-/// goes with it.
+/// Rights that were revoked or granted since the previous catalogue was published.
 #[test]
-fn a_rollback_gives_the_rights_of_now() {
+fn a_rollback_keeps_the_current_rights() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     database.execute(
@@ -124,7 +123,7 @@ fn a_rollback_gives_the_rights_of_now() {
     assert_eq!(may("rights_gone", "product"), "f");
     assert_eq!(may("rights_new", "related"), "t");
     assert_eq!((may("atelier_reader", "styles"), may("atelier_reader", "skus")), ("f".into(), "t".into()));
-    // A load grants to its reader anew.
+    // A load grants to atelier_reader again.
     load(&database, &example(), &LOAD).succeeded();
     assert_eq!(may("atelier_reader", "styles"), "t");
     database.execute(
@@ -133,7 +132,7 @@ fn a_rollback_gives_the_rights_of_now() {
 }
 
 #[test]
-fn members_of_the_owning_role_load_in_turn() {
+fn all_members_of_the_owning_role_can_load() {
     let server = Server::shared();
     let database = server.database();
     let name = database.name();
@@ -180,11 +179,11 @@ fn members_of_the_owning_role_load_in_turn() {
         (owners("atelier"), owners("atelier_previous")),
         ("rights_owners".into(), "rights_owners".into())
     );
-    // An administrator's load hands over too.
+    // A load by an administrator keeps the owner too.
     load(&database, &example(), &LOAD).succeeded();
     assert_eq!(rights(&database), owned);
 
-    // What a load of one member leaves, another clears.
+    // What a load of one member leaves behind, another can drop.
     let gate = Gate::close(&database, Place::Index);
     let running =
         Etl::new([&["load", "--database-url", &url("rights_ann")], &LOAD[..], &["--data"]].concat())
@@ -204,7 +203,7 @@ fn members_of_the_owning_role_load_in_turn() {
 }
 
 #[test]
-fn views_read_the_new_tables_and_keep_what_they_have() {
+fn views_read_the_new_tables_and_keep_their_rights() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     database.execute(
@@ -215,7 +214,7 @@ fn views_read_the_new_tables_and_keep_what_they_have() {
          CREATE VIEW reports.names AS SELECT id, name FROM atelier.product WHERE id < 3 WITH LOCAL CHECK OPTION;
          GRANT SELECT ON reports.both TO rights_reporter; COMMENT ON VIEW reports.both IS 'both'",
     );
-    // Its parameters fit better than those of PostgreSQL's own.
+    // Its argument types match better than those of PostgreSQL's own function.
     database.execute(
         "CREATE FUNCTION public.concat(text, text) RETURNS text LANGUAGE sql AS 'SELECT NULL::text'",
     );
@@ -239,7 +238,7 @@ fn views_read_the_new_tables_and_keep_what_they_have() {
 }
 
 #[test]
-fn policies_and_comments_are_those_of_before() {
+fn policies_and_comments_are_kept() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD_AND_KEEP).succeeded();
     database.execute(
@@ -277,7 +276,7 @@ fn policies_and_comments_are_those_of_before() {
         assert_eq!(warnings(&done.report), 0, "{}", done.report);
         assert_eq!(one(&database, "SET ROLE rights_tenant; SELECT count(*) FROM atelier.product"), "1");
     }
-    // The kept one has other policies by now.
+    // Meanwhile the previous one has other policies.
     database.execute(
         "CREATE POLICY old ON atelier_previous.product FOR SELECT TO rights_tenant USING (true);
          ALTER TABLE atelier_previous.load ENABLE ROW LEVEL SECURITY",
@@ -287,9 +286,9 @@ fn policies_and_comments_are_those_of_before() {
     database.execute("DROP OWNED BY rights_tenant; DROP ROLE rights_tenant");
 }
 
-/// A dump reads views too: publishing does not wait for it, and the view follows when it has ended.
+/// A dump reads views too. Publishing does not wait for it, and replaces the view when it has ended.
 #[test]
-fn a_view_that_is_being_read_follows_later() {
+fn a_view_that_is_being_read_is_replaced_later() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     database.execute("CREATE VIEW public.now AS SELECT load_id FROM atelier.load");
@@ -316,9 +315,9 @@ fn a_view_that_is_being_read_follows_later() {
     );
 }
 
-/// Names that PostgreSQL folds or splits where they are not quoted. One is another role's if it is folded.
+/// Names that PostgreSQL folds or splits if they are not quoted. Folded, one is the name of another role.
 #[test]
-fn a_first_load_is_of_its_user_whatever_the_name() {
+fn the_owner_of_a_first_load_is_its_user_whatever_the_name() {
     let server = Server::shared();
     let create = |name: &str| {
         server.execute(&format!(
@@ -348,9 +347,9 @@ fn a_first_load_is_of_its_user_whatever_the_name() {
     }
 }
 
-/// Nor is it dropped while it is read: it goes with the catalogue it reads, and the next load names it.
+/// It is not dropped while it is being read: the next load announces it and drops it with the catalogue that it reads.
 #[test]
-fn a_view_that_is_read_for_long_stays_with_what_it_reads() {
+fn a_view_that_is_read_for_long_stays_with_the_old_catalogue() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     database.execute(
@@ -368,10 +367,7 @@ fn a_view_that_is_read_for_long_stays_with_what_it_reads() {
     });
     let done = load(&database, &example(), &LOAD).succeeded();
     let warnings = done.report["warnings"].to_string();
-    for telling in [
-        "view public.now: still reads the catalogue that this load replaced",
-        "a view of the one before it is in use",
-    ] {
+    for telling in ["view public.now: still reads the replaced catalogue", "a view still reads the old one"] {
         assert_eq!(done.run.stdout.matches(telling).count(), 1, "{}", done.run.stdout);
         assert!(warnings.contains(telling), "{warnings}");
     }

@@ -1,11 +1,11 @@
-//! Going back to the previous catalogue: what readers see, and that nothing is lost on the way.
+//! Rollbacks: what readers see, and that nothing is lost.
 
 use atelier_base::tables::TABLES;
 use atelier_sample::Defects;
 use atelier_testing::{Database, Server};
 
 use crate::catalogue::{example, generated, load};
-use crate::published::{one, readers_see_no_mixture, seen};
+use crate::published::{expect_consistent_reads, one, seen};
 use crate::run::{Run, etl};
 
 fn rollback(database: &Database<'_>) -> Run {
@@ -15,13 +15,13 @@ fn rollback(database: &Database<'_>) -> Run {
 }
 
 #[test]
-fn readers_see_one_load_or_the_other_and_never_a_mixture() {
+fn readers_see_one_load_or_the_other_but_never_both() {
     let (small, _) = generated(50, Defects::None);
     let (large, _) = generated(70, Defects::None);
     let database = Server::shared().database();
     let older = seen(&load(&database, small.path(), &[]).succeeded());
     let newer = seen(&load(&database, large.path(), &["--keep-previous"]).succeeded());
-    readers_see_no_mixture(&database, newer.clone(), || {
+    expect_consistent_reads(&database, newer.clone(), || {
         let published = [&older, &newer].repeat(4);
         published.iter().for_each(|load| assert!(rollback(&database).stdout.contains(&load.0)));
         published.into_iter().cloned().collect()
@@ -29,7 +29,7 @@ fn readers_see_one_load_or_the_other_and_never_a_mixture() {
 }
 
 #[test]
-fn the_two_catalogues_change_places_with_all_they_have() {
+fn the_two_catalogues_are_swapped_completely() {
     let (catalogue, _) = generated(20, Defects::None);
     let database = Server::shared().database();
     let older = seen(&load(&database, catalogue.path(), &[]).succeeded()).0;
@@ -57,7 +57,7 @@ fn the_two_catalogues_change_places_with_all_they_have() {
         let status = etl(["status", "--database-url", &database.url()]).stdout;
         assert!(status.starts_with(&format!("load      {back}\n")), "{status}");
         assert!(status.contains("previous  kept"), "{status}");
-        // As the role for readers, and by the indexes that the load built.
+        // As atelier_reader, and with the indexes that the load built.
         for table in TABLES.iter().map(|table| table.name).chain(["load"]) {
             let rows =
                 one(&database, &format!("SET ROLE atelier_reader; SELECT count(*) FROM atelier.{table}"));

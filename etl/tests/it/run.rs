@@ -12,11 +12,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// Far beyond what any run here takes on a busy machine: whoever is still there hangs.
+/// Far longer than any run here takes on a busy machine: one that still runs then hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// The exit code; of a run ended by a signal, 128 and the signal's number, as in a shell.
@@ -35,8 +35,7 @@ where
     Etl::new(args).run()
 }
 
-/// `atelier-etl`, not started yet. It gets a working directory of its own and nothing from the environment that
-/// it would listen to.
+/// `atelier-etl`, not started yet. It gets its own working directory, and no environment variable that it reads.
 pub(crate) struct Etl {
     command: Command,
     cwd: TempDir,
@@ -51,7 +50,7 @@ impl Etl {
         Self::of(Path::new(env!("CARGO_BIN_EXE_atelier-etl")), args)
     }
 
-    /// The same with the program at another place.
+    /// The same with another program.
     pub(crate) fn of<I, S>(program: &Path, args: I) -> Etl
     where
         I: IntoIterator<Item = S>,
@@ -81,12 +80,12 @@ impl Etl {
         self
     }
 
-    /// For what `Command` has and this has not.
+    /// For other settings.
     pub(crate) fn command(&mut self) -> &mut Command {
         &mut self.command
     }
 
-    /// Where it runs, and so where `rejects` comes to be. Goes away with this value.
+    /// Where it runs, and so where `rejects` is created. Removed with this value.
     pub(crate) fn cwd(&self) -> &Path {
         self.cwd.path()
     }
@@ -141,7 +140,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has ended already unless a test failed.
+        // Unless a test failed, it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,5 +1,4 @@
-//! The three statements of what the tables are (`schema.sql`, `tables.rs`, and the database after a load) say the
-//! same.
+//! `schema.sql`, `tables.rs` and the database after a load agree on the tables.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +29,7 @@ fn indexes(database: &Database<'_>) -> Rows {
 }
 
 #[test]
-fn a_load_makes_what_schema_sql_makes() {
+fn a_load_creates_what_schema_sql_creates() {
     let server = Server::shared();
     let (by_psql, by_load) = (server.database(), server.database());
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema.sql");

@@ -1,4 +1,4 @@
-//! What is said for people: in colour on a terminal and nowhere else, and within its 80 columns.
+//! Output on a terminal: in colour there and nowhere else, in lines of at most 80 columns.
 
 use std::fs::File;
 use std::io::pipe;
@@ -14,7 +14,7 @@ use crate::run::{Etl, Run};
 /// Escape sequences, which switch colours.
 const ESCAPE: char = '\u{1b}';
 
-/// Runs the program on a terminal, which `script` of util-linux makes; both outputs are its one screen.
+/// Runs the program on a terminal made by `script` of util-linux, which shows both outputs.
 fn on_terminal(arguments: &[&str], environment: &[(&str, &str)]) -> Run {
     let program = env!("CARGO_BIN_EXE_atelier-etl");
     let quoted: Vec<String> =
@@ -52,7 +52,7 @@ fn colours_are_for_terminals() {
     }
 }
 
-/// Paths and what stands in the files are as long as they are.
+/// Except lines with paths or values from the files.
 #[test]
 fn lines_fit_a_terminal() {
     let database = Server::shared().database();
@@ -83,9 +83,9 @@ fn lines_fit_a_terminal() {
     }
 }
 
-/// What a command was run for and nobody gets is a failure; a reader that has gone wants no more.
+/// A failure to write the output is an error, unless it is a closed pipe.
 #[test]
-fn what_cannot_be_printed_is_a_failure() {
+fn a_failure_to_print_is_an_error() {
     let data = example().display().to_string();
     let rejects = tempfile::tempdir().unwrap();
     let rejects = rejects.path().display().to_string();

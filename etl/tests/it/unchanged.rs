@@ -17,7 +17,7 @@ fn published(database: &Database<'_>) -> String {
     one(database, "SELECT load_id FROM atelier.load")
 }
 
-/// Whether something was loaded, by what the database says; and what the run says must be the same.
+/// Whether something was loaded according to the database. The output of the run must agree.
 #[track_caller]
 fn loaded(database: &Database<'_>, data: &Path, more: &[&str]) -> bool {
     let before = published(database);
@@ -26,7 +26,7 @@ fn loaded(database: &Database<'_>, data: &Path, more: &[&str]) -> bool {
     assert_eq!(done.report["load_id"], after);
     assert_eq!(done.report["unchanged"], after == before);
     let unchanged = format!(
-        "nothing to load: these files are already published\nload {before} is unchanged; --force loads the files again\n"
+        "nothing to load: these files are already published\nload {before} is unchanged; --force loads them again\n"
     );
     assert_eq!(done.run.stdout == unchanged, after == before, "{}", done.run.stdout);
     after != before
@@ -55,7 +55,7 @@ fn the_same_files_are_not_loaded_again() {
     assert!(!loaded(&database, data, &["--jobs", "1", "--keep-previous", "--max-rejects", "0"]));
     assert_eq!(one(&database, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'atelier%'"), "1");
 
-    // Where a file is and how old it is are not what is in it.
+    // The path and age of a file do not matter.
     let photos = fs::read(data.join("photos.csv")).unwrap();
     let copy = with_photos(data, "photo.csv", photos.clone());
     assert!(!loaded(&database, copy.path(), &[]));
@@ -69,7 +69,7 @@ fn the_same_files_are_not_loaded_again() {
     assert!(loaded(&database, data, &[]));
     assert!(loaded(&database, data, &["--force"]));
 
-    // A packed file is another file, and so is one that is packed in another way.
+    // A compressed file is another file, and so is one that is compressed differently.
     for level in [1, 9] {
         let packed = with_photos(data, "photos.csv.gz", gzip(&photos, level));
         assert!(loaded(&database, packed.path(), &[]));
@@ -77,7 +77,7 @@ fn the_same_files_are_not_loaded_again() {
     }
     assert!(loaded(&database, data, &[]));
 
-    // What another version made may be another catalogue.
+    // Another version may have made another catalogue of the same files.
     database.execute("UPDATE atelier.load SET version = '0.0.1'");
     assert!(loaded(&database, data, &[]));
     database.execute("DROP TABLE atelier.skus");
@@ -86,10 +86,10 @@ fn the_same_files_are_not_loaded_again() {
 }
 
 #[test]
-fn the_report_says_so_and_reject_files_stay() {
+fn the_report_says_so_and_reject_files_are_kept() {
     let database = Server::shared().database();
     load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
-    // Left behind by a load that died.
+    // Left behind by a load that was killed.
     database.execute("CREATE SCHEMA atelier_staging; CREATE TABLE atelier_staging.load (LIKE atelier.load)");
     let place = tempfile::tempdir().unwrap();
     let path = |name: &str| place.path().join(name);
@@ -112,9 +112,9 @@ fn the_report_says_so_and_reject_files_stay() {
     assert_eq!(one(&database, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'atelier%'"), "1");
 }
 
-/// They would be refused if nothing were published: so they are now.
+/// As it would if nothing were published.
 #[test]
-fn a_stricter_limit_refuses_what_is_published() {
+fn a_stricter_limit_refuses_published_files() {
     let database = Server::shared().database();
     let first: Done = load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
     let data = example().display().to_string();

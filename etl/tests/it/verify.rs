@@ -1,4 +1,4 @@
-//! Reading back what is published: one changed character among all rows is found, and nothing else is.
+//! `verify` finds a single changed character among all rows, and nothing else.
 
 use std::fs;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn expect_equal(database: &Database<'_>) {
 }
 
 #[test]
-fn what_is_loaded_is_what_is_published() {
+fn published_rows_equal_loaded_rows() {
     let database = Server::shared().database();
     let (heavy, _) = generated(2_000, Defects::Heavy);
     // Rows of every kind: nulls, prices from 0 to the largest, quotes, no rows at all.
@@ -44,7 +44,7 @@ fn what_is_loaded_is_what_is_published() {
         let id = seen(&loaded).0;
         let lines: Vec<&str> = run.stdout.lines().collect();
         assert_eq!(lines.len(), 10, "{}", run.stdout);
-        assert_eq!(lines[8], format!("the published rows are those that were loaded: load {id}"));
+        assert_eq!(lines[8], format!("the published rows are those of load {id}"));
         assert_eq!(run.stdout.matches(" equal ").count(), 7, "{}", run.stdout);
         assert_eq!(report["command"], "verify");
         assert_eq!((&report["load_id"], &report["equal"]), (&Value::from(id), &Value::from(true)));
@@ -64,7 +64,7 @@ fn one_change_among_all_rows_is_found() {
     let database = Server::shared().database();
     load(&database, catalogue.path(), &[]).succeeded();
     expect_equal(&database);
-    // Statement, the tables it changes, and what is said of them.
+    // Statement, the tables that it changes, and the message about them.
     let same_number = "published rows are not those that were loaded";
     let changes = [
         ("UPDATE atelier.photos SET url = overlay(url placing '~' from 30 for 1) WHERE id = 2500", vec!["photos"], same_number),
@@ -75,17 +75,17 @@ fn one_change_among_all_rows_is_found() {
         ("UPDATE atelier.styles SET default_style = NOT default_style WHERE id = 11", vec!["styles"], same_number),
         ("DELETE FROM atelier.skus WHERE id = 100", vec!["skus"], "are published"),
         ("ALTER TABLE atelier.related DROP CONSTRAINT related_pkey; INSERT INTO atelier.related SELECT * FROM atelier.related WHERE id = 50", vec!["related"], "are published"),
-        // Every value is still there, but two have changed places.
+        // Two values are swapped.
         ("UPDATE atelier.skus a SET quantity = b.quantity FROM atelier.skus b
           WHERE (a.id, b.id) IN (SELECT * FROM (VALUES (20, 21), (21, 20)) v) AND a.quantity <> b.quantity", vec!["skus"], same_number),
-        // As many rows, one instead of another.
+        // The same number of rows, one replaced by another.
         ("ALTER TABLE atelier.features DROP CONSTRAINT features_pkey; DELETE FROM atelier.features WHERE id = 30;
           INSERT INTO atelier.features SELECT * FROM atelier.features WHERE id = 31", vec!["features"], same_number),
         ("DELETE FROM atelier.photos WHERE id = 9; TRUNCATE atelier.related", vec!["photos", "related"], "are published"),
     ];
     for (change, tables, telling) in changes {
         load(&database, catalogue.path(), &["--force"]).succeeded();
-        // With the same quantity, nothing would be exchanged.
+        // With equal quantities, the swap would change nothing.
         if change.contains("(20, 21)") {
             assert_eq!(
                 one(&database, "SELECT count(DISTINCT quantity) FROM atelier.skus WHERE id IN (20, 21)"),
@@ -138,7 +138,7 @@ fn one_changed_character_among_millions_of_rows_is_found() {
     }
 }
 
-/// Where a row stands in its table is not what is in it.
+/// The physical order of the rows does not matter.
 #[test]
 fn rewriting_a_table_changes_nothing() {
     let (catalogue, _) = generated(300, Defects::None);
@@ -150,9 +150,9 @@ fn rewriting_a_table_changes_nothing() {
     expect_equal(&database);
 }
 
-/// A restored dump is the same catalogue, in a database that takes no writes too.
+/// Also in a read-only database.
 #[test]
-fn a_restored_dump_is_what_was_loaded() {
+fn a_restored_dump_equals_what_was_loaded() {
     let server = Server::shared();
     let (database, restored) = (server.database(), server.database());
     let (heavy, _) = generated(500, Defects::Heavy);
@@ -173,9 +173,8 @@ fn a_restored_dump_is_what_was_loaded() {
     expect_equal(&restored);
 }
 
-/// The catalogue that comes back is the one that was loaded.
 #[test]
-fn what_is_rolled_back_to_is_verified_too() {
+fn a_catalogue_can_be_verified_after_a_rollback() {
     let (catalogue, _) = generated(50, Defects::None);
     let database = Server::shared().database();
     let first = load(&database, catalogue.path(), &[]).succeeded();
@@ -185,9 +184,8 @@ fn what_is_rolled_back_to_is_verified_too() {
     assert_eq!((run.code, &report["load_id"]), (0, &first.report["load_id"]), "{run:?}");
 }
 
-/// A reader's rights are enough.
 #[test]
-fn the_reader_may_verify() {
+fn the_rights_of_a_reader_are_enough() {
     let server = Server::shared();
     let database = server.database();
     load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
@@ -204,7 +202,7 @@ fn the_reader_may_verify() {
 }
 
 #[test]
-fn what_cannot_be_verified_says_why() {
+fn a_verification_that_is_impossible_says_why() {
     let database = Server::shared().database();
     let failed = |code: i32, telling: &[&str]| {
         let (run, _) = verify(&database.url(), &[]);
@@ -224,7 +222,7 @@ fn what_cannot_be_verified_says_why() {
     assert!(run.code == 2 && run.stderr.contains("give a number from 1 to 64"), "{run:?}");
 }
 
-/// A session that holds a table against every reader until it commits, and what polls it.
+/// A session that locks a table against readers until it commits, and the runtime that polls it.
 fn hold(database: &Database<'_>, table: &str) -> (Runtime, Client) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let client = runtime.block_on(async {
@@ -237,7 +235,7 @@ fn hold(database: &Database<'_>, table: &str) -> (Runtime, Client) {
     (runtime, client)
 }
 
-/// A verification that has begun to wait for `table`.
+/// A verification that is waiting for `table`.
 fn waiting_for(database: &Database<'_>, table: &str) -> Running {
     let verify = Etl::new(["verify", "--database-url", &database.url()]).spawn();
     let waiting = format!(
@@ -259,15 +257,15 @@ fn it_can_be_interrupted() {
     assert_eq!((run.code, run.stderr.as_str()), (130, "atelier-etl: interrupted\n"), "{run:?}");
 }
 
-/// Another load comes while the tables are read: what was read is of two loads, and nothing can be said of it.
+/// Then the tables that were read are of two loads.
 #[test]
-fn a_load_that_is_published_meanwhile_is_noticed() {
+fn a_load_that_is_published_during_a_verification_is_noticed() {
     let (catalogue, _) = generated(50, Defects::None);
     let database = Server::shared().database();
     let first = seen(&load(&database, catalogue.path(), &[]).succeeded()).0;
     let second = load(&database, &example(), &["--max-rejects", "50%", "--keep-previous"]).succeeded();
     let second = seen(&second).0;
-    // Holds the last table back until the other load is published.
+    // Blocks the last table until the other load is published.
     let (runtime, holder) = hold(&database, "styles");
     let verify = waiting_for(&database, "styles");
     let exchange = "ALTER SCHEMA atelier RENAME TO atelier_next;

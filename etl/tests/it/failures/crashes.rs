@@ -1,5 +1,5 @@
-//! Crashes: whatever is killed, cut off or filled up, and whenever, what is published is the catalogue as it was or all of
-//! the new one, and the next load needs no help.
+//! Crashes: whatever is killed, disconnected or full, and at any moment, either the old catalogue is published or the whole
+//! new one, and the next load needs no help.
 //!
 //! The moments are random, one in each of as many equal parts of a load's time as there are strikes, in random order.
 //! The seed is printed; `ATELIER_CRASH_SEED` strikes at the same moments again. `ATELIER_CRASHES` is the number of
@@ -37,14 +37,14 @@ use random::seeded;
 /// Takes under half a second to load, in a build for tests.
 const PRODUCTS: u32 = 3_000;
 
-/// Strikes between two looks at how long a load takes: other tests come and go beside it.
+/// Strikes between two measurements of a load's time, which other tests change.
 const ROUND: u32 = 10;
 
-/// How long a load waits for its readers before it publishes beside them, and what it says of it then.
+/// How long a load waits for readers, and the warning after that.
 const READERS_PATIENCE: Duration = Duration::from_secs(5);
 const BESIDE_READERS: &str = " s: it may see tables of both catalogues";
 
-/// A catalogue in files, and what is in the tables when it is published.
+/// The files of a catalogue, and the content of the tables when it is published.
 struct Catalogue {
     files: TempDir,
     digests: Vec<Value>,
@@ -70,7 +70,7 @@ struct Shelf<'a> {
     replaced: Option<String>,
     /// Everything that readers may have seen since the beginning, in order.
     history: Vec<Seen>,
-    /// How long the loads took that nothing happened to.
+    /// How long undisturbed loads took.
     took: Vec<Duration>,
     watch: Option<Watch>,
     /// How often a load was struck where.
@@ -127,7 +127,7 @@ impl<'a> Shelf<'a> {
             .env("ATELIER_KEEP_PREVIOUS", if how.keep_previous { "true" } else { "false" })
     }
 
-    /// How long a load takes that nothing happens to, the shorter of two.
+    /// The time of an undisturbed load, the shorter of two.
     fn measure(&mut self) -> Duration {
         for _ in 0..2 {
             self.loads(self.other(), How::default());
@@ -135,7 +135,7 @@ impl<'a> Shelf<'a> {
         self.usual()
     }
 
-    /// How long a load takes by now: the median of the last ones.
+    /// The current time of a load: the median of the last ones.
     fn usual(&self) -> Duration {
         let mut last: Vec<Duration> = self.took.iter().rev().take(ROUND as usize).copied().collect();
         last.sort();
@@ -149,7 +149,7 @@ impl<'a> Shelf<'a> {
         let old = self.seen();
         self.published = found;
         let new = self.seen();
-        // What its warning says; one that was struck could not say it.
+        // Its warning says so; a load that was struck may not have printed it.
         let struck_late = run.code != 0 && run.took >= READERS_PATIENCE;
         if struck_late || run.stdout.contains(BESIDE_READERS) {
             self.history.extend([(old.0.clone(), old.1, new.2), (old.0.clone(), new.1, new.2)]);
@@ -159,7 +159,7 @@ impl<'a> Shelf<'a> {
     }
 
     /// Reads back what is published: all of one of the catalogues, row for row what the load says it loaded.
-    fn look(&self) -> Published {
+    fn read_back(&self) -> Published {
         let place = tempfile::tempdir().unwrap();
         let report = place.path().join("report.json");
         let mut run = None;
@@ -182,9 +182,9 @@ impl<'a> Shelf<'a> {
         Published { load_id: report["load_id"].as_str().unwrap().to_owned(), which }
     }
 
-    /// What a load of `new` that was struck left behind: the catalogue as it was, or all of the new one, as it said itself.
+    /// Checks what a load of `new` left behind when it was struck: the old catalogue or the whole new one, as its message says.
     fn survives(&mut self, new: usize, run: &Run) {
-        let found = self.look();
+        let found = self.read_back();
         if found == self.published {
             assert_ne!(run.code, 0, "said to be published: {run:?}");
             return;
@@ -195,10 +195,10 @@ impl<'a> Shelf<'a> {
         self.publishes(found, run);
     }
 
-    /// The same command again, at once and without help, publishes what it is to publish and leaves nothing behind.
+    /// Checks that the same command, repeated immediately and without help, publishes its catalogue and leaves nothing behind.
     fn loads(&mut self, new: usize, how: How) {
         let mut run = None;
-        // It waits for the session of one that was killed: a busy machine may take longer to end that.
+        // It waits for the session of a load that was killed, which may take longer on a busy machine.
         until("the lock of a load that was struck is free", || {
             let again = self.load(new, how).run();
             let locked = again.stderr.contains("another load or rollback of this database is running");
@@ -207,10 +207,10 @@ impl<'a> Shelf<'a> {
         });
         let run = run.unwrap();
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
-        // On a busy machine readers may keep it from locking what they read.
+        // On a busy machine readers may prevent it from locking the tables.
         let warned = run.stdout.matches("warning").count();
         assert_eq!(warned, run.stdout.matches(BESIDE_READERS).count(), "{run:?}");
-        let found = self.look();
+        let found = self.read_back();
         assert_eq!(found.which, new);
         if found != self.published {
             self.publishes(found, &run);
@@ -243,7 +243,7 @@ impl<'a> Shelf<'a> {
     }
 
     /// Starts a load of the catalogue that is not published, and strikes it at a moment after its start. `strike` is given the
-    /// sessions that do what the load is doing. Looks at what is left, and loads again.
+    /// sessions that do what the load is doing. Then checks what is left, and loads again.
     fn strike(
         &mut self,
         moment: Duration,
@@ -265,7 +265,7 @@ impl<'a> Shelf<'a> {
         run
     }
 
-    /// The same at a certain place. Further loads pass there, while what was held stays held.
+    /// The same at a certain place. Later loads are not held there.
     fn strike_at(
         &mut self,
         place: Place,
@@ -315,13 +315,13 @@ fn judge(run: &Run) {
     }
 }
 
-/// A session that looks at what loads do: it is there already when it has to be fast.
+/// A session that queries what loads are doing. It is connected in advance, to be fast.
 struct Watch {
     client: Client,
     runtime: Runtime,
 }
 
-/// From the end of a load to its beginning: what is furthest counts.
+/// From the end of a load to its beginning: the first that matches is its phase.
 const PHASE: &str = "
     WITH sessions AS (
         SELECT pid, application_name = 'atelier-etl' AS control, state <> 'idle' AS busy, query

@@ -1,4 +1,4 @@
-//! Databases that cannot be reached, refuse, or are not fit for a catalogue.
+//! Databases that cannot be reached, refuse the connection, or are unsuitable for a catalogue.
 
 use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
@@ -49,7 +49,7 @@ fn urls_that_cannot_be_read() {
 }
 
 #[test]
-fn nobody_listens() {
+fn nothing_listens() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let run = load(&format!("postgresql://ann:{SECRET}@127.0.0.1:{free}/shop"), &example()).run();
     let what = format!("cannot connect to database \"shop\" at 127.0.0.1:{free} as ann");
@@ -66,9 +66,9 @@ fn nobody_listens() {
     run.failed(4, &["at no-such-host.invalid:5432 as ann", "check that PostgreSQL runs there"]);
 }
 
-/// Something listens, but never says a word: a stopped server, or a firewall that swallows.
+/// Something listens but does not answer: a stopped process, or a firewall that drops packets.
 #[test]
-fn nobody_answers() {
+fn nothing_answers() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let loads = ["disable", "require"].map(|sslmode| {
@@ -140,10 +140,9 @@ fn refusals_name_who_and_where() {
     shop.loads();
 }
 
-/// What a fresh role may do with the one right that the messages ask for, a password that is not in the URL, and that
-/// neither shows it.
+/// With a password that is not in the URL, and that no message shows.
 #[test]
-fn a_role_that_may_create_schemas_is_all_it_takes() {
+fn the_right_to_create_schemas_is_enough() {
     let server = Server::shared();
     let database = server.database();
     server.create_role("failures_loader", SECRET);
@@ -180,7 +179,7 @@ fn a_password_file_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn a_schema_of_somebody_else() {
+fn a_schema_of_another_program() {
     let database = Server::shared().database();
     database.execute("CREATE SCHEMA atelier; CREATE TABLE atelier.paintings AS SELECT 1 AS id");
     let run = load(&database.url(), &example()).run();
@@ -204,7 +203,7 @@ fn a_database_in_another_encoding() {
 }
 
 #[test]
-fn a_database_that_takes_no_writes() {
+fn a_read_only_database() {
     let mut shop = Shop::new(Server::shared());
     let name = shop.database.name().to_owned();
     shop.database.execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
@@ -215,7 +214,7 @@ fn a_database_that_takes_no_writes() {
 }
 
 #[test]
-fn the_time_limits_of_everyday_sessions_are_not_for_a_load() {
+fn time_limits_of_the_database_do_not_apply_to_a_load() {
     let database = Server::shared().database();
     let limits = "name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
     for limit in database.query(&format!("SELECT name FROM pg_settings WHERE {limits}")) {
@@ -235,7 +234,7 @@ fn the_time_limits_of_everyday_sessions_are_not_for_a_load() {
 }
 
 #[test]
-fn every_way_to_a_database_loads() {
+fn every_kind_of_connection_can_load() {
     let server = Server::shared();
     let database = server.database();
     let (dir, port, name) = (server.dir().display(), server.port(), database.name());
@@ -257,10 +256,10 @@ fn every_way_to_a_database_loads() {
 }
 
 #[test]
-fn a_server_that_is_not_who_it_should_be() {
+fn a_server_with_the_wrong_certificate() {
     let server = Server::shared();
     let mut shop = Shop::new(server);
-    // Without the authority of the tests, only those of the system are believed.
+    // Without the authority of the tests, only those of the system are trusted.
     let url = shop.database.tls_url("verify-full");
     let run = load(&url, &example()).env("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt").run();
     if run.code == 2 {
@@ -269,7 +268,7 @@ fn a_server_that_is_not_who_it_should_be() {
         run.failed(4, &["cannot connect to", "certificate", "sslrootcert"]);
     }
     shop.is_untouched();
-    // The right authority, but it does not vouch for this name.
+    // The right authority, but a certificate for another name.
     let certificate = server.ca_certificate().display().to_string();
     let url = format!("{url}&sslrootcert={certificate}").replace("@localhost", "@127.0.0.2");
     let run = load(&url, &example()).run();
@@ -279,7 +278,7 @@ fn a_server_that_is_not_who_it_should_be() {
 }
 
 #[test]
-fn a_second_load_is_refused_and_the_first_goes_on() {
+fn a_second_load_is_refused_and_the_first_continues() {
     let shop = Shop::new(Server::shared());
     let data = generated(200);
     let gate = Gate::close(&shop.database, Place::Index);
@@ -303,11 +302,11 @@ fn a_second_load_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_database_that_is_still_to_come_is_waited_for() {
+fn a_load_can_wait_for_a_database_to_start() {
     let server = Server::start(&[]);
     let mut shop = Shop::new(&server);
     server.stop();
-    // Where the server will be, first somebody else answers and hangs up, as the proxies of containers do.
+    // At first another program accepts and closes connections there, as proxies of containers do.
     let early = TcpListener::bind(("127.0.0.1", server.port())).unwrap();
     let load = load(&shop.database.tcp_url(), &example()).arg("--wait=60").spawn();
     for _ in 0..2 {
@@ -320,7 +319,7 @@ fn a_database_that_is_still_to_come_is_waited_for() {
     assert_ne!(super::published(&shop.database), shop.published);
     shop.loads();
 
-    // A refusal is not waited out: no run may take that long.
+    // It does not wait after a refusal: no run may take that long.
     let url = shop.database.url_of("postgres", "wr0ng");
     super::load(&url, &example()).arg("--wait=3600").run().failed(4, &["password authentication failed"]);
 }
@@ -330,7 +329,7 @@ fn waiting_ends_in_time_and_can_be_interrupted() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgresql://ann@{}/shop?sslmode=disable", nobody.local_addr().unwrap());
     let waiting = load(&url, &example()).arg("--wait=60").spawn();
-    // Kept until the end: it waits for an answer. At its second attempt it surely listens to signals.
+    // Kept open, so that it waits for an answer. At its second attempt its signal handlers are surely installed.
     drop(accept(&nobody));
     let _connection = accept(&nobody);
     waiting.signal(Signal::SIGINT);
@@ -343,7 +342,7 @@ fn waiting_ends_in_time_and_can_be_interrupted() {
 }
 
 #[test]
-fn status_fails_as_clearly() {
+fn status_fails_with_the_same_messages() {
     etl(["status"]).failed(2, &["no database given"]);
     let run = etl(["status", "--database-url", "postgresql://ann@127.0.0.1:1/shop"]);
     run.failed(4, &["cannot connect to database \"shop\" at 127.0.0.1:1 as ann"]);

@@ -1,4 +1,4 @@
-//! Disks without room.
+//! Full disks.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -34,13 +34,13 @@ impl SmallDisk {
         self.0.path()
     }
 
-    /// Takes all room but about `bytes`.
+    /// Fills it up to about `bytes`.
     pub(super) fn fill_but(&self, bytes: u64) {
         let disk = statvfs(self.path()).unwrap();
         let ballast = (disk.blocks_available() * disk.fragment_size()).checked_sub(bytes).unwrap();
         let mut file = File::create(self.path().join("ballast")).unwrap();
         match std::io::copy(&mut std::io::Read::take(std::io::repeat(0), ballast), &mut file) {
-            // Who writes there too may have been faster.
+            // Another program may have filled it first.
             Err(error) if error.kind() != ErrorKind::StorageFull => panic!("cannot write ballast: {error}"),
             _ => {}
         }
@@ -59,7 +59,7 @@ fn of_the_database() {
     let Some(disk) = SmallDisk::mount("250m") else { return };
     let server = Server::start_in(disk.path(), &[]);
     let mut shop = Shop::new(&server);
-    // The log has a fresh segment and room for another: it is the tables that find none.
+    // The WAL has a new segment and room for another, so it is the tables that find no space.
     shop.database.execute("SELECT pg_switch_wal()");
     shop.database.execute("CHECKPOINT");
     disk.fill_but(36 << 20);
@@ -75,7 +75,7 @@ fn of_the_database() {
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
 }
 
-/// Without room for their headers, nothing has begun.
+/// Without space for their headers, nothing begins.
 #[test]
 fn of_the_reject_files() {
     let mut shop = Shop::new(Server::shared());
@@ -87,7 +87,7 @@ fn of_the_reject_files() {
     shop.loads();
 }
 
-/// With room for a few rows, the load ends at the first that cannot be recorded.
+/// With space for a few rows, the load ends at the first that cannot be written.
 #[test]
 fn of_the_reject_files_in_the_middle() {
     let Some(disk) = SmallDisk::mount("40k") else { return };

@@ -1,4 +1,4 @@
-//! What somebody else has put where the loader works: refused at the first look, by name, with what to do.
+//! Objects of others in the loader's schemas: refused by the preflight, with their names and a hint.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ fn a_schema_that_is_no_catalogue() {
 }
 
 #[test]
-fn what_is_not_ours_in_a_catalogue() {
+fn objects_of_others_in_a_catalogue() {
     let server = Server::shared();
     for (make, named) in [
         ("CREATE TABLE {}.extra (x int)", "table {}.extra of \"postgres\""),
@@ -115,9 +115,9 @@ fn a_table_of_another_owner() {
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
 }
 
-/// What a load that was killed has left is the loader's, half-made as it is, and so is a catalogue of `schema.sql`.
+/// What a killed load left behind is the loader's, and so is a catalogue made by `schema.sql`.
 #[test]
-fn what_is_ours_is_known() {
+fn own_objects_are_recognized() {
     let shop = Shop::new(Server::shared());
     let schema = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema.sql")).unwrap();
     for made in ["atelier_staging", "atelier_discarded", "atelier_previous"] {
@@ -132,7 +132,7 @@ fn what_is_ours_is_known() {
     assert_eq!(schemas(&shop.database), "atelier");
 }
 
-/// Names that need quotes, and more: what the hints say is pasted, one after the other, until the load is published.
+/// The SQL of each hint is run, with names that need quotes, until the load is published.
 #[test]
 fn hints_can_be_pasted() {
     let server = Server::start(&[]);
@@ -188,9 +188,9 @@ fn hints_can_be_pasted() {
     assert_eq!(etl(["status", "--database-url", &reader]).code, 0);
 }
 
-/// Of somebody who has not waited for the load to end. Nothing of it is dropped, and nothing is published.
+/// Nothing of it is dropped, and nothing is published.
 #[test]
-fn what_comes_while_a_load_runs() {
+fn objects_created_during_a_load() {
     let secret = "CREATE TABLE atelier.product (secret text); INSERT INTO atelier.product VALUES ('kept')";
     for (is_first, make, what, kept) in [
         (
@@ -230,7 +230,7 @@ fn what_comes_while_a_load_runs() {
 }
 
 #[test]
-fn what_comes_while_a_rollback_waits() {
+fn objects_created_while_a_rollback_waits() {
     let shop = Shop::new(Server::shared());
     let run = shop.load(&example()).arg("--keep-previous").run();
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");

@@ -1,5 +1,4 @@
-//! Holds a load at a chosen point for as long as a test wants, so that what happens "in the middle" happens there
-//! and not a little earlier or later.
+//! Holds a load at a chosen point for as long as a test wants.
 
 use atelier_testing::{Database, until};
 use tokio::runtime::Runtime;
@@ -8,13 +7,13 @@ use tokio_postgres::{Client, NoTls};
 /// Where a load is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// With some of the photos copied and more of them coming.
+    /// After some of the photos are copied.
     Copy,
     /// Before the first index of a table is built.
     Index,
     /// Within the transaction that publishes.
     Publish,
-    /// Published, with the catalogue that was replaced there still.
+    /// Published, but the replaced catalogue is not dropped yet.
     Drop,
 }
 
@@ -76,13 +75,13 @@ impl Gate {
         Gate { client, runtime }
     }
 
-    /// Waits until a session of the loader stands before the gate, and gives its backend.
+    /// Waits until a session of the loader is held, and returns its backend.
     pub(crate) fn wait(&self) -> i32 {
         let waiting = "SELECT min(a.pid) FROM pg_stat_activity a JOIN pg_locks l USING (pid)
                        WHERE a.datname = current_database() AND a.application_name LIKE 'atelier-etl%'
                          AND l.locktype = 'advisory' AND l.objid = 7 AND NOT l.granted";
         let mut backend = None;
-        until("a load stands before the gate", || {
+        until("a load is held at the gate", || {
             let row = self.runtime.block_on(self.client.query_one(waiting, &[])).unwrap();
             backend = row.get(0);
             backend.is_some()
@@ -90,7 +89,7 @@ impl Gate {
         backend.unwrap()
     }
 
-    /// Lets further loads pass. Whoever stands before the gate stands there still.
+    /// Lets further loads pass. Those that are held already stay held.
     pub(crate) fn lift(&self) {
         self.runtime.block_on(self.client.batch_execute("DROP EVENT TRIGGER gate")).unwrap();
     }

@@ -129,9 +129,9 @@ fn a_file_that_cannot_be_used_ends_the_load_before_it_begins() {
     shop.loads();
 }
 
-/// The damage stands so far behind the header that rows are copied before it is met.
+/// The damage is so far into the file that rows are copied before it is found.
 #[test]
-fn a_compressed_file_that_breaks_off_ends_the_load_in_the_middle() {
+fn a_truncated_compressed_file_ends_the_load() {
     let mut shop = Shop::new(Server::shared());
     for (extension, compress) in
         [("csv.gz", gzip as fn(&[u8]) -> Vec<u8>), ("csv.zst", |bytes| zstd::encode_all(bytes, 3).unwrap())]
@@ -179,7 +179,7 @@ fn a_file_that_may_not_be_read() {
         for place in [program.path(), data.path()] {
             fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap();
         }
-        // It may be built where nobody else may look.
+        // It may have been built in a directory that no other account can read.
         let copy = program.path().join("atelier-etl");
         fs::copy(env!("CARGO_BIN_EXE_atelier-etl"), &copy).unwrap();
         let mut etl =
@@ -208,7 +208,7 @@ fn a_table_without_rows_is_a_warning() {
 }
 
 #[test]
-fn too_many_rejects_refuse_the_load_and_are_all_told() {
+fn too_many_rejects_refuse_the_load_and_are_all_reported() {
     let mut shop = Shop::new(Server::shared());
     let place = tempfile::tempdir().unwrap();
     let (report, rejects) = (place.path().join("report.json"), place.path().join("rejects"));
@@ -265,7 +265,7 @@ fn outputs_that_cannot_be_written_end_the_load_before_it_begins() {
     shop.loads();
 }
 
-/// Reject files are named as the tables are, and so as the files they come from.
+/// Reject files have the names of the tables, as the inputs have.
 #[test]
 fn outputs_that_are_inputs_are_refused_before_anything_is_overwritten() {
     let shop = Shop::new(Server::shared());
@@ -291,7 +291,7 @@ fn outputs_that_are_inputs_are_refused_before_anything_is_overwritten() {
     }
 }
 
-/// Beside a compressed input, a reject file would be a second input for the next run.
+/// Next to a compressed input, a reject file would be a second input of the next run.
 #[test]
 fn rejects_among_compressed_inputs_are_refused() {
     let data = copy_of_example();
@@ -309,7 +309,7 @@ fn rejects_among_compressed_inputs_are_refused() {
     }
 }
 
-/// The one that is written last would replace the other, whether or not either is there yet.
+/// One would overwrite the other, whether or not they exist yet.
 #[test]
 fn a_report_that_is_a_reject_file_is_refused() {
     let place = tempfile::tempdir().unwrap();
@@ -334,17 +334,16 @@ fn a_report_that_is_a_reject_file_is_refused() {
     refused("link.json");
     assert_eq!(fs::read_to_string(rejects.join("features.csv")).unwrap(), "of the last run");
 
-    // Beside them, and elsewhere under the same name, there is room for it.
+    // Another name in the same directory is accepted, and the same name in another one.
     for report in ["rejects/report.json", "product.csv"] {
         assert_eq!(check(report).code, 0);
         assert!(fs::read_to_string(place.path().join(report)).unwrap().starts_with('{'), "{report}");
     }
 }
 
-/// Whoever reads the exit code alone must not think that the load is not published, and whoever reads the output
-/// must not think that it has no report because nothing happened.
+/// The output says that the load is published, and the message that the report is missing.
 #[test]
-fn a_report_that_finds_no_room_is_told_beside_the_published_load() {
+fn a_report_that_cannot_be_written_is_an_error_after_publishing() {
     let shop = Shop::new(Server::shared());
     let run = shop.load(&example()).arg("--report=/dev/full").run();
     assert_eq!(run.code, 2, "{run:?}");
@@ -362,7 +361,7 @@ fn a_report_that_finds_no_room_is_told_beside_the_published_load() {
 
 #[test]
 fn wrong_options_are_named() {
-    // Nothing is asked of a database before its time.
+    // All of them are found before the database is connected to.
     let url = "postgresql://nobody@127.0.0.1:1/nothing";
     for (option, code, telling) in [
         ("--max-rejects=many", 2, &["--max-rejects \"many\" is neither", "a number of rows such as 250"][..]),

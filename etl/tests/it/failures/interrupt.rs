@@ -1,4 +1,4 @@
-//! Commands without a database that are interrupted: they end soon and leave no file behind.
+//! Interrupted commands without a database end soon and leave no file behind.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn generating_leaves_nothing_behind() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let place = tempfile::tempdir().unwrap();
         let out = place.path().join("catalogue");
-        // 110 GB, if it were left to itself.
+        // 110 GB, if it were not interrupted.
         let generate = Etl::new(["generate", "--products", "50000000", "--out"]).arg(&out).spawn();
         until("photos are written", || bytes(&out.join("photos.csv.partial")) > 10_000_000);
         generate.signal(signal);
@@ -28,7 +28,7 @@ fn generating_leaves_nothing_behind() {
 }
 
 #[test]
-fn checking_leaves_the_reject_files_of_the_last_run_and_none_of_its_own() {
+fn checking_keeps_the_reject_files_of_the_last_run_and_leaves_none_of_its_own() {
     let place = tempfile::tempdir().unwrap();
     let (data, rejects) = (place.path().join("data"), place.path().join("rejects"));
     fs::create_dir(&data).unwrap();

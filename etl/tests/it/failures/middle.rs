@@ -1,4 +1,4 @@
-//! A load that is struck in the middle: while it copies, while it builds indexes, while it publishes.
+//! A load that is interrupted, killed or disconnected while it copies, builds indexes or publishes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +22,7 @@ fn sessions(database: &Database<'_>, which: &str) -> String {
     database.query(&format!("SELECT count(*) {SESSIONS} {which}"))[0][0].clone().unwrap()
 }
 
-/// A load that stands at `place`, and the gate before it.
+/// A load that is held at `place`, and the gate that holds it.
 fn held_at(place: Place, shop: &Shop<'_>, data: &TempDir) -> (Running, Gate) {
     let gate = Gate::close(&shop.database, place);
     let load = shop.load(data.path()).spawn();
@@ -41,7 +41,7 @@ fn interrupted() {
             load.signal(signal);
             load.finish().failed(130, &["interrupted"]);
             shop.is_untouched();
-            // The gate is closed still: nothing of the load stands there any more.
+            // The gate is still closed, but no session of the load is held there any more.
             until("its sessions are gone", || sessions(&shop.database, "") == "0");
             drop(gate);
         }
@@ -57,7 +57,7 @@ fn killed() {
         load.signal(Signal::SIGKILL);
         assert_eq!(load.finish().code, 128 + 9);
         until("its lock is free", || sessions(&shop.database, CONTROL) == "0");
-        // The database has not noticed that nobody is behind this session any more.
+        // The database has not noticed that the client of this session is gone.
         assert_ne!(sessions(&shop.database, LANES), "0");
         assert_eq!(schemas(&shop.database), "atelier atelier_staging");
         shop.is_served_as_before();
@@ -86,7 +86,7 @@ fn struck_with_its_server(server: &Server, strike: impl Fn()) {
         strike();
         let run = load.finish();
         run.failed(4, &["see its log"]);
-        // Without the database's word, a load that was publishing cannot know what became of it.
+        // Without an answer, a load that was publishing cannot know whether it was published.
         let telling = ["load again; the published catalogue is unchanged", "run atelier-etl status"];
         assert!(
             run.stderr.contains(telling[0]) || place == Place::Publish && run.stderr.contains(telling[1]),
@@ -104,7 +104,7 @@ fn its_sessions_are_ended() {
     let (mut shop, data) = (Shop::new(Server::shared()), generated(2_000));
     let why = "terminating connection due to administrator command";
     for (place, held, telling) in [
-        // tokio-postgres keeps the reason of a COPY's end to itself.
+        // tokio-postgres does not report why a COPY ended.
         (Place::Copy, true, ["cannot copy photos into the database", "caused by: "]),
         (Place::Copy, false, ["the connection to the database was lost", why]),
         (Place::Index, true, ["cannot index ", why]),
@@ -145,7 +145,7 @@ fn its_statements_are_cancelled() {
     shop.loads();
 }
 
-/// Photos are taken in whose styles are gone: their file is not the one that was read for its ids.
+/// Photos are accepted whose styles are missing: the file of the styles has changed since the first pass.
 #[test]
 fn a_parents_file_changes() {
     let (mut shop, data) = (Shop::new(Server::shared()), generated(2_000));
@@ -162,7 +162,7 @@ fn a_parents_file_changes() {
     shop.loads();
 }
 
-/// A file without children is read once: only that it is another one than was found tells that rows are missing.
+/// A file that no other table needs is read once: only a comparison with the file that was found shows the change.
 #[test]
 fn a_file_changes_while_it_is_read() {
     // 30 MB: far more than is read ahead.
@@ -189,7 +189,7 @@ fn a_file_changes_while_it_is_read() {
         gate.wait();
         change();
         drop(gate);
-        // Of a file that was renamed over it, what is read is still the old one, and whole.
+        // If another file is renamed to its path, the old one is still read, completely.
         if std::fs::read(&photos).unwrap().len() == whole_rows(text.len() - 1) {
             assert_eq!(load.finish().code, 0);
             shop.published = published(&shop.database);
@@ -201,9 +201,9 @@ fn a_file_changes_while_it_is_read() {
     shop.loads();
 }
 
-/// The files in the directory are of one run: that of the catalogue which is published.
+/// The files in the directory are all of one run: that of the published catalogue.
 #[test]
-fn rejects_of_a_load_that_died_replace_none() {
+fn rejects_of_a_killed_load_replace_none() {
     let (mut shop, data) = (Shop::new(Server::shared()), copy_of_example());
     let rejects = tempfile::tempdir().unwrap();
     let load = |shop: &Shop<'_>| shop.load(data.path()).arg("--rejects").arg(rejects.path());
@@ -232,9 +232,9 @@ fn rejects_of_a_load_that_died_replace_none() {
     assert_ne!(files(), before);
 }
 
-/// What one run rejects must not end in the files of another.
+/// Rejected rows of one run must not be written to the files of another.
 #[test]
-fn another_run_wants_its_rejects_directory() {
+fn two_runs_with_the_same_rejects_directory() {
     let (shop, data) = (Shop::new(Server::shared()), generated(2_000));
     let rejects = tempfile::tempdir().unwrap();
     let gate = Gate::close(&shop.database, Place::Copy);

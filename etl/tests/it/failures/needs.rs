@@ -1,4 +1,4 @@
-//! Servers with too little for a load, which says so before the first row.
+//! Servers with too few connections or too little disk space: a load says so before the first row.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use crate::run::Run;
 
 #[test]
 fn connections() {
-    // As many as a load with one job needs, besides those that only a superuser gets and one of somebody else's.
+    // As many as a load with one job needs, besides those reserved for superusers and one of another client.
     let server = Server::start(&[("max_connections", "7"), ("superuser_reserved_connections", "3")]);
     let database = server.database();
     let name = database.name();
@@ -62,7 +62,7 @@ fn connections() {
         database.execute(&unlimit);
     }
     database.execute("ALTER ROLE needs_ann CONNECTION LIMIT 3");
-    // Sessions of the load before have just ended.
+    // Sessions of the previous load have just ended.
     for _ in 0..3 {
         let run = ann("1");
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
@@ -76,7 +76,7 @@ fn disk() {
     let database = server.database();
     server.create_role("needs_bob", "secret");
     database.execute(&format!("GRANT CREATE ON DATABASE {} TO needs_bob; CHECKPOINT", database.name()));
-    // 20 MB that are all rejected: 32 MB by the estimate, and next to nothing in truth.
+    // 20 MB that are all rejected: 32 MB by the estimate, but in fact almost nothing.
     let data = copy_of_example();
     let mut skus = File::options().append(true).open(data.path().join("skus.csv")).unwrap();
     for id in 1_000..21_000 {
@@ -96,7 +96,7 @@ fn disk() {
     assert!(run.stdout.starts_with("warning: the database's disk ("), "{}", run.stdout);
     assert_eq!(run.stdout.matches("warning: the database's disk").count(), 1, "{}", run.stdout);
 
-    // Where its place is not known, nothing is said.
+    // If the data directory is not known, there is no message.
     database.execute("DROP SCHEMA atelier CASCADE");
     let run = loads(&database.url_of("needs_bob", "secret"));
     assert!(run.code == 0 && !run.stdout.contains("the database's disk"), "{run:?}");

@@ -1,4 +1,4 @@
-//! Rollbacks that cannot be, or are struck in the middle.
+//! Rollbacks that are impossible or interrupted.
 
 use atelier_testing::Server;
 use nix::sys::signal::Signal;
@@ -21,13 +21,13 @@ fn shop_with_previous() -> Shop<'static> {
 }
 
 #[test]
-fn nothing_to_go_back_to() {
+fn no_previous_load() {
     let shop = Shop::new(Server::shared());
     let what = format!("no previous load is kept in database \"{}\"", shop.database.name());
-    rollback(&shop).run().failed(4, &[&what, "load --keep-previous keeps what was published"]);
+    rollback(&shop).run().failed(4, &[&what, "load --keep-previous keeps the catalogue that it replaces"]);
     shop.is_untouched();
 
-    // What schema.sql makes is a catalogue, but of no load.
+    // schema.sql creates a catalogue, but without a load.
     shop.database
         .execute("CREATE SCHEMA atelier_previous; CREATE TABLE atelier_previous.load (LIKE atelier.load)");
     rollback(&shop).run().failed(4, &[&what]);
@@ -67,7 +67,7 @@ fn a_rollback_in_the_middle() {
             rollback.finish().failed(130, &["interrupted"]);
         } else {
             rollback.finish();
-            // The database notices late that nobody is behind the session any more.
+            // The database notices late that the client of the session is gone.
             shop.database.execute(&format!("SELECT pg_terminate_backend({backend}, 10000)"));
         }
         shop.is_served_as_before();

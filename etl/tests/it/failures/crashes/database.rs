@@ -1,5 +1,5 @@
-//! PostgreSQL is killed: one process of it, and then it ends all sessions and recovers; or all at once, as in a power
-//! cut that spares the disk's cache.
+//! PostgreSQL is killed: one process, after which it terminates all sessions and recovers; or all of them, as in a power
+//! failure that does not lose the disk's cache.
 
 use atelier_testing::Server;
 use rand::seq::IndexedRandom as _;

@@ -1,4 +1,4 @@
-//! The database's disk is full, sooner or later.
+//! The database's disk is full at any point of a load.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ const STRIKES: u32 = 8;
 
 #[test]
 fn full_at_any_point_of_a_load() {
-    // A log that uses no file again needs room for the next.
+    // WAL that does not recycle files needs space for the next one.
     let full_log = [("wal_level", "replica"), ("wal_recycle", "off"), ("min_wal_size", "32MB")];
     for settings in [&[][..], &full_log] {
         let Some(disk) = SmallDisk::mount("320m") else { return };
@@ -44,7 +44,7 @@ fn full_at_any_point_of_a_load() {
             drop(gate);
             let run = load.finish();
             recovers(&server, &disk, &run);
-            // Publishing may do with the room that there is.
+            // The space may be enough for publishing.
             assert!(run.code == 4 || place == Place::Publish, "{place:?}: {run:?}");
             shelf.survives(new, &run);
             shelf.loads(new, How::default());
@@ -52,7 +52,7 @@ fn full_at_any_point_of_a_load() {
     }
 }
 
-/// There is room again. The database has ended if it was its log that found none.
+/// Frees the space. The database has stopped if the WAL found none.
 fn recovers(server: &Server, disk: &SmallDisk, run: &Run) {
     let said: Vec<&str> = run.stderr.lines().take(2).collect();
     println!("exit {}: {}", run.code, said.join(";"));

@@ -1,4 +1,4 @@
-//! The loader is killed, as by `kill -9` or for want of memory.
+//! The loader is killed, as by `kill -9` or when memory runs out.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::super::gate::{Gate, Place};
 use super::{How, PRODUCTS, ROUND, Shelf, moments, schemas, seeded};
-use crate::published::readers_see_no_mixture;
+use crate::published::expect_consistent_reads;
 use crate::run::Running;
 
 fn kill(_: &mut Shelf<'_>, load: &Running, _: &[i32]) {
@@ -18,12 +18,12 @@ fn kill(_: &mut Shelf<'_>, load: &Running, _: &[i32]) {
 const KILLED: i32 = 128 + 9;
 
 #[test]
-fn killed_at_any_moment_with_readers_beside_it() {
+fn killed_at_any_moment_while_readers_run() {
     let wanted: u32 = env::var("ATELIER_CRASHES").map_or(50, |loads| loads.parse().unwrap());
     let database = Server::shared().database();
     let mut shelf = Shelf::new(&database, PRODUCTS);
     let first = shelf.history.remove(0);
-    readers_see_no_mixture(&database, first, || {
+    expect_consistent_reads(&database, first, || {
         shelf.measure();
         let (mut random, mut strikes, mut killed) = (seeded(), 0, 0);
         // One in eleven comes too late by design; twice as many strikes as it takes are enough for anything else.
@@ -44,8 +44,8 @@ fn killed_at_any_moment_with_readers_beside_it() {
     });
 }
 
-/// The new catalogue is published, the old one is not dropped yet. Nobody asked to keep it, so it is not there to go back
-/// to, and the next load drops it, though that has nothing to load.
+/// The old catalogue is not dropped yet. It was not to be kept, so there is no rollback to it, and the next load drops it
+/// even if it has nothing to load.
 #[test]
 fn killed_between_publishing_and_dropping() {
     let database = Server::shared().database();
@@ -58,9 +58,8 @@ fn killed_between_publishing_and_dropping() {
     assert!(shelf.took.is_empty(), "the next load published nothing");
 }
 
-/// A load that is killed before it publishes leaves the catalogue that is kept for going back to.
 #[test]
-fn killed_while_publishing_the_previous_is_kept_still() {
+fn a_load_killed_while_publishing_keeps_the_previous_catalogue() {
     let database = Server::shared().database();
     let mut shelf = Shelf::new(&database, 200);
     shelf.loads(1, How { force: false, keep_previous: true });
@@ -72,8 +71,8 @@ fn killed_while_publishing_the_previous_is_kept_still() {
     gate.lift();
     load.signal(Signal::SIGKILL);
     shelf.survives(0, &load.finish());
-    // Held until its session has noticed that nobody is behind it.
+    // Held until its session has noticed that its client is gone.
     until("its session is gone", || shelf.sessions("") == "0");
-    assert_eq!((shelf.look().which, kept()), (1, before));
+    assert_eq!((shelf.read_back().which, kept()), (1, before));
     shelf.loads(0, How::default());
 }

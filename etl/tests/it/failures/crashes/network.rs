@@ -1,4 +1,4 @@
-//! The connection between the loader and PostgreSQL is cut: reset, as by a firewall, or silent, as a cable that was pulled.
+//! The connection between the loader and PostgreSQL is reset, as by a firewall, or silent, as after a cable was pulled.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -84,8 +84,8 @@ fn all_connections_are_reset_at_any_moment() {
     }
 }
 
-/// No packet comes through any more, and no word of it: both sides have to find out by themselves. In a network of its
-/// own, which takes root, and ip.
+/// Packets are dropped without any error, so both sides have to detect it. In its own network namespace, which requires
+/// root and `ip`.
 #[test]
 fn the_network_falls_silent() {
     // Of this thread and what it starts.
@@ -97,7 +97,7 @@ fn the_network_falls_silent() {
     let database = server.database();
     let mut shelf = Shelf::new(&database, 2_000);
     for place in PLACES {
-        // What is a minute by default. Only for the load that is cut off.
+        // A minute by default. Only for the load that is disconnected.
         let limits = "tcp_user_timeout=2&keepalives_idle=1&keepalives_interval=1&connect_timeout=2";
         shelf.url = format!("{}&{limits}", database.tcp_url());
         let gate = Gate::close(&database, place);
@@ -108,7 +108,7 @@ fn the_network_falls_silent() {
         assert!(link("down"));
         let run = load.finish();
         run.failed(4, &["see its log"]);
-        // Nobody told the database.
+        // The database does not know.
         until("its lock is free", || shelf.sessions("AND application_name = 'atelier-etl'") == "0");
         shelf.survives(new, &run);
         assert!(link("up"));
