@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_says_what_why_and_what_to_do() {
+    fn a_message_has_what_why_and_what_to_do() {
         let cause = std::io::Error::other("disk on\u{a0}fire");
         let error = Error::input("cannot read data/skus.csv").cause(cause).hint("put it out");
         assert_eq!(error.to_string(), "cannot read data/skus.csv");

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_seen_is_escaped() {
+    fn invisible_characters_are_escaped() {
         for (text, shown) in [
             ("XS \\ 6\" 'é' \u{1f9f5} e\u{301}", "XS \\ 6\" 'é' \u{1f9f5} e\u{301}"),
             ("a\x1b[31m\r\n\t\0", "a\\u{1b}[31m\\r\\n\\t\\u{0}"),

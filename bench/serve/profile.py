@@ -14,12 +14,12 @@ from collections import Counter
 
 # From the innermost function outwards, the first that matches decides. Of the server's own threads.
 STAGES = [
-    ("render", r"atelier_server::json|serde_json|Found::rows|queries::.*rows|Database::answer"),
-    ("database: client", r"tokio_postgres|postgres_protocol|postgres_types|atelier_server::(database|queries)|respond::make"),
+    ("render", r"catalogue::json|serde_json|ResultSet::rows|Batch::answer"),
+    ("database: client", r"tokio_postgres|postgres_protocol|postgres_types|atelier_server::database|catalogue::queries|answer::query"),
     ("write", r"poll_flush|poll_write\b|write_head|encode_headers|Server as .*::encode|sys_writev|\bdo_writev|poll_write_vectored"),
     ("parse", r"poll_read_head|httparse|parse_headers|Server as .*::parse|read_buf|poll_read\b|sys_recvfrom|poll_read_from_io"),
-    ("route", r"atelier_server::route|respond::look"),
-    ("respond: cache, headers, counters", r"atelier_server::(respond|cache|tally|metrics|worker|encoding|load)|quick_cache|HeaderMap"),
+    ("route", r"http::(route|path|parameters)::|respond::parse"),
+    ("respond: cache, headers, counters", r"http::(respond|answer|headers)|catalogue::(cache|encoding|etag|load_id|published)|telemetry::|atelier_server::worker|quick_cache|HeaderMap"),
     ("wait: epoll", r"epoll_wait|io::driver|Driver::(turn|park)"),
 ]
 STAGES = [(stage, re.compile(pattern)) for stage, pattern in STAGES]

@@ -1,4 +1,4 @@
-//! Bytes → records. Knows no database; `source` alone reads files.
+//! Bytes → records. Knows no database; only `source` and `header` read files.
 
 pub mod chunk;
 pub(crate) mod ending;

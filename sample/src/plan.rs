@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn sites_of_products_stand_first() {
+    fn sites_of_products_are_first() {
         assert!(SITES[..PRODUCT_SITES as usize].iter().all(|(table, _)| *table == TableId::Product));
         assert_eq!(
             SITES.iter().filter(|(table, _)| *table == TableId::Product).count() as u32,
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn legacy_relates_58_rows_of_the_real_copy_to_nothing() {
+    fn legacy_has_58_related_rows_without_a_product_at_full_size() {
         let plan = plan(1, Defects::Legacy);
         assert_eq!((0..4_508_263).filter(|&row| plan.is_legacy_related(row)).count(), 58);
         assert!(plan.is_legacy_related(0));

@@ -210,7 +210,7 @@ fn recount(dir: &TempDir, manifest: &Manifest) {
 }
 
 #[test]
-fn the_manifest_says_what_is_in_the_files() {
+fn the_manifest_describes_the_files() {
     for (products, defects) in [
         (1, Defects::None),
         (1, Defects::Heavy),

@@ -128,7 +128,7 @@ mod tests {
     use crate::random::Stream;
 
     #[test]
-    fn texts_keep_within_the_lengths_of_the_real_ones() {
+    fn texts_have_the_lengths_of_the_real_ones() {
         let mut random = Random::new(42, Stream::Product, 0);
         type Write = fn(&mut Vec<u8>, &mut Random);
         let cases: [(&str, Write, usize, usize); 4] = [
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_photos_look_as_they_should() {
+    fn numbers_and_photos_have_their_format() {
         let mut out = Vec::new();
         for value in [0, 7, 10, u32::MAX] {
             number(&mut out, value);

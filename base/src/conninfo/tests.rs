@@ -50,7 +50,7 @@ fn both_forms_are_read_as_libpq_reads_them() {
 }
 
 #[test]
-fn what_goes_before_what() {
+fn precedence_is_that_of_libpq() {
     let home = tempfile::tempdir().unwrap();
     let (of_user, other) = (home.path().join(".pg_service.conf"), home.path().join("other"));
     fs::write(
@@ -84,7 +84,7 @@ fn what_goes_before_what() {
 
 /// Everything that libpq knows is taken or refused by its name, from wherever it comes.
 #[test]
-fn nothing_is_passed_over() {
+fn no_parameter_is_ignored() {
     for (name, variable, support) in &KNOWN {
         let message = |result: Result<Parameters>| result.map(drop).map_err(|error| format!("{error:#}"));
         let given = message(read(&format!("host=a {name}=x"), &[]));
@@ -104,7 +104,7 @@ fn nothing_is_passed_over() {
 }
 
 #[test]
-fn what_cannot_be_read_says_where_and_shows_no_value() {
+fn messages_name_the_origin_and_show_no_value() {
     for (text, variables, expected) in [
         ("", &[][..], "no database given"),
         ("", &[("PGSSLMODE", "x")], "no database given"),

@@ -10,7 +10,7 @@ async fn refused(url: &str) -> Refused {
 }
 
 #[tokio::test]
-async fn whoever_opens_a_connection_polls_it() {
+async fn the_caller_polls_the_connection() {
     let database = Server::shared().database();
     for url in [database.url(), database.tcp_url(), database.tls_url("require")] {
         let opened = Target::parse(&url).unwrap().open("base of the tests").await.unwrap();
@@ -28,7 +28,7 @@ async fn whoever_opens_a_connection_polls_it() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_may_come() {
+async fn a_missing_database_is_a_transient_failure() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let refused = refused(&format!("postgresql://ann@127.0.0.1:{free}/shop")).await;
     assert!(refused.is_transient);
@@ -38,7 +38,7 @@ async fn a_database_that_is_not_there_may_come() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_may_come() {
+async fn a_silent_server_is_a_transient_failure() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let refused = refused(&format!("postgresql://ann@127.0.0.1:{port}/shop?connect_timeout=1")).await;
@@ -71,7 +71,7 @@ pub(crate) async fn encrypted(url: &str) -> Result<bool, String> {
 
 /// Every `sslmode`, every way to name a host, and what is to come of it at a server with TLS and at one without.
 #[tokio::test]
-async fn tls_is_what_sslmode_says_however_the_host_is_named() {
+async fn sslmode_decides_on_tls_however_the_host_is_given() {
     const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
     let (with, without) = (Server::shared(), Server::start(&[("ssl", "off")]));
     for (server, tls) in [(with, true), (&without, false)] {
@@ -114,7 +114,7 @@ async fn tls_is_what_sslmode_says_however_the_host_is_named() {
 
 /// A primary and one that is read-only, in a list: which of them is taken.
 #[tokio::test]
-async fn of_several_hosts_the_one_is_taken_that_is_asked_for() {
+async fn of_several_hosts_the_one_with_the_session_attrs_is_used() {
     let (primary, other) = (Server::start(&[]), Server::start(&[("default_transaction_read_only", "on")]));
     let list = format!(
         "host={},{} port={},{} user=postgres dbname=postgres",

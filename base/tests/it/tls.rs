@@ -1,4 +1,4 @@
-//! TLS as libpq makes it: which certificates are trusted, which are shown, and when there is a second try.
+//! TLS as in libpq: which certificates are trusted, which are sent, and when there is a second attempt.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,8 +19,8 @@ fn named(name: &str, is_ca: bool) -> CertificateParams {
     certificate
 }
 
-/// Has the server show another certificate from its next start on: the files keep their owner and mode.
-fn shows(server: &Server, certificate: &str, key: &KeyPair) {
+/// Restarts the server with another certificate. The files keep their owner and mode.
+fn use_certificate(server: &Server, certificate: &str, key: &KeyPair) {
     server.stop();
     fs::write(server.dir().join("server.crt"), certificate).unwrap();
     fs::write(server.dir().join("server.key"), key.serialize_pem()).unwrap();
@@ -48,14 +48,14 @@ async fn certificates_are_trusted_as_openssl_trusts_them() {
     let authority =
         CertifiedIssuer::self_signed(named("authority", true), KeyPair::generate().unwrap()).unwrap();
     let signed = named("localhost", false).signed_by(&key, &authority).unwrap().pem();
-    for (certificate, root, sound) in [
+    for (certificate, root, accepted) in [
         (&self_signed, &self_signed, true),
         (&leaf, &leaf, true),
         (&expired, &expired, false),
         (&signed, &authority.pem(), true),
         (&signed, &self_signed, false),
     ] {
-        shows(&server, certificate, &key);
+        use_certificate(&server, certificate, &key);
         let root = file(files.path(), "root", root);
         let connects = async |rest: String| {
             let url = format!("port={} user=ann password=secret dbname=postgres {rest}", server.port());
@@ -63,11 +63,11 @@ async fn certificates_are_trusted_as_openssl_trusts_them() {
         };
         let (root, another) = (root.display(), another.display());
         for (rest, expected) in [
-            (format!("host=localhost sslmode=verify-full sslrootcert={root}"), sound),
-            (format!("host=localhost hostaddr=127.0.0.1 sslmode=verify-full sslrootcert={root}"), sound),
+            (format!("host=localhost sslmode=verify-full sslrootcert={root}"), accepted),
+            (format!("host=localhost hostaddr=127.0.0.1 sslmode=verify-full sslrootcert={root}"), accepted),
             (format!("host=127.0.0.1 sslmode=verify-full sslrootcert={root}"), false),
-            (format!("host=127.0.0.1 sslmode=verify-ca sslrootcert={root}"), sound),
-            (format!("hostaddr=127.0.0.1 sslmode=require sslrootcert={root}"), sound),
+            (format!("host=127.0.0.1 sslmode=verify-ca sslrootcert={root}"), accepted),
+            (format!("hostaddr=127.0.0.1 sslmode=require sslrootcert={root}"), accepted),
             (format!("host=localhost sslmode=require sslrootcert={another}"), false),
             ("host=localhost sslmode=require".to_owned(), true),
         ] {
@@ -81,7 +81,7 @@ async fn certificates_are_trusted_as_openssl_trusts_them() {
 }
 
 #[tokio::test]
-async fn what_pg_hba_asks_for_is_found_by_a_second_try_and_a_client_shows_its_certificate() {
+async fn a_second_attempt_finds_what_pg_hba_requires_and_a_client_certificate_is_sent() {
     let (server, files) = (Server::start(&[("ssl_ca_file", "../ca.crt")]), tempfile::tempdir().unwrap());
     let authority =
         CertifiedIssuer::self_signed(named("authority", true), KeyPair::generate().unwrap()).unwrap();
@@ -97,7 +97,7 @@ async fn what_pg_hba_asks_for_is_found_by_a_second_try_and_a_client_shows_its_ce
     server.start_again();
     let certificate = file(files.path(), "cleo.crt", &certificate);
     let key = file(files.path(), "cleo.key", &key.serialize_pem());
-    let shown = format!("sslcert={} sslkey={}", certificate.display(), key.display());
+    let client = format!("sslcert={} sslkey={}", certificate.display(), key.display());
     for (rest, expected) in [
         ("user=ann sslmode=disable".to_owned(), Some(false)),
         ("user=ann sslmode=allow".to_owned(), Some(false)),
@@ -107,16 +107,16 @@ async fn what_pg_hba_asks_for_is_found_by_a_second_try_and_a_client_shows_its_ce
         ("user=bob sslmode=allow".to_owned(), Some(true)),
         ("user=bob sslmode=prefer".to_owned(), Some(true)),
         ("user=cleo sslmode=require".to_owned(), None),
-        (format!("user=cleo sslmode=require {shown}"), Some(true)),
-        (format!("user=cleo sslmode=require sslcertmode=disable {shown}"), None),
-        (format!("user=bob sslmode=require ssl_min_protocol_version=TLSv1.3 {shown}"), Some(true)),
+        (format!("user=cleo sslmode=require {client}"), Some(true)),
+        (format!("user=cleo sslmode=require sslcertmode=disable {client}"), None),
+        (format!("user=bob sslmode=require ssl_min_protocol_version=TLSv1.3 {client}"), Some(true)),
     ] {
         let url = format!("host=localhost port={} dbname=postgres {rest}", server.port());
         let found = encrypted(&url).await;
         assert_eq!(found.as_ref().ok().copied(), expected, "{rest}: {found:?}");
     }
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let url = format!("host=localhost port={} dbname=postgres user=cleo {shown}", server.port());
+    let url = format!("host=localhost port={} dbname=postgres user=cleo {client}", server.port());
     let refused = encrypted(&url).await.unwrap_err();
     assert!(refused.contains("it has group or world access") && refused.contains("chmod 600"), "{refused}");
 }

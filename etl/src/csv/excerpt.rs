@@ -1,27 +1,27 @@
-//! Pieces of the input as a message can show them: short, and with escapes for what cannot be seen.
+//! Pieces of the input for messages: short, with escapes for invisible characters.
 
 use atelier_base::visible::visible;
 
-/// Characters of a value that a message shows.
-const EXCERPT: usize = 40;
+/// In characters.
+const MAX_EXCERPT: usize = 40;
 
-/// The beginning of `text`; what is left out as `…`.
+/// The beginning of `text`; `…` if there is more.
 pub(crate) fn excerpt(text: &[u8]) -> String {
     // A character has at most four bytes.
-    let head = String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT)]);
+    let head = String::from_utf8_lossy(&text[..text.len().min(4 * MAX_EXCERPT)]);
     let mut characters = head.chars();
-    let mut short = shown(characters.by_ref().take(EXCERPT));
-    if characters.next().is_some() || text.len() > 4 * EXCERPT {
+    let mut short = shown(characters.by_ref().take(MAX_EXCERPT));
+    if characters.next().is_some() || text.len() > 4 * MAX_EXCERPT {
         short.push('…');
     }
     short
 }
 
-/// The same of the end of `text`.
+/// The end of `text`, in the same way.
 pub(crate) fn excerpt_of_end(text: &[u8]) -> String {
-    let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(4 * EXCERPT)..]);
-    let left_out = tail.chars().count().saturating_sub(EXCERPT);
-    let mark = if left_out > 0 || text.len() > 4 * EXCERPT { "…" } else { "" };
+    let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(4 * MAX_EXCERPT)..]);
+    let left_out = tail.chars().count().saturating_sub(MAX_EXCERPT);
+    let mark = if left_out > 0 || text.len() > 4 * MAX_EXCERPT { "…" } else { "" };
     format!("{mark}{}", shown(tail.chars().skip(left_out)))
 }
 
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn excerpts_are_short_and_cannot_steer_a_terminal() {
+    fn excerpts_are_short_and_cannot_control_a_terminal() {
         let long = "é".repeat(41);
         let cases = [
             ("XS", "XS".to_owned(), "XS".to_owned()),

@@ -1,10 +1,10 @@
 //! The names in the first line of a file → which field holds which column. No I/O.
 
 use atelier_base::error::{Error, Result};
+use atelier_base::tables::{Column, ColumnKind, Table};
 
 use crate::csv::excerpt::excerpt;
 use crate::csv::record::{Delimiter, Fields, Form, MAX_FIELDS, RecordShape, scan, without_carriage_returns};
-use atelier_base::tables::{Column, ColumnKind, Table};
 
 /// Where the columns of a table are in the records of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]

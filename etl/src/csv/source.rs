@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atelier_base::error::{Error, Result};
+use atelier_base::tables::Table;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3;
 
 use self::format::{Compression, Encoding, Format, HEAD_BYTES};
-use atelier_base::tables::Table;
 
 /// Compressed bytes read at a time.
 const COMPRESSED_BUFFER_BYTES: usize = 128 << 10;

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_copy_is_refused() {
+    fn other_bytes_are_malformed() {
         let with = |bytes: &[u8]| decode([&[HEADER, bytes].concat()[..]]).unwrap_err();
         let row = b"\0\x01\0\0\0\x01x";
         assert_eq!(decode([&b"PGCOPY\n\xff\r\n\0\0\x01\0\0\0\0\0\0"[..]]).unwrap_err().rows, 0);

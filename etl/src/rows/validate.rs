@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use atelier_base::tables::{Column, ColumnKind, Table, TableId};
 use roaring::RoaringBitmap;
 
 use crate::csv::excerpt::excerpt;
@@ -10,7 +11,6 @@ use crate::csv::record::{Field, Fields, Form};
 use crate::rows::defect::{Fault, Repair, Repairs};
 use crate::rows::number::price;
 use crate::rows::value::{FieldReader, RowError, Value, row_error};
-use atelier_base::tables::{Column, ColumnKind, Table, TableId};
 
 /// No table has more.
 pub(crate) const MAX_COLUMNS: usize = 6;

@@ -1,10 +1,11 @@
 //! A field → the value of its column, or why it has none. No I/O.
 
+use atelier_base::tables::{Column, ColumnKind};
+
 use crate::csv::excerpt::excerpt;
 use crate::csv::record::{Field, Form};
 use crate::rows::defect::{Fault, Repair, Repairs};
 use crate::rows::number::{integer, price};
-use atelier_base::tables::{Column, ColumnKind};
 
 /// Ready to be encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use atelier_etl::rows::defect::{Code, Fault, Repair};
 
 use crate::catalogue::{check, written};
 
-/// The fields of a row that nothing is wrong with. All parents have the id 1.
-fn sound(table: &Table, id: usize) -> Vec<Vec<u8>> {
+/// The fields of a valid row. All parents have the id 1.
+fn valid(table: &Table, id: usize) -> Vec<Vec<u8>> {
     let value = |kind| match kind {
         ColumnKind::Id => id.to_string(),
         ColumnKind::Parent(_) | ColumnKind::Boolean => "1".to_owned(),
@@ -18,8 +18,8 @@ fn sound(table: &Table, id: usize) -> Vec<Vec<u8>> {
     table.columns.iter().map(|column| value(column.kind).into_bytes()).collect()
 }
 
-/// Where a column of this kind stands.
-fn place(table: &Table, kind: impl Fn(ColumnKind) -> bool) -> Option<usize> {
+/// The index of the first column of this kind.
+fn index_of(table: &Table, kind: impl Fn(ColumnKind) -> bool) -> Option<usize> {
     table.columns.iter().position(|column| kind(column.kind))
 }
 
@@ -30,7 +30,7 @@ fn damaged_by_repair(table: &Table, repair: Repair, mut row: Vec<Vec<u8>>) -> Op
             *last = format!("\"{}", String::from_utf8_lossy(last).trim_matches('"')).into_bytes();
         }
         Repair::PriceFormat => {
-            row[place(table, |kind| matches!(kind, ColumnKind::Price { .. }))?] = b"\"$5.00\"".to_vec()
+            row[index_of(table, |kind| matches!(kind, ColumnKind::Price { .. }))?] = b"\"$5.00\"".to_vec()
         }
         Repair::Spacing => row[1].insert(0, b' '),
     }
@@ -57,23 +57,23 @@ fn damaged_by_fault(
         Fault::BadInteger => (0, &b"2147483648"[..]),
         Fault::MissingValue => (0, &b"null"[..]),
         Fault::DuplicateId => (0, &b"1"[..]),
-        Fault::BadPrice => (place(table, |kind| matches!(kind, ColumnKind::Price { .. }))?, &b"5.001"[..]),
-        Fault::BadBoolean => (place(table, |kind| kind == ColumnKind::Boolean)?, &b"2"[..]),
+        Fault::BadPrice => (index_of(table, |kind| matches!(kind, ColumnKind::Price { .. }))?, &b"5.001"[..]),
+        Fault::BadBoolean => (index_of(table, |kind| kind == ColumnKind::Boolean)?, &b"2"[..]),
         Fault::BadEncoding => {
-            (place(table, |kind| matches!(kind, ColumnKind::Text { .. }))?, &b"\"\xff\""[..])
+            (index_of(table, |kind| matches!(kind, ColumnKind::Text { .. }))?, &b"\"\xff\""[..])
         }
-        Fault::Orphan => (place(table, |kind| matches!(kind, ColumnKind::Parent(_)))?, &b"99"[..]),
+        Fault::Orphan => (index_of(table, |kind| matches!(kind, ColumnKind::Parent(_)))?, &b"99"[..]),
     };
     row[at] = field.to_vec();
     Some((row.join(&b','), Some(table.columns[at].name)))
 }
 
 #[test]
-fn every_code_is_told_in_every_table() {
+fn every_code_is_reported_in_every_table() {
     let mut catalogue = Vec::new();
     let mut expected = Vec::new();
     for table in &TABLES {
-        let mut lines = vec![table.header().into_bytes(), sound(table, 1).join(&b',')];
+        let mut lines = vec![table.header().into_bytes(), valid(table, 1).join(&b',')];
         let (mut repaired, mut rejected) = (Vec::new(), Vec::new());
         for repair in Repair::all() {
             // A price with an open quote is two repairs in one row.
@@ -81,23 +81,23 @@ fn every_code_is_told_in_every_table() {
                 && matches!(table.columns.last().unwrap().kind, ColumnKind::Price { .. })
             {
                 repaired.push((lines.len() as u64, repair.code()));
-            } else if let Some(row) = damaged_by_repair(table, repair, sound(table, 100 + lines.len())) {
+            } else if let Some(row) = damaged_by_repair(table, repair, valid(table, 100 + lines.len())) {
                 lines.push(row);
                 repaired.push((lines.len() as u64, repair.code()));
             }
         }
         for fault in Fault::all() {
-            if let Some((row, column)) = damaged_by_fault(table, fault, sound(table, 100 + lines.len())) {
+            if let Some((row, column)) = damaged_by_fault(table, fault, valid(table, 100 + lines.len())) {
                 lines.push(row.clone());
                 rejected.push((lines.len() as u64, column, fault.code(), row));
-                // The row behind it is sound, and has the id of the one that was rejected.
-                lines.push(sound(table, 100 + lines.len() - 1).join(&b','));
+                // The row after it is valid, and has the id of the rejected one.
+                lines.push(valid(table, 100 + lines.len() - 1).join(&b','));
             }
         }
         catalogue.push((format!("{}.csv", table.name), lines.join(&b'\n')));
         expected.push((table, lines, repaired, rejected));
     }
-    // All but those of kinds of columns that the table has not: prices, booleans, parents, text.
+    // All but those of kinds of columns that the table does not have: prices, booleans, parents, text.
     let numbers: Vec<_> =
         expected.iter().map(|(.., repairs, rejects)| (repairs.len(), rejects.len())).collect();
     assert_eq!(numbers, [(3, 8), (2, 8), (3, 10), (2, 8), (2, 8), (2, 7)]);

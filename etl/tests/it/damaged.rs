@@ -1,4 +1,4 @@
-//! `data/damaged`, the heads of a copy as damaged as real ones, against the list of its defects written by hand.
+//! `data/damaged`, the heads of a copy as damaged as real ones, compared with a list of its defects written by hand.
 
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,7 @@ fn every_line_that_is_listed_is_repaired_or_rejected_and_no_other() {
     assert_eq!(loaded.of_tables("read"), [30, 33, 40, 45, 52, 36]);
     assert_eq!(loaded.of_tables("loaded"), [28, 27, 33, 34, 44, 29]);
 
-    // What the repairs came to.
+    // The repaired values.
     let query = |sql: &str| database.query(sql).into_iter().flatten().map(Option::unwrap).collect::<Vec<_>>();
     let prices = "SELECT default_price FROM atelier.product WHERE id IN (1, 11, 15, 16, 25) ORDER BY id";
     assert_eq!(query(prices), ["185.00", "52.00", "835.00", "888.00", "109.00"]);
@@ -115,7 +115,7 @@ fn a_repaired_product_restores_its_styles_and_their_photos_and_skus() {
 
 /// The heads are cut, so that many children have no parents: as a share of a file's rows, too many.
 #[test]
-fn cut_heads_are_refused_by_the_usual_limit() {
+fn cut_heads_exceed_the_usual_limit() {
     let refused = check(&damaged(), &[]);
     assert_eq!(refused.run.code, 3);
     let message = "product: 2 of 30 rows rejected, more than --max-rejects 1 % allows";

@@ -1,4 +1,4 @@
-//! `data/example` loaded and checked: what becomes of its defects, against expectations written by hand.
+//! `data/example` loaded and checked: its defects, compared with expectations written by hand.
 
 use atelier_base::tables::TABLES;
 use atelier_testing::Server;
@@ -169,7 +169,7 @@ related: 2 rejected, orphan
 ";
 
 #[test]
-fn every_defect_is_repaired_or_stands_in_a_reject_file() {
+fn every_defect_is_repaired_or_in_a_reject_file() {
     let database = Server::shared().database();
     let loaded = load(&database, &example(), &ACCEPTING).succeeded();
     let checked = check(&example(), &ACCEPTING).succeeded();
@@ -227,7 +227,7 @@ fn too_many_rejects_publish_nothing_and_are_all_recorded() {
     check(&example(), &["--max-rejects", "4"]).succeeded();
 }
 
-/// What a person would change in a rejected record: table, what stands there, what is meant. Orphans of a product or
+/// What a person would change in a rejected record: table, found text, correct text. Orphans of a product or
 /// style that was itself rejected need nothing.
 const MENDED: [(&str, &str, &str); 15] = [
     ("product", "15,\"No Slogan\",", "15,\"No Slogan\",\"\","),
@@ -248,13 +248,13 @@ const MENDED: [(&str, &str, &str); 15] = [
 ];
 
 #[test]
-fn rejected_rows_mended_in_their_place_are_all_loaded() {
+fn rejected_rows_are_all_loaded_once_they_are_repaired() {
     let refused = check(&example(), &[]);
     let catalogue = files(&example()).into_iter().map(|(table, mut bytes)| {
         let rejects = refused.rejects(table).unwrap();
         let mut reader = csv::Reader::from_reader(&rejects[..]);
         let rejects: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-        // From the last one up, so that the offsets of the others stay right.
+        // From the last one up, so that the offsets of the others do not change.
         for reject in rejects.iter().rev() {
             let (offset, raw): (usize, &str) = (reject[1].parse().unwrap(), &reject[5]);
             assert_eq!(&bytes[offset..offset + raw.len()], raw.as_bytes(), "{table}, line {}", &reject[0]);

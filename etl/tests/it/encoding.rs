@@ -1,4 +1,4 @@
-//! Rows in COPY's binary format: read back by a decoder written from the manual alone, and by PostgreSQL itself.
+//! Rows in COPY's binary format: decoded by a decoder that is written after the manual, and by PostgreSQL.
 
 use atelier_etl::rows::encode::{HEADER, TRAILER, row};
 use atelier_etl::rows::value::Value;
@@ -21,12 +21,12 @@ enum Owned {
     Cents(u64),
     Boolean(bool),
     Text(Vec<u8>),
-    /// Written with doubled quotes; here each stands once.
+    /// Written with doubled quotes; here they are not doubled.
     Escaped(Vec<u8>),
 }
 
 fn cents() -> impl Strategy<Value = u64> {
-    // Of every magnitude, as prices with few digits take other paths than those with many.
+    // Of every magnitude, as prices with few digits are encoded differently from those with many.
     prop_oneof![0..=MAX_CENTS, 0u64..100_000, (0u64..=99_999_999).prop_map(|hundreds| hundreds * 10_000)]
 }
 
@@ -121,7 +121,7 @@ proptest! {
     }
 }
 
-/// PostgreSQL takes the rows, reads the same prices, and would send the same bytes itself.
+/// PostgreSQL accepts the rows, reads the same prices, and sends the same bytes.
 #[tokio::test]
 async fn postgresql_reads_and_writes_the_same_prices() {
     let mut prices = vec(cents(), 1_000).new_tree(&mut TestRunner::deterministic()).unwrap().current();

@@ -1,5 +1,5 @@
-//! What a file is, whatever it is called: the same catalogue compressed, encoded and delimited in every way that is read,
-//! and the true name of what is not.
+//! The format of a file, whatever its name: the same catalogue compressed, encoded and delimited in every way that is
+//! supported, and messages that name other formats.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// A window that takes four times what decoders allow unless they are told.
+/// A window four times larger than the default limit of decoders.
 fn zstd_long(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.long_distance_matching(true).unwrap();
@@ -86,7 +86,7 @@ fn delimited(before: &str, delimiter: u8, bytes: &[u8]) -> Vec<u8> {
 
 const MARK: &str = "\u{feff}";
 
-/// How a file is changed, and what it is called then.
+/// How a file is changed, and its new name.
 type Way = (&'static str, fn(Vec<u8>) -> Vec<u8>);
 
 const WAYS: &[Way] = &[
@@ -117,7 +117,7 @@ const WAYS: &[Way] = &[
 ];
 
 #[test]
-fn the_same_rows_in_every_way_that_is_read() {
+fn every_supported_format_gives_the_same_rows() {
     // Photos, at least, are longer than what is read at a time.
     let (plain, manifest) = generated(1_000, Defects::None);
     let expected = check(plain.path(), &[]).succeeded().of_tables("content_digest");
@@ -131,9 +131,9 @@ fn the_same_rows_in_every_way_that_is_read() {
     }
 }
 
-/// A surrogate without its partner becomes no replacement character: the row is rejected.
+/// A surrogate without its partner does not become a replacement character: the row is rejected.
 #[test]
-fn what_is_not_valid_utf_16_is_a_reject_of_its_row() {
+fn a_row_of_invalid_utf_16_is_rejected() {
     let catalogue = changed(&example(), "csv", |bytes| bytes);
     let features = "id,product_id,feature,value\n1,1,\u{e000},x\n2,1,b,x\n";
     let mut bytes = utf_16("", features.as_bytes(), u16::to_be_bytes);
@@ -147,7 +147,7 @@ fn what_is_not_valid_utf_16_is_a_reject_of_its_row() {
 
 /// The message names the file, what it is, and what to do.
 #[test]
-fn what_is_not_read_is_named() {
+fn unsupported_formats_are_named() {
     let plain = files(&example()).into_iter().find(|(table, _)| *table == "skus").unwrap().1;
     let cut = |bytes: Vec<u8>| bytes[..bytes.len() - 4].to_vec();
     let flipped = |mut bytes: Vec<u8>, from_end: usize| {
@@ -168,7 +168,7 @@ fn what_is_not_read_is_named() {
         (gzip(b"PK\x03\x04\x14\0"), "is a zip archive", "unpack it"),
         (gzip(&gzip(&plain)), "is compressed twice, the second time with gzip", "decompress it once"),
         (zstd(&gzip(&plain)), "is compressed twice, the second time with gzip", "decompress it once"),
-        // The end is missing, or a checksum fails: only then another copy may be better.
+        // The end is missing, or a checksum fails: only then is another copy needed.
         (cut(gzip(&plain)), "cannot decompress", "the end of the file is missing: fetch it again"),
         (cut(zstd(&plain)), "cannot decompress", "the end of the file is missing: fetch it again"),
         (flipped(gzip(&plain), 6), "checksum", "fetch it again"),
@@ -201,9 +201,9 @@ fn what_is_not_read_is_named() {
     }
 }
 
-/// What PostgreSQL writes from the published tables is read as what they hold.
+/// Files that PostgreSQL writes from the published tables give the same rows.
 #[test]
-fn copies_of_the_published_tables_load_again() {
+fn copies_of_the_published_tables_can_be_loaded() {
     let database = Server::shared().database();
     let generated = generated(1_000, Defects::Heavy).0;
     for catalogue in [&*example(), generated.path()] {

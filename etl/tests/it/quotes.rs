@@ -1,6 +1,5 @@
-//! One runaway quote costs one line, wherever it stands: the real program on files that it reads in several chunks. That
-//! the other lines are as they were is seen by their content digest, which is that of a file without the bad line, or
-//! with the line as it was meant.
+//! One unterminated quote costs one line, wherever it is: the real program on files that it reads in several chunks. The
+//! other lines are checked by the content digest, which is that of a file without the bad line, or with the line repaired.
 
 use std::fmt::Write as _;
 
@@ -11,12 +10,12 @@ use tempfile::TempDir;
 
 use crate::catalogue::{Done, check, written};
 
-/// All ids have as many digits, so that a line is as long wherever it stands.
+/// All ids have as many digits, so that a line has the same length wherever it is.
 const FIRST_ID: usize = 1_000_000;
 
 const HEADER: &str = "id,product_id,feature,value\n";
 
-/// What becomes of a damaged line.
+/// What is expected for a damaged line.
 #[derive(Clone, Copy)]
 enum Fate<'a> {
     /// Loaded as this line.
@@ -26,10 +25,10 @@ enum Fate<'a> {
 }
 use Fate::{Rejected, Repaired};
 
-/// Lines without their ids. Each has quotes too many or too few but the first, where a doubled quote stands at the end.
+/// Lines without their ids. Each has too many or too few quotes, except the first, which ends in a doubled quote.
 const DAMAGES: [(&str, Fate<'_>); 12] = [
     (r#","Cut","6"" wide, 9""""#, Repaired(r#","Cut","6"" wide, 9""""#)),
-    // Never closed: at the line's end, behind a doubled quote, before anything stands in it.
+    // Never closed: at the line's end, after a doubled quote, in an empty field.
     (r#","Cut","Loose"#, Repaired(r#","Cut","Loose""#)),
     (r#","Cut","6"" wide, 9"""#, Repaired(r#","Cut","6"" wide, 9""""#)),
     (r#","Cut",""#, Rejected("value", "missing_value")),
@@ -46,7 +45,7 @@ const DAMAGES: [(&str, Fate<'_>); 12] = [
     (r#","Cut",Loo"se"#, Rejected("value", "bad_quote")),
 ];
 
-/// In these a quote that was open before may be closed: what is written together then is valid.
+/// In these a quote that was open before may be closed: then the lines together are valid.
 const CLOSES: (&str, Fate<'_>) = (r#",Cut,""#, Rejected("value", "missing_value"));
 const CLOSES_TOO: (&str, Fate<'_>) = (r#",Cut",Loose"#, Rejected("feature", "bad_quote"));
 
@@ -60,7 +59,7 @@ fn are_one(first: &str, second: &str) -> bool {
         CLOSES.0,
         r#","Cut,Loose"#,
     ];
-    // Closed right behind a delimiter, it has to be the number of fields that tells.
+    // Closed right after a delimiter, so that the number of fields has to decide.
     let has_all_fields = first != r#","Cut,Loose"#;
     opens.contains(&first) && (second == CLOSES_TOO.0 || second == CLOSES.0 && has_all_fields)
 }
@@ -94,7 +93,7 @@ fn checked(features: &str, jobs: &str) -> Done {
     check(catalogue(features).path(), &["--max-rejects", "100%", "--jobs", jobs]).succeeded()
 }
 
-/// Line, column and code of what is rejected, and the rows as they stand in the file.
+/// Line, column and code of the rejects, and the rows as they are in the file.
 fn rejects(done: &Done) -> Vec<(usize, String, String, String)> {
     let file = done.rejects("features").unwrap_or_default();
     let records = csv::Reader::from_reader(&file[..]).into_records().map(Result::unwrap);
@@ -104,11 +103,11 @@ fn rejects(done: &Done) -> Vec<(usize, String, String, String)> {
     records.map(reject).collect()
 }
 
-/// A file of features, and what is to become of it.
+/// A file of features, and what is expected of it.
 #[derive(Default)]
 struct Case {
     text: String,
-    /// The file as it is meant, without what is rejected.
+    /// The file after repairs, without the rejects.
     meant: String,
     lines: usize,
     rows: usize,
@@ -140,7 +139,7 @@ impl Case {
         self.lines += 1 + row.matches('\n').count();
     }
 
-    /// Sound lines, so that the next one begins exactly at this byte.
+    /// Valid lines, so that the next one begins exactly at this byte.
     fn sound_up_to(&mut self, bytes: usize) {
         while self.text.len() + 200 < bytes {
             self.sound();
@@ -253,7 +252,7 @@ fn two_and_three_in_a_row() {
 }
 
 /// At each multiple of [`CHUNK_BYTES`] a damaged line: what was read so far ends at its beginning, around its last quote,
-/// around its end, and in the line behind it.
+/// around its end, and in the line after it.
 #[test]
 fn at_the_edge_of_a_chunk() {
     type Place = fn(row: &str) -> usize;
@@ -280,7 +279,7 @@ fn at_the_edge_of_a_chunk() {
     }
 }
 
-/// What a line of so many bytes holds behind its id: a field that its last quote closes or not.
+/// The rest of a line of so many bytes after its id: a field that its last quote closes or not.
 fn long(bytes: usize, quote: &str) -> String {
     let around = line(FIRST_ID, ",\"Long\",\"").len() + quote.len();
     format!(",\"Long\",\"{}{quote}", "x".repeat(bytes - around))
@@ -290,7 +289,7 @@ fn long(bytes: usize, quote: &str) -> String {
 fn in_a_field_of_1_mib_and_of_10() {
     let too_long = Rejected("", "record_too_long");
     let mut case = Case::new();
-    // In a row, so that none has a neighbour which is sound.
+    // In a row, so that none has a valid neighbour.
     for in_a_row in [1, 2] {
         for (bytes, loaded) in [
             (MAX_RECORD_BYTES - 1, true),
@@ -316,7 +315,7 @@ fn in_a_field_of_1_mib_and_of_10() {
     case.expect("long");
 }
 
-/// Up to 1 MiB it is a field with line ends; what is longer is one reject, and none of its lines is a row.
+/// Up to 1 MiB it is a field with line ends; a longer one is one reject, and none of its lines is a row.
 #[test]
 fn in_a_field_of_many_lines() {
     let lines = |bytes: usize| "7,1,so,much\n".repeat(bytes / 12 + 1)[..bytes].to_owned();
@@ -338,7 +337,7 @@ fn in_a_field_of_many_lines() {
 
 /// Where a line of a value is a record by itself, a warning names the first such value, and changes nothing.
 #[test]
-fn lines_that_look_like_records_are_said() {
+fn lines_that_look_like_records_are_warned_about() {
     let mut case = Case::new();
     case.sound();
     for text in ["a\n7,1,b,c\nd", "a\n7,1,b\n", "7,1,b,\"\"c\n7,1,b,\"\"c", "\r\n7,1,b,\r\n"] {
@@ -355,7 +354,7 @@ fn lines_that_look_like_records_are_said() {
     case.expect("lines like records");
 }
 
-/// A value that begins with a line end behind a line without its quote: the quote that opens the value closes nothing.
+/// A value that begins with a line end, after a line without its last quote: the quote that opens the value closes nothing.
 #[test]
 fn a_value_that_begins_with_a_line_end_is_not_cut() {
     let mut case = Case::new();
@@ -367,9 +366,9 @@ fn a_value_that_begins_with_a_line_end_is_not_cut() {
     case.expect("begins with a line end");
 }
 
-/// Without a header there is nothing to read a line by.
+/// Without a header no line can be read.
 #[test]
-fn in_the_header_nothing_is_loaded() {
+fn in_the_header_it_ends_the_load() {
     let features = format!("\"id,product_id,feature,value\n{}\n", sound(1));
     let refused = check(catalogue(&features).path(), &["--max-rejects", "100%"]);
     assert_eq!(refused.run.code, 3);

@@ -198,7 +198,7 @@ proptest! {
 
     /// Of any bytes: what is valid in them, in every delimiter.
     #[test]
-    fn whatever_is_valid_is_read_as_the_csv_crate_reads_it(
+    fn any_valid_input_is_read_as_the_csv_crate_reads_it(
         input in anything(),
         delimiter in select(&Delimiter::ALL[..]),
         fills in vec(1usize..40, 1..6),
@@ -209,7 +209,7 @@ proptest! {
     }
 
     #[test]
-    fn where_the_input_is_cut_does_not_matter(
+    fn cutting_does_not_change_the_records(
         input in anything(),
         fields in 2usize..6,
         fills in vec(1usize..40, 1..6),
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn nor_does_it_matter_for_rows_rejects_and_repairs(
+    fn cutting_does_not_change_rows_rejects_and_repairs(
         (table, rows) in (0..TABLES.len()).prop_flat_map(|index| (Just(&TABLES[index]), rows(&TABLES[index]))),
         fills in vec(1usize..60, 1..6),
     ) {
@@ -304,7 +304,7 @@ fn a_valid_file_is_read_as_the_csv_crate_reads_it_by_any_number_of_jobs() {
 
 /// Records about as long as a record may be, which random input never has.
 #[test]
-fn where_a_long_record_is_cut_does_not_matter() {
+fn cutting_a_long_record_changes_nothing() {
     let filler = |bytes: usize| "x".repeat(bytes);
     let lines = |bytes: usize| "a line\n".repeat(bytes / 7);
     let mut cases = Vec::new();
@@ -341,7 +341,7 @@ fn where_a_long_record_is_cut_does_not_matter() {
 
 /// So many records that a chunk may not have them all, although they were read at once.
 #[test]
-fn where_many_short_records_are_cut_does_not_matter() {
+fn cutting_many_short_records_changes_nothing() {
     let input = "1,\n\n2,\"a\r\nb\"\n".repeat(40_000);
     let chunks = properties::chunks(input.as_bytes(), &[usize::MAX], &shape(2));
     assert_eq!(chunks.iter().map(|chunk| chunk.records).collect::<Vec<_>>(), [32_768, 32_768, 14_464]);

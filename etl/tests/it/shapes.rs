@@ -1,5 +1,4 @@
-//! Files of an odd shape: without rows, without anything, with line ends of two kinds; and just as many rejects as are
-//! allowed.
+//! Unusual files: without rows, empty, with line ends of two kinds; and as many rejects as are allowed.
 
 use std::fmt::Write as _;
 
@@ -52,7 +51,7 @@ fn a_file_with_only_a_header_is_an_error_for_product_and_a_warning_elsewhere() {
 }
 
 #[test]
-fn a_file_with_nothing_is_an_error_for_every_table() {
+fn an_empty_file_is_an_error_for_every_table() {
     for table in &TABLES {
         for (content, telling) in [
             ("", format!("{}.csv is empty: it has not even a header", table.name)),
@@ -67,7 +66,7 @@ fn a_file_with_nothing_is_an_error_for_every_table() {
 }
 
 #[test]
-fn line_ends_in_quotes_are_kept_and_those_behind_a_record_are_not() {
+fn line_ends_in_quotes_are_kept_and_those_after_a_record_are_not() {
     let product = "id,name,slogan,description,category,default_price\r\n\
                    1,\"a\",\"one\r\ntwo\nthree\",\"\r\n\",\"d\r\",5\r\n\
                    2,\"b\",bare,\"a, b\r\n\"\"c\"\"\r\n\",\"d\",\"6.00\"\r\n\
@@ -124,7 +123,7 @@ fn as_many_rejects_as_the_limit_are_accepted_and_one_more_is_not() {
         assert_eq!(done.run.code, if accepted { 0 } else { 3 }, "{limit}: {}", done.run.stderr);
         let refusal = format!("features: 29 of 100 rows rejected, more than --max-rejects {shown} allows");
         assert_eq!(done.run.stderr.contains(&refusal), !accepted, "{limit}: {}", done.run.stderr);
-        // The decision is the whole catalogue's; what was found is told in any case.
+        // Nothing is published; the findings are reported anyway.
         assert_eq!(done.report["tables"]["features"]["rejected"], json!({"orphan": 29}));
     }
 }

@@ -22,7 +22,7 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_HINT: &str =
     "check that PostgreSQL runs and has connections left (max_connections); the server tries again";
 
-const POOLER_HINT: &str = "connect to PostgreSQL directly, or use a pool in session mode, or PgBouncer 1.21 or later in \
+const POOLER_HINT: &str = "connect to PostgreSQL itself, or use a pool in session mode, or PgBouncer 1.21 or later in \
                            transaction mode with max_prepared_statements";
 
 pub(crate) enum ConnectError {
@@ -114,8 +114,7 @@ async fn check_pooler(client: &Client, database: &Target) -> Result<(), ConnectE
             Ok(())
         }
         Ok(false) => {
-            let what =
-                format!("the connection pooler in front of {database} does not keep prepared statements");
+            let what = format!("the pooler in front of {database} does not keep prepared statements");
             Err(ConnectError::Permanent(Error::database(what).hint(POOLER_HINT)))
         }
     }

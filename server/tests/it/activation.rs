@@ -15,10 +15,10 @@ use crate::client::{Connection, get};
 use crate::clients::catalogue;
 use crate::server::{NOWHERE, Server, command, refused};
 
-/// They come as standard input and output, and go on as file descriptors 3 and 4.
+/// They arrive as standard input and output, and become file descriptors 3 and 4.
 const HAND_OVER: &str = r#"exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec "$0" "$@""#;
 
-/// A server that has `sockets`, two at the most, with names as in `LISTEN_FDNAMES`.
+/// A server with `sockets`, at most two, and their names as in `LISTEN_FDNAMES`.
 fn activated(database_url: &str, names: &str, sockets: Vec<OwnedFd>) -> Command {
     let server = command(database_url, &[]);
     let mut shell = Command::new("sh");
@@ -104,7 +104,7 @@ fn sockets_are_told_apart_by_name_or_by_order() {
         assert_eq!(get(api, "/products/1").status, 200, "{names}");
         assert_eq!(get(admin, "/livez").text(), "alive\n", "{names}");
     }
-    // The admin port alone; the API is where --listen says.
+    // Only the admin port; the API is at --listen.
     let (admin, address) = listener();
     let server = Server::spawn(activated(&database.url(), "admin", vec![admin.into()]));
     assert_eq!(server.admin, address);
@@ -125,7 +125,7 @@ fn the_file_of_a_unix_socket_is_only_removed_by_who_created_it() {
     assert!(path.exists());
 }
 
-/// What is said of sockets that will not do.
+/// Messages about unusable sockets.
 pub(crate) fn unusable() -> Vec<(&'static str, i32, String)> {
     let (listener, address) = listener();
     let connected = TcpStream::connect(address).unwrap();

@@ -12,7 +12,7 @@ fn the_admin_port_has_three_paths() {
         assert_eq!((answer.status, answer.text()), (200, body));
         assert_eq!(request(admin, "HEAD", target, &[]).status, 200);
     }
-    // What they count and how, other tests say.
+    // Other tests check the metrics.
     assert_eq!(request(admin, "HEAD", "/metrics", &[]).status, 200);
     for target in ["/livez", "/readyz", "/metrics"] {
         for method in ["POST", "DELETE", "OPTIONS"] {

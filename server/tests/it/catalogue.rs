@@ -26,17 +26,17 @@ pub(crate) fn generated(products: u32, seed: u64) -> TempDir {
     out
 }
 
-/// Loads and publishes the files in `data`; gives the id of the load.
+/// Loads and publishes the files in `data`; returns the id of the load.
 pub(crate) fn publish(database: &Database<'_>, data: &Path) -> String {
     publish_with(database, data, load::Options { keep_previous: false, force: true })
 }
 
-/// The same, with the catalogue kept that was published before.
+/// The same with `--keep-previous`.
 pub(crate) fn publish_keeping(database: &Database<'_>, data: &Path) -> String {
     publish_with(database, data, load::Options { keep_previous: true, force: true })
 }
 
-/// Publishes the kept catalogue again.
+/// Publishes the previous catalogue again.
 pub(crate) fn roll_back(database: &Database<'_>) {
     let url = database.url();
     let cli = cli::Cli::parse_from(["atelier-etl", "rollback", "--database-url", &url]);
@@ -152,7 +152,7 @@ and	tabs","{every_control}","Ctrl",140
     data
 }
 
-/// A session of a test's own, for locks that it holds and lets go of.
+/// A session that holds locks for a test.
 pub(crate) struct Session {
     runtime: tokio::runtime::Runtime,
     client: tokio_postgres::Client,

@@ -7,14 +7,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
-/// Far beyond what anything here takes on a busy machine.
+/// Far longer than anything takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    /// Names in lower case, in the order they came in.
+    /// Names in lower case, in the order of arrival.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -33,7 +32,7 @@ impl Response {
     }
 }
 
-/// The way to the server, plain or with TLS.
+/// A stream to the server, plain or with TLS.
 pub(crate) trait Stream: Read + Write + Send {
     fn socket(&self) -> &TcpStream;
 
@@ -63,7 +62,7 @@ impl Stream for StreamOwned<ClientConnection, TcpStream> {
     }
 }
 
-/// A connection that is kept.
+/// A keep-alive connection.
 pub(crate) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
 }
@@ -82,7 +81,7 @@ impl Connection {
         Connection { stream: BufReader::new(stream) }
     }
 
-    /// The socket, for what is not done with requests.
+    /// For everything that is not a request.
     pub(crate) fn socket(&self) -> &TcpStream {
         self.stream.get_ref().socket()
     }
@@ -92,12 +91,12 @@ impl Connection {
         stream.write_all(bytes).and_then(|()| stream.flush())
     }
 
-    /// Says that nothing more comes.
+    /// Closes the sending side.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         self.stream.get_mut().end()
     }
 
-    /// Reads one answer; `head` is whether it is one to HEAD, and so has no body.
+    /// Reads one answer. With `head` it is one to HEAD and has no body.
     pub(crate) fn receive(&mut self, head: bool) -> io::Result<Response> {
         let status = self.line()?;
         let status = status.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -121,7 +120,7 @@ impl Connection {
         Ok(response)
     }
 
-    /// Whether the server has closed the connection; waits for it.
+    /// Waits for the server to close the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         match self.stream.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
@@ -144,7 +143,7 @@ impl Connection {
     }
 }
 
-/// A socket that does not wait for ever.
+/// A socket with time-outs.
 pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;

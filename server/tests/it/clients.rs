@@ -14,10 +14,10 @@ use crate::server::Server;
 
 const MANY: usize = 2000;
 
-/// Generous: what counts is that it does not grow with what clients ask for.
+/// Generous: it only must not grow with what clients request.
 const MEMORY: u64 = 300 << 20;
 
-/// Longer than a connection is kept ready for its next request without being parked.
+/// Longer than a connection stays awake between requests.
 pub(crate) const PARKED: Duration = Duration::from_millis(1200);
 
 pub(crate) fn catalogue(products: u32) -> Database<'static> {
@@ -26,7 +26,7 @@ pub(crate) fn catalogue(products: u32) -> Database<'static> {
     database
 }
 
-/// Open connections, but for those that ask for the metrics.
+/// Open connections of the API.
 pub(crate) fn connections(server: &Server) -> u64 {
     server.metric("atelier_http_connections")
 }
@@ -50,7 +50,7 @@ fn thousands_of_slow_senders_are_disconnected_and_do_not_delay_others() {
     let mut sent = 0;
     let mut id = 0;
     until("all of them are disconnected", || {
-        // Never to the end of the headers.
+        // Never the end of the headers.
         let byte = request.get(sent).unwrap_or(&b'1');
         sent += 1;
         slow.retain(|mut stream| {
@@ -66,7 +66,7 @@ fn thousands_of_slow_senders_are_disconnected_and_do_not_delay_others() {
     assert!(server.peak_memory() < MEMORY, "{} bytes", server.peak_memory());
 }
 
-/// A connection whose client has next to no room for answers.
+/// A connection with a tiny receive buffer.
 pub(crate) fn narrow(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -79,7 +79,7 @@ fn clients_that_do_not_read_are_disconnected_and_take_little_memory() {
     rlimit::increase_nofile_limit(8192).unwrap();
     let database = catalogue(1000);
     for cache in ["128MiB", "0"] {
-        // Those whose answers are small enough for the kernel to take are idle.
+        // Those whose answers fit into the send queue are idle.
         let arguments = ["--client-timeout", "1s", "--idle-timeout", "1s", "--cache-bytes", cache];
         let server = Server::start(&database.url(), &arguments);
         assert_eq!(get(server.public, "/products/1").status, 200);
@@ -119,7 +119,7 @@ pub(crate) fn plain(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
 
-/// What HTTP/1.1 allows on one connection, and what is not to be confused there.
+/// What HTTP/1.1 allows on one connection.
 pub(crate) fn assert_answers_in_order(open: &dyn Fn() -> Connection) {
     pipelined_requests_are_answered_in_order(open);
     a_request_may_come_in_pieces(open);
@@ -139,7 +139,7 @@ fn answers_are_in_order_with_many_connections() {
     rlimit::increase_nofile_limit(8192).unwrap();
     let database = catalogue(100);
     let server = Server::start(&database.url(), &["--client-timeout", "1h"]);
-    // More than may rest before they are parked.
+    // So many that connections are parked immediately.
     let crowd: Vec<Connection> = (0..700)
         .map(|_| {
             let mut connection = Connection::open(server.public);
@@ -242,7 +242,7 @@ fn long_targets_and_headers_are_refused_and_the_connection_stays_open() {
         let kind = if status == 200 { "application/json; charset=utf-8" } else { "application/problem+json" };
         assert_eq!(answer.header("content-type"), Some(kind));
     }
-    // So much that it is not even read: refused, and the connection is closed.
+    // So much that it is not read: refused, and the connection is closed.
     for (request, statuses) in [
         (plain(&format!("/products?x={}", "x".repeat(1 << 20))), [414, 431]),
         (plain("/products").replace("Host", &"x".repeat(1 << 20)), [431, 431]),

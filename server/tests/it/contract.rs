@@ -23,7 +23,7 @@ fn document(product: &Product, document: &str) -> String {
     }
 }
 
-/// Asks and compares.
+/// Sends requests and compares the answers.
 struct Asking {
     connection: Connection,
     etag: String,
@@ -114,7 +114,7 @@ impl Asking {
     }
 }
 
-/// Ids next to those of products, which no product has.
+/// Ids adjacent to those of products that no product has.
 fn gaps(catalogue: &Catalogue) -> Vec<i32> {
     let near = catalogue.keys().flat_map(|id| [id.wrapping_sub(1), id.wrapping_add(1)]);
     let gaps: BTreeSet<i32> = near.filter(|id| *id > 0 && !catalogue.contains_key(id)).collect();
@@ -165,7 +165,7 @@ fn batched_requests_each_get_their_own_answer() {
             scope.spawn(move || {
                 let mut asking = Asking::new(address, load);
                 for step in 0..catalogue.len() {
-                    // Each in an order of its own, documents in turn, so that the same are asked for at the same time.
+                    // Each in an order of its own, documents in turn, so that the same kind is requested at the same time.
                     let (id, product) =
                         catalogue.iter().nth((step * (2 * client + 1)) % catalogue.len()).unwrap();
                     let kind = DOCUMENTS[(step / 8) % DOCUMENTS.len()];
@@ -190,7 +190,7 @@ fn the_awkward_catalogue_covers_all_cases() {
     let data = awkward();
     let catalogue = reference::read(data.path());
     assert_eq!(catalogue.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 8, 77, i32::MAX]);
-    // What no other program says, written down by hand once.
+    // Expectations that are written by hand.
     assert_eq!(
         catalogue[&77].styles_document(),
         r#"{"product_id":"77","results":[{"style_id":100,"name":"Bare","original_price":"1.00","sale_price":null,"default?":false,"photos":[],"skus":{}}]}"#

@@ -17,7 +17,7 @@ use crate::traffic::with_traffic;
 
 pub(crate) const PRODUCTS: u32 = 200;
 
-/// For the server's sessions in a database.
+/// Selects the sessions of the server in a database.
 const OF_SERVER: &str =
     "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'atelier-server'";
 
@@ -32,7 +32,7 @@ pub(crate) fn product(number: u32) -> String {
     format!("/products/{}", number % PRODUCTS + 1)
 }
 
-/// A 503 as promised: with the reason, and when to ask again.
+/// A 503 as documented, with `Retry-After` and a reason.
 fn unavailable(response: &Response) -> Result<String, String> {
     let json = response.header("content-type") == Some("application/problem+json");
     if response.status != 503 || !json || response.header("retry-after") != Some("1") {
@@ -41,12 +41,12 @@ fn unavailable(response: &Response) -> Result<String, String> {
     Ok(response.json()["detail"].as_str().unwrap().to_owned())
 }
 
-/// What every answer in times of trouble must be.
+/// What every answer must be while the database fails.
 pub(crate) fn answered_or_unavailable(_: &str, response: &Response) -> Result<(), String> {
     if response.status == 200 { Ok(()) } else { unavailable(response).map(drop) }
 }
 
-/// Waits until all threads of the server reach the database again: connections go to them in turn.
+/// Waits until all threads of the server are connected again: they get client connections in turn.
 pub(crate) fn until_served(server: &Server) {
     static FRESH: AtomicU32 = AtomicU32::new(1);
     let fresh = || format!("/products?page={}&count=999", FRESH.fetch_add(1, Ordering::Relaxed));
@@ -90,7 +90,7 @@ fn the_server_recovers_when_the_database_stops_or_crashes() {
         }
         assert!(server.runs());
     }
-    // One of its processes crashes: PostgreSQL ends all sessions, and starts again by itself.
+    // One of its processes crashes: PostgreSQL terminates all sessions and restarts.
     let seen = with_traffic(
         server.public,
         |number| format!("/products?page={}&count=2", number + 1),
@@ -107,8 +107,8 @@ fn the_server_recovers_when_the_database_stops_or_crashes() {
     assert!(server.metric("atelier_database_reconnects_total") >= 3);
 }
 
-/// Ends sessions of the server, and waits until others are there in their place and at work: a request whose session is
-/// ended a second time may be refused.
+/// Terminates sessions of the server, and waits until they are replaced: a request whose session is terminated twice may be
+/// refused.
 fn end_sessions(database: &Database<'_>, server: &Server, which: &str) {
     let list = || database.query(&format!("SELECT pid {OF_SERVER}"));
     until("all sessions are there", || list().len() == SESSIONS);
@@ -125,7 +125,7 @@ fn terminated_sessions_fail_no_request() {
     let database = Postgres::shared().database();
     publish(&database, generated(PRODUCTS, 1).path());
     let server = Server::start(&database.url(), &["--cache-bytes", "0"]);
-    // The one that was used last is busy, or is about to be.
+    // The one that was used last is busy, or will be soon.
     for which in ["ORDER BY query_start DESC LIMIT 1", ""] {
         let seen = with_traffic(server.public, product, answered_or_unavailable, |traffic| {
             for _ in 0..5 {
@@ -143,7 +143,7 @@ fn terminated_sessions_fail_no_request() {
     }
 }
 
-/// Processes that are stopped, and go on when this is dropped.
+/// Stopped processes, which continue when this is dropped.
 struct Stopped(Vec<Pid>);
 
 impl Stopped {
@@ -183,7 +183,7 @@ fn connections_to_a_hung_database_are_replaced() {
     assert_eq!(unavailable(&answer).unwrap(), "the answer took too long");
     assert_eq!(get(server.public, "/products/1").body, cached.body);
     until("/readyz tells", || !server.is_ready());
-    // The sessions that hang are given up for others.
+    // The hung sessions are replaced.
     until("it is answered again", || {
         (3..40).all(|id| get(server.public, &format!("/products/{id}")).status == 200) && server.is_ready()
     });
@@ -213,7 +213,7 @@ fn a_hung_connection_gets_no_further_batch() {
     let server = Server::start(&database.url(), &["--request-timeout", "3s", "--threads", "1"]);
     until_served(&server);
     let hanging = Stopped::stop(&database);
-    // Its client gives up first. Another one comes before the session is given up too, and waits for a place on it.
+    // Its client disconnects first. Another request arrives before the connection is replaced, and waits.
     let answer = get(server.public, "/products/1");
     assert_eq!(unavailable(&answer).unwrap(), "the answer took too long");
     answered_or_unavailable("", &get(server.public, "/products/2")).unwrap();
@@ -239,7 +239,7 @@ fn requests_beyond_the_queue_are_refused_immediately() {
     let postgres = Postgres::start(&[]);
     let database = postgres.database();
     publish(&database, generated(PRODUCTS, 1).path());
-    // No cache: where there is one, those who want the same wait for the same.
+    // No cache, since with one, requests for the same answer share a query.
     let arguments = ["--request-timeout", "2s", "--cache-bytes", "0", "--threads", "1"];
     let server = Server::start(&database.url(), &arguments);
     until_served(&server);
@@ -252,7 +252,7 @@ fn requests_beyond_the_queue_are_refused_immediately() {
     let reasons: Vec<String> = (connections.iter_mut())
         .filter_map(|connection| {
             let answer = connection.receive(false).unwrap();
-            // Those who have waited until the sessions were replaced.
+            // Requests that waited until the sessions were replaced.
             (answer.status != 200).then(|| unavailable(&answer).unwrap())
         })
         .collect();
@@ -304,7 +304,7 @@ fn the_server_waits_for_a_database_that_is_down_at_the_start() {
     assert!(server.log().contains("waiting for the database"), "{}", server.log());
     postgres.start_again();
     until_served(&server);
-    // As if it had been there at the start.
+    // As if it had been up at the start.
     assert_eq!(of_nothing.wait().code(), Some(4));
 }
 

@@ -12,10 +12,9 @@ use crate::database_failures::{PRODUCTS, SESSIONS, sessions, until_served};
 use crate::server::Server;
 use crate::traffic::Stop;
 
-/// Requests wait this long at most.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Each of a kind of its own, and the tables that it reads.
+/// Each of another kind, and the tables that it reads.
 const KINDS: [(&str, &[&str]); 6] = [
     ("/products?page={}&count=2", &["product"]),
     ("/products?ids={}", &["product"]),
@@ -31,7 +30,7 @@ fn fresh(pattern: &str) -> String {
     pattern.replace("{}", &(NEXT.fetch_add(1, Ordering::Relaxed) % PRODUCTS + 1).to_string())
 }
 
-/// Asks again and again while `during` runs, with connections enough for jobs behind one another.
+/// Sends requests while `during` runs, on enough connections that batches are pipelined.
 fn while_asked<T>(server: &Server, patterns: &[&str], during: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -65,7 +64,7 @@ fn a_locked_table_only_delays_requests_that_read_it() {
         locker.execute(&format!("BEGIN; LOCK TABLE atelier.{table} IN ACCESS EXCLUSIVE MODE"));
         while_asked(&server, &blocked, || {
             until("they wait", || !waiting_for_locks(&database).is_empty());
-            // Longer than one of their statements lasts: others of them follow.
+            // Longer than one of their statements takes, so that others follow.
             let begin = Instant::now();
             let mut slowest = Duration::ZERO;
             while begin.elapsed() < TIMEOUT + TIMEOUT / 2 {
@@ -79,7 +78,7 @@ fn a_locked_table_only_delays_requests_that_read_it() {
             assert!(slowest < TIMEOUT / 2, "{table}: {slowest:?}");
             println!("{table} is locked: the slowest other answer took {slowest:?}");
             assert!(server.is_ready(), "{table}");
-            // Each of the two threads has one for each kind that waits, one for the others, and one that is over.
+            // Each of the two threads has one for each kind that waits, one for the others, and a spare one.
             let most = SESSIONS + 2 * (blocked.len() + 1);
             let open = sessions(&database);
             assert!(open <= most, "{table}: {open}");

@@ -6,7 +6,7 @@ use crate::catalogue::{example, publish};
 use crate::client::{Connection, Response, request};
 use crate::fixture::{RESOURCES, serve};
 
-/// What stays the same from one answer to the next.
+/// Headers that do not vary between answers.
 fn lasting(response: &Response) -> Vec<(String, String)> {
     let mut headers = response.headers.clone();
     headers.retain(|(name, _)| name != "date");
@@ -35,7 +35,7 @@ fn head_is_get_without_a_body() {
             assert_eq!(head.header("content-length"), Some(got.body.len().to_string().as_str()), "{target}");
         }
     }
-    // The same connection is still in step.
+    // The connection can still be used.
     assert_eq!(connection.request("GET", "/products/2/related", &[]).unwrap().text(), "[]");
 }
 
@@ -168,7 +168,7 @@ fn conditional_requests_are_answered_without_a_query() {
     }
     assert_eq!(served.round_trips(), before + 1);
 
-    // RFC 9110, section 13.2.1: a condition is looked at where the answer without it would be 200.
+    // RFC 9110, section 13.2.1: a condition is evaluated if the answer without it would be 200.
     for tags in ["*".to_owned(), format!("W/\"{load}\"")] {
         let tags = format!("If-None-Match: {tags}");
         let mut status =

@@ -29,7 +29,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A connection of a client that knows that the server speaks HTTP/2.
+/// A connection of a client with prior knowledge of HTTP/2.
 async fn open(address: SocketAddr) -> Client {
     let stream = TcpStream::connect(address).await.unwrap();
     let (client, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -142,7 +142,7 @@ fn idle_connections_get_goaway() {
         assert_eq!(ask(&mut client, "GET", "http://test/products/1", &[]).await.status, 200);
         tokio::time::sleep(PARKED).await; // longer than a client has that has never asked
         assert_eq!(ask(&mut client, "GET", "http://test/products/1", &[]).await.status, 200);
-        // Idle ones end, those that have never asked too.
+        // Idle ones end, also those without any request.
         let _silent = open(server.public).await;
         while connections(&server) > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;

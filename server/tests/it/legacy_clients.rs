@@ -8,7 +8,7 @@ use crate::fixture::{RESOURCES, serve};
 use crate::reference;
 use crate::server::Server;
 
-/// What a client makes of an answer.
+/// The parts of an answer that clients use.
 fn read(answer: &Response) -> (u16, &[u8], Option<&str>, Option<&str>) {
     (answer.status, &answer.body, answer.header("link"), answer.header("x-total-count"))
 }
@@ -39,7 +39,7 @@ fn equivalent_paths_have_the_same_answer() {
         let status = |target| request(served.server.public, "OPTIONS", target, &preflight).status;
         assert_eq!(status(target), status(plain), "OPTIONS {target}");
     }
-    // One entry of the cache, and the whole of the rest.
+    // They share entries of the cache.
     let before = served.round_trips();
     for (target, _) in same {
         assert!([200, 404].contains(&served.get(target, &[]).status), "{target}");
@@ -99,7 +99,7 @@ fn everything_public_is_below_the_base_path() {
     for (target, status) in [("", 200), ("/", 200), ("/products/", 200), ("x/products", 404)] {
         assert_eq!(below(target).status, status, "{target}");
     }
-    // What the pages name is there.
+    // Linked files exist.
     for page in ["/", "/docs"] {
         let page = below(page);
         let links = page.text().split(['\"', '\'']).filter(|text| text.starts_with('/'));
@@ -137,7 +137,7 @@ fn compat_answers_a_style_without_photos_or_skus_like_the_earlier_api() {
     assert!(get(server.public, "/products/77/styles").text().contains(
         r#""photos":[{"thumbnail_url":null,"url":null}],"skus":{"null":{"quantity":null,"size":null}}"#
     ));
-    // It is another answer, and so has another tag.
+    // A different answer has a different entity tag.
     let status = |tag: &str| {
         let tag = format!("If-None-Match: {tag}");
         request(server.public, "GET", "/products/77/styles", &[&tag]).status

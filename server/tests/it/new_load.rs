@@ -10,7 +10,7 @@ use crate::client::{Response, get, request};
 use crate::server::Server;
 use crate::traffic::with_traffic;
 
-/// Products of the two catalogues, whose texts differ since their seeds do.
+/// Products of the two catalogues. Their texts differ, since their seeds do.
 const PRODUCTS: [u32; 2] = [60, 80];
 const ASKED: u32 = 30;
 const LOADS: usize = 6;
@@ -24,7 +24,7 @@ fn targets() -> Vec<String> {
     of_products.chain(pages).chain(ids).collect()
 }
 
-/// What must be the same of all answers of a catalogue.
+/// What must be the same in all answers of a catalogue.
 fn content(response: &Response) -> (String, Option<String>) {
     (response.text().to_owned(), response.header("x-total-count").map(str::to_owned))
 }
@@ -34,7 +34,7 @@ fn each_answer_is_from_one_load() {
     let database = Postgres::shared().database();
     let catalogues = [generated(PRODUCTS[0], 1), generated(PRODUCTS[1], 2)];
     let first = publish(&database, catalogues[0].path());
-    // A client that waits while a load is published gets its answer behind it.
+    // A request that waits while a load is published is answered after that.
     let slow = "--request-timeout=60s";
     let servers = [
         Server::start(&database.url(), &[slow]),
@@ -57,7 +57,7 @@ fn each_answer_is_from_one_load() {
     serves(server, &again);
     for (target, second) in targets().into_iter().zip(of_second) {
         let first = content(&get(server.public, &target));
-        // What has no styles has none in both.
+        // A product without styles has none in both.
         if first != second {
             expected.insert(target, vec![first, second]);
         }
@@ -70,7 +70,7 @@ fn each_answer_is_from_one_load() {
             .all(|(content, products)| { content.1.as_deref() == Some(&products.to_string()) })
     );
 
-    // The load that an answer names may not be known here yet: it is looked up in the end.
+    // The load of an answer may not be known here yet: it is checked at the end.
     let seen: Mutex<Vec<(String, String, usize)>> = Mutex::default();
     let asked: Vec<&String> = expected.keys().collect();
     let check = |target: &str, response: &Response| {

@@ -20,11 +20,11 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(OPENAPI
 
 const SITE: Site = Site { base: "", page: true };
 
-/// Headers that a description of HTTP itself has room for, or that go with a page.
+/// Headers that belong to HTTP itself, or to a page.
 const NOT_DESCRIBED: [&str; 5] =
     ["date", "content-type", "content-length", "content-security-policy", "x-content-type-options"];
 
-/// What a value is, or what its `$ref` leads to.
+/// Follows `$ref`.
 fn resolved(value: &Value) -> &Value {
     match value.get("$ref").and_then(Value::as_str) {
         Some(to) => DOCUMENT.pointer(to.strip_prefix('#').unwrap()).unwrap_or_else(|| panic!("no {to}")),
@@ -48,12 +48,12 @@ fn assert_valid(what: &str, schema: &Value, value: &Value) {
     assert!(errors.is_empty(), "{what}: {errors:#?}");
 }
 
-/// A header's or a parameter's text as the value that its schema speaks of.
+/// The text of a header or parameter as a value of its schema.
 fn typed(schema: &Value, text: &str) -> Value {
     if resolved(schema)["type"] == "integer" { json!(text.parse::<i64>().unwrap()) } else { json!(text) }
 }
 
-/// Holds an answer against what is said of its path, method and status.
+/// Compares an answer with the description of its path, method and status.
 fn assert_described(path: &str, method: &str, answer: &Response) {
     let status = answer.status.to_string();
     let response = &DOCUMENT["paths"][path][method.to_ascii_lowercase()]["responses"][&status];
@@ -117,7 +117,7 @@ fn every_answer_is_described() {
     let long = format!("X-Large: {}", "y".repeat(16_384));
     let pad = "y".repeat(8192);
 
-    // Also with all that --compat answers, which is described beside the rest.
+    // Also with --compat, whose answers are described too.
     let compat = Server::start(&database.url(), &["--compat"]);
     for id in reference::read(data.path()).into_keys() {
         for path in ["/products/{product_id}/styles", "/products/{product_id}/profile"] {

@@ -48,7 +48,7 @@ fn every_file_of_the_page_is_served_and_all_are_used() {
         assert_eq!((file.status, file.header("content-type")), (200, Some(expected)), "{target}");
         assert_eq!(file.header("x-content-type-options"), Some("nosniff"), "{target}");
         used.extend(links(file.text()).iter().map(|link| (*link).to_owned()));
-        // Nothing is loaded from elsewhere, and data never becomes HTML.
+        // Nothing is loaded from other origins, and data never becomes HTML.
         for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "url("] {
             assert!(!file.text().contains(forbidden), "{target} has {forbidden}");
         }

@@ -20,7 +20,7 @@ fn a_role_with_own_privileges_keeps_them_through_loads_and_a_rollback() {
     let serves = |load: &str| {
         let tag = format!("W/\"{load}\"");
         until("the load is served", || get(server.public, "/products").header("etag") == Some(&tag));
-        // One that starts now prepares every statement.
+        // A server that starts now prepares every statement.
         let other = Server::start(&url, &[]);
         until("/readyz says so", || server.is_ready() && other.is_ready());
     };

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Products by id.
 pub(crate) type Catalogue = BTreeMap<i32, Product>;
 
-/// Children stand in id order, related products in the order of their file.
+/// Children are in order of their ids, related products in the order of their file.
 #[derive(Default)]
 pub(crate) struct Product {
     id: i32,
@@ -123,7 +123,7 @@ impl Product {
         )
     }
 
-    /// `/products/:product_id/styles` of `--compat`: in place of what is empty, what the earlier API answered.
+    /// `/products/:product_id/styles` with `--compat`.
     pub(crate) fn styles_document_compat(&self) -> String {
         compat(&self.styles_document())
     }
@@ -161,7 +161,7 @@ fn compat(document: &str) -> String {
         .replace(r#""skus":{}"#, r#""skus":{"null":{"quantity":null,"size":null}}"#)
 }
 
-/// The records behind the header, each of `N` fields. A bare `null` is nothing.
+/// The records after the header, each with `N` fields. An unquoted `null` is `None`.
 fn table<const N: usize>(data: &Path, file: &str) -> Vec<[Option<String>; N]> {
     let csv = fs::read_to_string(data.join(file)).unwrap();
     let records = records(&csv).into_iter().skip(1);
@@ -172,7 +172,7 @@ fn table<const N: usize>(data: &Path, file: &str) -> Vec<[Option<String>; N]> {
         .collect()
 }
 
-/// RFC 4180, and what the `csv` crate cannot tell: whether a field stood in quotes.
+/// RFC 4180, and whether a field was quoted, which the `csv` crate does not tell.
 fn records(csv: &str) -> Vec<Vec<Option<String>>> {
     let (mut records, mut record) = (Vec::new(), Vec::new());
     let (mut field, mut quoted, mut inside) = (String::new(), false, false);

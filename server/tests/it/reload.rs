@@ -17,7 +17,7 @@ use crate::database_failures::{SESSIONS, sessions};
 use crate::server::{Server, command};
 use crate::tls::{Files, converse, open, try_open};
 
-/// Sends SIGHUP and waits for what is logged.
+/// Sends SIGHUP and waits for a line of the log.
 fn hang_up(server: &Server, telling: &str) {
     let seen = server.log().matches(telling).count();
     server.signal(Signal::SIGHUP);
@@ -29,7 +29,7 @@ fn write(path: &Path, text: &str, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Ends the server's sessions, and waits until there are others in place of all.
+/// Terminates the sessions of the server, and waits until all are replaced.
 fn replace_sessions(server: &Server, database: &Database<'_>) {
     let reconnects = server.metric("atelier_database_reconnects_total");
     end_sessions(database);
@@ -59,7 +59,7 @@ fn a_new_certificate_is_used_for_new_connections_and_an_invalid_one_is_not() {
     let mut before = converse(&server, &old_client);
     asks(&mut before);
 
-    // The same files: sessions go on to be resumed.
+    // The same files: sessions can still be resumed.
     hang_up(&server, "--tls-cert has not changed");
     let mut resumed = open(&server, &old_client);
     assert_eq!(resumed.conn.handshake_kind(), Some(HandshakeKind::Resumed));
@@ -71,7 +71,7 @@ fn a_new_certificate_is_used_for_new_connections_and_an_invalid_one_is_not() {
     hang_up(&server, READ);
     let mut after = converse(&server, &new_client);
     asks(&mut after);
-    // Its ticket is of no use: it is shown the certificate, which it does not trust.
+    // Its ticket is refused: it gets the certificate, which it does not trust.
     assert!(try_open(&server, &old_client).is_err_and(|error| error.to_string().contains("certificate")));
 
     let key = fs::read(files.path("server.key")).unwrap();
@@ -119,7 +119,7 @@ fn the_password_file_is_read_for_each_connection_and_may_disappear() {
     assert!(server.log().contains(KEPT), "{}", server.log());
     assert_eq!(get(server.public, "/products/1").status, 200);
 
-    // Now it is another one: why it is refused, and that it was an old one.
+    // The password has changed: the error says why it was refused, and that an old one was used.
     postgres.execute("ALTER ROLE reloaded PASSWORD 'third'");
     end_sessions(&database);
     until("both are said", || {
@@ -176,10 +176,10 @@ fn sighup_does_not_end_a_server_that_is_starting_or_stopping() {
     let mut waiting = Connection::open(server.public);
     waiting.send(b"GET /products/1/styles HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     until("it is in flight", || server.metric("atelier_http_requests_in_flight") == 1);
-    hang_up(&server, "read again");
+    hang_up(&server, "reloaded");
     server.signal(Signal::SIGTERM);
     until("it stops", || get(server.admin, "/readyz").text() == "not ready: stopping\n");
-    hang_up(&server, "read again");
+    hang_up(&server, "reloaded");
     assert!(server.runs());
     locker.execute("ROLLBACK");
     assert_eq!(waiting.receive(false).unwrap().status, 200);

@@ -12,11 +12,11 @@ use crate::catalogue::{Session, example, generated, publish};
 use crate::client::{Connection, get};
 use crate::server::Server;
 
-/// A client that is silent for longer between two requests may find its connection closed.
+/// If a client pauses longer between two requests, its connection may be closed.
 const PROMPT: Duration = Duration::from_millis(500);
 
-/// Asks on one connection after the other until there is no further one. Gives the number of answers, and whether the
-/// last one said that the connection is closed behind it.
+/// Sends requests on one connection after the other until none can be opened. Returns the number of answers, and whether the
+/// last one had `Connection: close`.
 fn ask_until_refused(server: &Server, told: &AtomicBool) -> (usize, bool) {
     let (mut answers, mut closed) = (0, false);
     while let Ok(mut connection) = Connection::try_open(server.public) {
@@ -36,7 +36,7 @@ fn ask_until_refused(server: &Server, told: &AtomicBool) -> (usize, bool) {
                     }
                 }
                 Err(error) => {
-                    // The kernel may take a connection that the server has no time to accept any more.
+                    // The kernel may accept a connection that the server does not accept any more.
                     let too_late = told.load(Ordering::SeqCst) && !prompt;
                     assert!(too_late, "a request is lost after {answers} answers: {error}");
                     break;
@@ -117,7 +117,7 @@ fn clients_that_do_not_read_are_disconnected_after_the_grace_time() {
     slow.send("GET /products?count=1000 HTTP/1.1\r\nHost: test\r\n\r\n".repeat(200).as_bytes()).unwrap();
     let mut half = Connection::open(server.public);
     half.send(b"GET /products HTTP/1.1\r\nHo").unwrap();
-    // The first answers are in the kernel's hands, and then it has no room for more.
+    // The first answers fit into the send queue, and then it is full.
     let mut before = 0;
     until("it takes nothing", || {
         let answers = server.metric("atelier_cache_hits_total") + server.metric("atelier_cache_misses_total");
@@ -127,7 +127,7 @@ fn clients_that_do_not_read_are_disconnected_after_the_grace_time() {
     server.signal(Signal::SIGTERM);
     let log = server.follow_log();
     assert_eq!(server.wait().code(), Some(0));
-    until("it is logged", || log.lock().unwrap().contains("cut off"));
+    until("it is logged", || log.lock().unwrap().contains("still open after --shutdown-grace"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::server::refuses;
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
-/// Runs the program and looks for `telling` in what it says; a secret is not among it.
+/// Runs the program. Its output must contain `telling`, and no secret.
 fn refused(url: &str, arguments: &[&str], code: i32, telling: &[&str]) {
     let (exit, said) = refuses(url, arguments);
     assert_eq!(exit, code, "{arguments:?}: {said}");

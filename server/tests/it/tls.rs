@@ -80,7 +80,7 @@ fn hello(client: &Arc<ClientConfig>, name: &'static str) -> ClientConnection {
     ClientConnection::new(Arc::clone(client), ServerName::try_from(name).unwrap()).unwrap()
 }
 
-/// An open connection on which hands have been shaken.
+/// An open connection after the handshake.
 pub(crate) fn open(server: &Server, client: &Arc<ClientConfig>) -> TlsStream {
     try_open(server, client).unwrap()
 }
@@ -118,7 +118,7 @@ fn requests_are_answered_as_without_tls() {
         assert_eq!(stream.conn.protocol_version(), Some(version.version));
         assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]), "the best that both know");
     }
-    // The admin port is for this machine alone.
+    // The admin port has no TLS.
     assert!(server.is_ready());
 }
 
@@ -139,7 +139,7 @@ fn answers_are_in_order_with_many_connections() {
     let files = Files::new();
     let server = files.server(&database.url(), &["--client-timeout", "1h"]);
     let client = files.client(&[&TLS13]);
-    // More than may rest before they are parked.
+    // So many that connections are parked immediately.
     let crowd: Vec<Connection> = (0..700)
         .map(|_| {
             let mut connection = converse(&server, &client);
@@ -163,7 +163,7 @@ fn a_parked_connection_can_be_used_again() {
         let mut stream = open(&server, &files.client(&[version]));
         for id in 1..=3 {
             thread::sleep(PARKED);
-            // With the request comes what is none, for TLS 1.3 to see to.
+            // The request comes with other records of TLS 1.3.
             if *version == TLS13 {
                 stream.conn.refresh_traffic_keys().unwrap();
             }
@@ -171,7 +171,7 @@ fn a_parked_connection_can_be_used_again() {
             let mut answer = [0; 15];
             stream.read_exact(&mut answer).unwrap();
             assert_eq!(&answer, b"HTTP/1.1 200 OK");
-            // The rest of it, to its last bytes.
+            // The rest of it.
             let mut rest = Vec::new();
             while !rest.ends_with(b"}") {
                 let mut some = [0; 4096];
@@ -192,7 +192,7 @@ fn a_returning_client_resumes_its_session() {
         let client = files.client(&[version]);
         let kinds = [(), ()].map(|()| {
             let mut stream = open(&server, &client);
-            // The ticket comes with the first answer at the latest.
+            // The ticket arrives with the first answer at the latest.
             stream.write_all(plain("/products/1").as_bytes()).unwrap();
             assert_ne!(stream.read(&mut [0; 100]).unwrap(), 0);
             stream.conn.handshake_kind()
@@ -207,7 +207,7 @@ fn idle_connections_are_closed_with_close_notify() {
     let files = Files::new();
     let server = files.server(&database.url(), &["--idle-timeout", "1s", "--client-timeout", "1s"]);
     let client = files.client(&[&TLS13]);
-    // rustls takes an end without that word for an error.
+    // rustls reports an end without close_notify as an error.
     let [mut idle, mut silent] = [(); 2].map(|()| converse(&server, &client));
     assert_eq!(idle.request("GET", "/products/1", &[]).unwrap().status, 200);
     assert!(idle.is_closed() && silent.is_closed());
@@ -235,11 +235,11 @@ fn clients_that_do_not_finish_the_handshake_are_disconnected() {
     until("all of them are disconnected", || {
         assert_eq!(converse(&server, &client).request("GET", "/products/1", &[]).unwrap().status, 200);
         slow.retain_mut(|(sent, stream)| {
-            // Those that have said hello wait for ever, with the server's answer unread.
+            // After their ClientHello they wait, without reading the server's answer.
             if *sent == first.len() {
                 return !is_reset(stream);
             }
-            // Never to the end of it.
+            // Never all of it.
             if *sent + 1 < first.len() {
                 *sent += 1;
                 stream.write_all(&[first[*sent - 1]]).is_ok() && !is_closed(stream)
@@ -249,11 +249,11 @@ fn clients_that_do_not_finish_the_handshake_are_disconnected() {
         });
         slow.is_empty()
     });
-    assert!(asked.is_closed(), "it said nothing after its handshake");
+    assert!(asked.is_closed(), "it sent nothing after its handshake");
     until("all connections are closed", || connections(&server) == 0);
 }
 
-/// Whether the server has closed the connection of a client that has not read what came before. Does not wait.
+/// Whether the server has closed the connection, although unread bytes come first. Does not wait.
 fn is_reset(mut stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     loop {
@@ -273,7 +273,7 @@ fn an_incomplete_tls_record_does_not_keep_a_connection_open() {
     let mut stream = open(&server, &files.client(&[&TLS13]));
     stream.write_all(plain("/products/1").as_bytes()).unwrap();
     assert_ne!(stream.read(&mut [0; 4096]).unwrap(), 0);
-    // The head of a record of 16,384 bytes, and one of them now and then: minutes of them.
+    // The header of a record of 16,384 bytes, and then one byte at a time, for minutes.
     let mut socket = stream.sock;
     socket.write_all(b"\x17\x03\x03\x40\x00").unwrap();
     until("it is disconnected", || socket.write_all(&[0]).is_err() || is_reset(&socket));
@@ -392,7 +392,7 @@ fn unusable_certificates_are_refused() {
         (
             Some(&certificate),
             Some(&other.path("server.key")),
-            ["is not the key of --tls-cert", "made together"],
+            ["is not the key of --tls-cert", "matching pair"],
         ),
     ] {
         let arguments = [("crt", certificate), ("key", key)];

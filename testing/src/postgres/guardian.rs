@@ -1,9 +1,8 @@
 //! A process that outlives the tests and cleans up after them.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-
-use std::os::unix::process::CommandExt as _;
 
 /// Its standard input is a pipe to which only the test process can write, so that `read` returns when that process has
 /// ended, for whatever reason.

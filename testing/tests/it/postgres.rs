@@ -13,7 +13,7 @@ fn value(rows: &Rows) -> &str {
 }
 
 #[test]
-fn databases_are_separate_and_go_away() {
+fn databases_are_separate_and_are_dropped() {
     let server = Server::shared();
     let (one, two) = (server.database(), server.database());
     one.execute("CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, NULL), (2, 'x')");
@@ -23,9 +23,12 @@ fn databases_are_separate_and_go_away() {
     );
     assert_eq!(value(&two.query("SELECT count(*) FROM pg_tables WHERE tablename = 't'")), "0");
 
-    let gone = one.name().to_owned();
+    let dropped = one.name().to_owned();
     drop(one);
-    assert_eq!(value(&two.query(&format!("SELECT count(*) FROM pg_database WHERE datname = '{gone}'"))), "0");
+    assert_eq!(
+        value(&two.query(&format!("SELECT count(*) FROM pg_database WHERE datname = '{dropped}'"))),
+        "0"
+    );
 }
 
 #[tokio::test]
@@ -54,7 +57,7 @@ fn every_url_connects() {
 }
 
 #[test]
-fn a_server_stops_dies_and_starts_again() {
+fn a_server_stops_crashes_and_starts_again() {
     let server = Server::start(&[("work_mem", "1234kB")]);
     let (dir, port) = (server.dir().to_owned(), server.port());
     let database = server.database();
@@ -78,21 +81,21 @@ fn a_server_stops_dies_and_starts_again() {
     assert!(!dir.exists());
 }
 
-/// Needs a mount, and so root.
+/// Mounts, which needs root.
 #[test]
-fn a_server_can_live_on_a_small_file_system() {
+fn a_server_can_be_on_a_small_file_system() {
     if !Uid::effective().is_root() {
-        eprintln!("skipped: mounting takes root");
+        eprintln!("skipped: mounting needs root");
         return;
     }
-    let place = tempfile::tempdir().unwrap();
-    mount(Some("tmpfs"), place.path(), Some("tmpfs"), MsFlags::empty(), Some("size=200m")).unwrap();
-    let server = Server::start_in(place.path(), &[]);
-    assert!(place.path().join("data/base").is_dir());
+    let parent = tempfile::tempdir().unwrap();
+    mount(Some("tmpfs"), parent.path(), Some("tmpfs"), MsFlags::empty(), Some("size=200m")).unwrap();
+    let server = Server::start_in(parent.path(), &[]);
+    assert!(parent.path().join("data/base").is_dir());
     assert_eq!(value(&server.database().query("SELECT 1")), "1");
     drop(server);
-    assert!(!place.path().join("data").exists());
-    umount2(place.path(), MntFlags::empty()).unwrap();
+    assert!(!parent.path().join("data").exists());
+    umount2(parent.path(), MntFlags::empty()).unwrap();
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn both_forms_of_connection_strings_are_described_without_the_password() {
 }
 
 #[test]
-fn lists_that_do_not_fit_together_are_refused() {
+fn lists_of_different_lengths_and_invalid_values_are_refused() {
     for text in [
         "host=a,b hostaddr=127.0.0.1",
         "host=a,b port=1,2,3",
@@ -108,7 +108,7 @@ fn times_have_the_units_of_libpq() {
 }
 
 #[test]
-fn settings_come_behind_the_options_of_the_user() {
+fn settings_follow_the_options_of_the_user() {
     let ours = [("search_path", "a b\\".to_owned()), ("default_transaction_read_only", "on".to_owned())];
     for (text, variables, expected) in [
         (

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 use atelier_testing::{Database, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -29,7 +32,7 @@ use super::{Etl, Run, load, schemas};
 use crate::catalogue::Done;
 use crate::published::{Seen, seen};
 use crate::run::{Running, etl};
-use random::Random;
+use random::seeded;
 
 /// Takes under half a second to load, in a build for tests.
 const PRODUCTS: u32 = 3_000;
@@ -297,11 +300,11 @@ impl How {
 }
 
 /// `strikes` moments of a load that takes `duration`, and of a little longer.
-fn moments(random: &mut Random, strikes: u32, duration: Duration) -> Vec<Duration> {
+fn moments(random: &mut StdRng, strikes: u32, duration: Duration) -> Vec<Duration> {
     let part = duration.mul_f64(1.1) / strikes;
     let mut moments: Vec<Duration> =
-        (0..strikes).map(|n| part * n + part.mul_f64(random.fraction())).collect();
-    random.shuffle(&mut moments);
+        (0..strikes).map(|n| part * n + part.mul_f64(random.random::<f64>())).collect();
+    moments.shuffle(random);
     moments
 }
 

@@ -123,7 +123,7 @@ fn records_of(chunk: &Chunk, shape: &RecordShape) -> Vec<Seen> {
 }
 
 /// Where the whole input is valid CSV by RFC 4180, with the same number of fields in every record, as far as the `csv`
-/// crate's reading of it tells, our records have the same fields, however it is cut. Spaces around a field without quotes are looked at later.
+/// crate can tell, our records have the same fields, however it is cut. Spaces around a field without quotes are ignored.
 pub(crate) fn assert_valid_is_read_as_csv_reads_it(input: &[u8], delimiter: Delimiter, fills: &[usize]) {
     let Some(valid) = valid_records(input, delimiter) else { return };
     let shape = RecordShape { delimiter, fields: valid.first().map_or(0, Vec::len), ids: Vec::new() };
@@ -209,12 +209,12 @@ fn is_empty_lines(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| b"\r\n".contains(byte))
 }
 
-/// What a file comes to.
+/// What is found in a file.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Found {
     /// As a load counts it.
     pub(crate) outcome: Outcome,
-    /// The rows handed to COPY.
+    /// The rows for COPY.
     pub(crate) encoded: Vec<u8>,
     /// All rejected rows.
     pub(crate) rejects: Vec<Reject>,

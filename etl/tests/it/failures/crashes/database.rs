@@ -2,9 +2,10 @@
 //! failure that does not lose the disk's cache.
 
 use atelier_testing::Server;
+use rand::seq::IndexedRandom as _;
 
 use super::super::gate::PLACES;
-use super::{How, Random, Shelf, judge, kill_process, moments};
+use super::{How, Shelf, judge, kill_process, moments, seeded};
 use crate::run::Running;
 
 /// Each strike takes a recovery.
@@ -15,13 +16,13 @@ fn a_backend_is_killed_at_any_moment() {
     let server = Server::start(&[]);
     let database = server.database();
     let mut shelf = Shelf::new(&database, 2_000);
-    let mut random = Random::seeded();
+    let mut random = seeded();
     let mut kill = |shelf: &mut Shelf<'_>, _: &Running, sessions: &[i32]| {
-        random.pick(sessions).into_iter().for_each(kill_process);
+        sessions.choose(&mut random).copied().into_iter().for_each(kill_process);
         shelf.watch = None;
     };
     let duration = shelf.measure();
-    for (n, moment) in moments(&mut Random::seeded(), STRIKES, duration).into_iter().enumerate() {
+    for (n, moment) in moments(&mut seeded(), STRIKES, duration).into_iter().enumerate() {
         judge(&shelf.strike(moment, How::nth(n), &mut kill));
     }
     println!("{:?}", shelf.tally);
@@ -42,7 +43,7 @@ fn the_server_is_killed_at_any_moment() {
             server.start_again();
         };
         let duration = shelf.measure();
-        for (n, moment) in moments(&mut Random::seeded(), STRIKES, duration).into_iter().enumerate() {
+        for (n, moment) in moments(&mut seeded(), STRIKES, duration).into_iter().enumerate() {
             judge(&shelf.strike(moment, How::nth(n), &mut kill));
         }
         println!("{wal_level}: {:?}", shelf.tally);

@@ -3,10 +3,11 @@
 use std::fs;
 
 use atelier_testing::Server;
+use rand::RngExt as _;
 
 use super::super::disk::SmallDisk;
 use super::super::gate::{Gate, PLACES, Place};
-use super::{How, Random, Shelf};
+use super::{How, Shelf, seeded};
 use crate::run::Run;
 
 /// With each kind of log.
@@ -23,10 +24,10 @@ fn full_at_any_point_of_a_load() {
         let mut shelf = Shelf::new(&database, 4_000);
         let size = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relnamespace = 'atelier'::regnamespace";
         let size: u64 = database.query(size)[0][0].as_ref().unwrap().parse().unwrap();
-        let mut random = Random::seeded();
+        let mut random = seeded();
         for n in 0..STRIKES {
             database.execute("CHECKPOINT");
-            let left = (f64::from(n) + random.fraction()) / f64::from(STRIKES) * size as f64 * 1.1;
+            let left = (f64::from(n) + random.random::<f64>()) / f64::from(STRIKES) * size as f64 * 1.1;
             disk.fill_but(left as u64);
             let (new, how) = (shelf.other(), How::nth(n as usize));
             let run = shelf.load(new, how).run();

@@ -6,7 +6,7 @@ use atelier_testing::{Server, until};
 use nix::sys::signal::Signal;
 
 use super::super::gate::{Gate, Place};
-use super::{How, PRODUCTS, ROUND, Random, Shelf, moments, schemas};
+use super::{How, PRODUCTS, ROUND, Shelf, moments, schemas, seeded};
 use crate::published::expect_consistent_reads;
 use crate::run::Running;
 
@@ -25,7 +25,7 @@ fn killed_at_any_moment_while_readers_run() {
     let first = shelf.history.remove(0);
     expect_consistent_reads(&database, first, || {
         shelf.measure();
-        let (mut random, mut strikes, mut killed) = (Random::seeded(), 0, 0);
+        let (mut random, mut strikes, mut killed) = (seeded(), 0, 0);
         // One in eleven comes too late by design; twice as many strikes as it takes are enough for anything else.
         while killed < wanted && strikes < 2 * wanted + ROUND {
             for moment in moments(&mut random, ROUND, shelf.usual()) {

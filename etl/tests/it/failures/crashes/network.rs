@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::super::gate::{Gate, PLACES};
 use super::super::skipped;
-use super::{How, Random, Shelf, judge, moments};
+use super::{How, Shelf, judge, moments, seeded};
 use crate::run::Running;
 
 /// Between the loader and PostgreSQL.
@@ -75,7 +75,7 @@ fn all_connections_are_reset_at_any_moment() {
     shelf.url = database.tcp_url().replace(&server.port().to_string(), &proxy.address.port().to_string());
     let cut = |_: &mut Shelf<'_>, _: &Running, _: &[i32]| proxy.cut();
     let duration = shelf.measure();
-    for (n, moment) in moments(&mut Random::seeded(), 8, duration).into_iter().enumerate() {
+    for (n, moment) in moments(&mut seeded(), 8, duration).into_iter().enumerate() {
         judge(&shelf.strike(moment, How::nth(n), cut));
     }
     println!("{:?}", shelf.tally);
