@@ -215,7 +215,7 @@ fn lost(again: &str) -> String {
 const UNCHANGED: &str = "the published catalogue is unchanged";
 
 const RIGHTS_TO_LOAD: &str =
-    "as an administrator, grant this right to the user; or load as the owner of the catalogue";
+    "as an administrator, grant this privilege to the user; or load as the owner of the catalogue";
 
 /// Whether a statement gave up because another session holds a lock.
 pub(crate) fn is_lock_timeout(error: &tokio_postgres::Error) -> bool {

@@ -85,7 +85,7 @@ fn struck_with_its_server(server: &Server, strike: impl Fn()) {
         let (load, gate) = held_at(place, &shop, &data);
         strike();
         let run = load.finish();
-        run.failed(4, &["see its log"]);
+        run.failed(4, &[" log, "]);
         // Without an answer, a load that was publishing cannot know whether it was published.
         let telling = ["load again; the published catalogue is unchanged", "run atelier-etl status"];
         assert!(
