@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the results of scripts/load-test into a document, as tables between its markers, and draws a chart.
 
-usage: load-chart.py FIGURES.jsonl DOCUMENT.md CHART.svg MACHINE
+usage: chart.py FIGURES.jsonl DOCUMENT.md CHART.svg MACHINE
 
 Each line of FIGURES is the output of bench/load-test/figures.py for one run, with setup, rate (requests/s) and kind: steady
 or ramp. The tables are in DOCUMENT between <!-- figures --> and <!-- /figures -->.

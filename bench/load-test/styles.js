@@ -7,7 +7,7 @@
 //   OTHERS    the other requests: styles (of any product) or pages (more than a cache can hold)
 import http from 'k6/http';
 
-const MOST_ON_A_PAGE = 100;
+const MAX_PAGE = 100;
 const {
   TARGET, PRODUCTS = '20000', RATE = '1000', SECONDS = '20', HOT = '0', HOT_PRODUCTS = '20', OTHERS = 'styles',
 } = __ENV;
@@ -35,7 +35,7 @@ const upTo = (most) => 1 + Math.floor(Math.random() * Number(most));
 export default function request() {
   const hot = Math.random() < Number(HOT);
   const path = !hot && OTHERS === 'pages'
-    ? `/products?page=${upTo(PRODUCTS / MOST_ON_A_PAGE)}&count=${upTo(MOST_ON_A_PAGE)}`
+    ? `/products?page=${upTo(PRODUCTS / MAX_PAGE)}&count=${upTo(MAX_PAGE)}`
     : `/products/${upTo(hot ? HOT_PRODUCTS : PRODUCTS)}/styles`;
   // As a client that gives up would: longer than the servers take to say that they cannot.
   http.get(`${TARGET}${path}`, { timeout: '10s', tags: { kind: hot ? 'hot' : 'random' } });

@@ -1,6 +1,6 @@
 """Draws the chart on loading of docs/benchmarks.md: the steps of each contestant by lane, on one time axis."""
 
-NAMES = {"floor": "floor", "load": "atelier-etl load", "best": "best script", "mended": "same rows", "usual": "usual way"}
+NAMES = {"floor": "floor", "load": "atelier-etl load", "best": "best script", "repaired": "same rows", "usual": "usual way"}
 COLOURS = {"copy": "#1d4ed8", "index": "#c2410c", "scan": "#15803d", "publish": "#15803d", "vacuum": "#7c3aed"}
 LEFT, WIDTH, LANE, GAP = 130, 640, 18, 14
 

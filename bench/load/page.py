@@ -18,17 +18,17 @@ CONTESTANTS = {
     "floor": "the floor: binary files by psql",
     "load": "`atelier-etl load`",
     "best": "best script: parallel `\\copy`, other rows",
-    "mended": "best script that loads the same rows",
+    "repaired": "best script that loads the same rows",
     "usual": "usual way: serial `\\copy`",
 }
 # What is aimed at, as a ratio of medians: the loader over the floor at the most, the others over the loader at least.
-MOST_OVER_FLOOR = 1.15
-LEAST = {"best": 1.6, "mended": 1.6, "usual": 3.0}
+MAX_OVER_FLOOR = 1.15
+MIN = {"best": 1.6, "repaired": 1.6, "usual": 3.0}
 LEAST_MB_S = {"photos": 600, "skus": 250}
-MOST_MEMORY_MB = 200
+MAX_MEMORY_MB = 200
 
 
-def verdict(reached):
+def reached_or_missed(reached):
     return "reached" if reached else "**missed**"
 
 
@@ -68,10 +68,10 @@ def contestants(result, chart_name):
         ratio = them / ours
         shown, aim, met = f"{ratio:.2f}", "", ""
         if name == "floor":
-            shown, aim = f"{ratio:.2f} (`load` over it {1 / ratio:.2f})", f"at most {MOST_OVER_FLOOR}"
-            met = verdict(1 / ratio <= MOST_OVER_FLOOR)
-        elif name in LEAST:
-            aim, met = f"at least {LEAST[name]}", verdict(ratio >= LEAST[name])
+            shown, aim = f"{ratio:.2f} (`load` over it {1 / ratio:.2f})", f"at most {MAX_OVER_FLOOR}"
+            met = reached_or_missed(1 / ratio <= MAX_OVER_FLOOR)
+        elif name in MIN:
+            aim, met = f"at least {MIN[name]}", reached_or_missed(ratio >= MIN[name])
         each = " ".join(f"{run['seconds']:.1f}" for run in runs[name])
         yield (
             f"| {words} | {them:.1f} | {each} | {cpu(runs[name], 'client'):.1f} | {cpu(runs[name], 'database'):.1f} "
@@ -102,10 +102,10 @@ def contestants(result, chart_name):
         ("usual", "usual way, which has a single session,"),
     ):
         over_floor = seconds(runs[name]) / seconds(runs["floor"])
-        can = "could be" if over_floor >= LEAST[name] else "cannot be"
+        can = "could be" if over_floor >= MIN[name] else "cannot be"
         yield (
             f"The {what} takes {over_floor:.2f} times as long as the floor, so a loader as fast as the floor "
-            f"{can} {LEAST[name]} times as fast as it."
+            f"{can} {MIN[name]} times as fast as it."
         )
         yield ""
     yield f"![Seconds of each contestant, by lane]({chart_name})"
@@ -124,7 +124,7 @@ def convert(result):
     yield "|---|---|---|---|---|---|---|"
     for table, rate in rates.items():
         least = LEAST_MB_S.get(table)
-        aim = (f"at least {least}", verdict(rate["convert"] >= least)) if least else ("", "")
+        aim = (f"at least {least}", reached_or_missed(rate["convert"] >= least)) if least else ("", "")
         yield (
             f"| {table} | {rate['convert']:,} | {aim[0]} | {aim[1]} | {rate['split']:,} | {rate['records']:,} "
             f"| {rate['csv_core']:,} |"
@@ -148,7 +148,7 @@ def scaling(result):
     yield ""
     most = max(run["report"]["peak_rss_bytes"] for run in runs) / 1e6
     yield (
-        f"Peak memory is at most {most:.0f} MB, target {MOST_MEMORY_MB}: {verdict(most <= MOST_MEMORY_MB)}. Small catalogues "
+        f"Peak memory is at most {most:.0f} MB, target {MAX_MEMORY_MB}: {reached_or_missed(most <= MAX_MEMORY_MB)}. Small catalogues "
         "mostly take the fixed costs: connections, schemas, publishing."
     )
     yield ""

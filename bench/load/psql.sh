@@ -2,13 +2,13 @@
 # Loads the catalogue with psql alone, as fast as possible. scripts/bench compares the loader with it: with CSV files it is
 # the best script, with PostgreSQL's binary files the floor.
 #
-#   psql.sh csv|mended|binary DIRECTORY    into an empty database named by PGHOST, PGDATABASE and so on
+#   psql.sh csv|repaired|binary DIRECTORY    into an empty database named by PGHOST, PGDATABASE and so on
 #
 # There is one lane for each core. It takes the next table, the longest first, and creates and copies it in one
 # transaction, so that rows are frozen and, with wal_level=minimal, need no WAL. (Unlogged tables would write as little, but
 # be empty after a crash.) Then lanes create the keys of schema.sql and run ANALYZE, a table at a time.
 #
-# csv checks and repairs nothing: PostgreSQL's CSV reader pairs unclosed quotes with later ones and loses rows. mended does
+# csv checks and repairs nothing: PostgreSQL's CSV reader pairs unclosed quotes with later ones and loses rows. repaired does
 # the minimum to load the same rows as the loader: it adds a quote to lines with an odd number of them, which would break
 # line ends in quotes, and deletes orphans. The position of a product, which is not in the CSV files, is numbered during
 # the load.
@@ -33,7 +33,7 @@ copy() {
         options="format csv, header, null 'null', freeze" from="'$directory/$1.csv'"
         if [ "$1" = product ]; then columns='(id, name, slogan, description, category, default_price)'; fi
     fi
-    if [ "$kind" = mended ]; then from=pstdin; fi
+    if [ "$kind" = repaired ]; then from=pstdin; fi
     printf 'begin;\n'
     awk -v table="$1" '$0 ~ "^CREATE TABLE " table " " { on = 1 } on { print } /;$/ { on = 0 }' "$schema"
     if [ -n "$columns" ]; then printf 'alter table product alter position add generated always as identity;\n'; fi
@@ -43,7 +43,7 @@ copy() {
 
 # Their input.
 input() {
-    if [ "$1 $kind" = 'copy mended' ]; then
+    if [ "$1 $kind" = 'copy repaired' ]; then
         awk -F '"' 'NF > 0 && NF % 2 == 0 { $0 = $0 "\"" } { print }' "$directory/$2.csv"
     fi
 }
@@ -66,7 +66,7 @@ index() {
     # As much memory as the loader takes.
     printf "select set_config('maintenance_work_mem', '256MB', false) as memory
         where pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB') \\\\g /dev/null\n"
-    if [ "$kind" = mended ]; then orphans "$1"; fi
+    if [ "$kind" = repaired ]; then orphans "$1"; fi
     grep "^ALTER TABLE $1 " "$schema"
     printf 'analyze %s;\ncommit;\n' "$1"
 }
@@ -75,7 +75,7 @@ index() {
 ready() {
     local table
     local -a tables=("$1")
-    if [ "$kind" = mended ]; then tables+=(product styles); fi
+    if [ "$kind" = repaired ]; then tables+=(product styles); fi
     for table in "${tables[@]}"; do [ -e "$copied/$table" ] || return 1; done
 }
 

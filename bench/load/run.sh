@@ -79,7 +79,7 @@ keep() {
     printf '%-26s %s\n' "$name" "$(jq -r '"\(.seconds) s   CPU: client \(.cpu.client * 10 | round / 10), PostgreSQL \(.cpu.database * 10 | round / 10)"' "$work/measured")"
 }
 
-# by_psql NAME csv|mended|binary DIRECTORY [OPTIONS]: loads with psql alone, in sessions with these options.
+# by_psql NAME csv|repaired|binary DIRECTORY [OPTIONS]: loads with psql alone, in sessions with these options.
 by_psql() {
     local name=$1 kind=$2 directory=$3
     PGHOST=127.0.0.1 PGPORT=$(pg_port) PGUSER=atelier PGPASSWORD=$(pg_password) PGDATABASE=bench_load PGSSLMODE=disable \
@@ -105,7 +105,7 @@ expect_rows() {
     for table in $(jq -r '.tables | keys[]' "$csv/manifest.json"); do
         found=$(PGDATABASE=bench_load pg_psql -Atc "select count(*) from $table")
         [ "$found" = "$(jq ".tables.$table.loaded" "$csv/manifest.json")" ] ||
-            die "the best script that mends has $found rows in $table, not those of the manifest" "see bench/load/psql.sh"
+            die "the best script that repairs has $found rows in $table, not those of the manifest" "see bench/load/psql.sh"
     done
 }
 
@@ -179,7 +179,7 @@ compare_contestants() {
         by_psql floor binary "$binary"
         run_load load "$(nproc)"
         by_psql best csv "$csv"
-        by_psql mended mended "$csv"
+        by_psql repaired repaired "$csv"
         expect_rows
         run_usual
     done

@@ -40,7 +40,7 @@ class Figures:
 
 
 def targets(figures):
-    def verdict(reached):
+    def reached_or_missed(reached):
         return "reached" if reached else "**missed**"
 
     for line in figures.all("ratio"):
@@ -50,10 +50,10 @@ def targets(figures):
             f"{line['ratio']:.2f}",
             f"{number(over)}, {number(under)}",
             target,
-            verdict(line["ratio"] >= float(target)) if target else "",
+            reached_or_missed(line["ratio"] >= float(target)) if target else "",
         ]
     p99 = figures.one("p99")
-    yield ["p99 at 1,000 requests a second", f"{p99['p99']:.2f} ms", "", f"{p99['target']} ms", verdict(p99["p99"] < p99["target"])]
+    yield ["p99 at 1,000 requests a second", f"{p99['p99']:.2f} ms", "", f"{p99['target']} ms", reached_or_missed(p99["p99"] < p99["target"])]
     memory = figures.one("memory")
     most = memory["target"] + memory["bound"]
     idle = memory["idle"] / 2**20
@@ -62,7 +62,7 @@ def targets(figures):
         f"{idle:.1f} MB",
         "",
         f"{most} MB",
-        verdict(idle < most),
+        reached_or_missed(idle < most),
     ]
 
 

@@ -7,7 +7,7 @@
 # shellcheck shell=bash
 
 CLUSTER=$DATA/cluster
-MOST_STANDBYS=8
+MAX_STANDBYS=8
 
 # cluster_hosts STANDBYS: who there is, and where. Sets HOSTS, in the order in which they need one another, STANDBYS, their
 # names, and ADDRESS and ROLE of each.
@@ -43,11 +43,10 @@ make_base() {
     touch "$CLUSTER/base/complete"
 }
 
-# make_layer ROLE: what the role takes from the network. Made anew when scripts/provision or what it sources, which say what that is, are
-# others.
+# make_layer ROLE: what the role takes from the network. Made anew when a script that says what that is has changed.
 make_layer() {
     local layer=$CLUSTER/layers/$1 host made_by
-    made_by=$(cat scripts/provision deploy/provision/host.sh scripts/lib/common.sh | sha256sum)
+    made_by=$(cat scripts/provision deploy/provision/*.sh scripts/lib/common.sh | sha256sum)
     if [ "$(cat "$layer/made_by" 2>/dev/null)" = "$made_by" ]; then return; fi
     for host in $HOSTS; do
         [ "${ROLE[$host]}" != "$1" ] || ! mountpoint -q "$CLUSTER/hosts/$host/root" ||
@@ -179,7 +178,7 @@ SETTINGS
 # cluster_up PRODUCTS STANDBYS
 cluster_up() {
     local products=$1 host images began=$SECONDS
-    [ "$2" -le "$MOST_STANDBYS" ] || die "--standbys $2 is more than $MOST_STANDBYS" "pass fewer"
+    [ "$2" -le "$MAX_STANDBYS" ] || die "--standbys $2 is more than $MAX_STANDBYS" "pass fewer"
     if [ "$2" -ne "$(wc -w <<<"$STANDBYS")" ] && leader db1 >/dev/null; then
         die "a cluster with another number of standbys is up:$STANDBYS" "scripts/cluster down, then run this again"
     fi

@@ -2,7 +2,7 @@
 """Requests the same products repeatedly, through the load balancer and from each server, until SIGTERM. Prints as JSON
 whether any response mixed two catalogues, and when each address first served a new one.
 
-usage: cluster-watch.py CA NAME=URL…
+usage: watch.py CA NAME=URL…
 
 CA is the file of the CA certificate for https:// URLs.
 

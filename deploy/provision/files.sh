@@ -23,7 +23,7 @@ read_settings() {
         is_address "$name" || die "$name in $1 is no IPv4 address" "LB, APPS, DB_PRIMARY and DB_STANDBYS hold addresses"
     done
     name=$(printf '%s\n' "$DB_PRIMARY" $DB_STANDBYS | sort | uniq -d)
-    [ -z "$name" ] || die "${name//$'\n'/ } stands twice among DB_PRIMARY and DB_STANDBYS in $1" "a host is one or the other"
+    [ -z "$name" ] || die "${name//$'\n'/ } is named twice in DB_PRIMARY and DB_STANDBYS in $1" "a host is one or the other"
     # It goes into pg_hba.conf: a slip would let in everybody, or end PostgreSQL.
     if ! [[ $SUBNET =~ ^[0-9.]+/([89]|[12][0-9]|3[0-2])$ ]] || ! is_address "${SUBNET%/*}"; then
         die "SUBNET=$SUBNET in $1 is no subnet" "one, as 10.0.1.0/24; it may hold several smaller ones"

@@ -313,7 +313,7 @@ pg_create() {
     rm -rf "$PG_HOME/cluster.new"
     output=$(as_pg "$PG_BIN/initdb" -D "$PG_HOME/cluster.new" -U atelier --pwfile="$secret" \
         --auth=scram-sha-256 --encoding=UTF8 --locale=C 2>&1) ||
-        die "initdb could not make a cluster in $PG_HOME: $output" "mend that, then run this again"
+        die "initdb could not make a cluster in $PG_HOME: $output" "fix that, then run this again"
     rm -f "$secret"
     as_pg mkdir -p "$PG_HOME/socket"
     echo "include 'atelier.conf'" | as_pg tee -a "$PG_HOME/cluster.new/postgresql.conf" >/dev/null

@@ -2,7 +2,7 @@
 """Checks /metrics with Python's prometheus_client, with promtool, and with a Prometheus that scrapes it and computes a
 quantile, for tests/api/run.
 
-usage: api-metrics.py ADMIN URL WORK PORT        URLs of the admin port and the API; directory and port for Prometheus
+usage: metrics.py ADMIN URL WORK PORT        URLs of the admin port and the API; directory and port for Prometheus
 """
 
 import json
