@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use crate::terminal::{ERROR, LABEL, print_to_stderr, styled};
 use crate::visible::visible;
 
-type Cause = Box<dyn StdError + Send + Sync>;
+pub type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Why a program stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,5 +26,9 @@ fuzz_target!(|input: &[u8]| {
     let Some((&method, target)) = input.split_first() else { return };
     let Ok(target) = std::str::from_utf8(target) else { return };
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    http::route_properties::assert_routed(["GET", "HEAD", "OPTIONS", "POST"][usize::from(method % 4)], path, query);
+    http::route_properties::assert_routed(
+        ["GET", "HEAD", "OPTIONS", "POST"][usize::from(method % 4)],
+        path,
+        query,
+    );
 });

@@ -73,7 +73,10 @@ fn respond<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>> {
         "/metrics" => {
             let format = Format::negotiate(request.headers());
             content_type = format.content_type();
-            (StatusCode::OK, format.write(shared.metrics.text(&shared.cache)))
+            (
+                StatusCode::OK,
+                format.write(shared.metrics.text(shared.cache.bytes(), shared.cache.live_bytes())),
+            )
         }
         _ => (StatusCode::NOT_FOUND, "see /livez, /readyz and /metrics\n".to_owned()),
     };

@@ -9,7 +9,7 @@ use atelier_base::args::number;
 use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
 use bytesize::ByteSize;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use http::HeaderValue;
 
 use crate::catalogue::query_kind::QueryKind;
@@ -18,6 +18,7 @@ use crate::http::route::Site;
 use crate::net::address::Address;
 use crate::net::tls::Tls;
 use crate::sources::Sources;
+use crate::telemetry::log::LogFormat;
 
 /// Open files besides those of client connections: listeners, the log, connections to the admin port.
 const OTHER_FILES: usize = 64 + ADMIN_CONNECTIONS;
@@ -119,17 +120,8 @@ Examples:
   atelier-server --listen 127.0.0.1:8080 --cache-bytes 1GiB
   atelier-server --admin-listen 0.0.0.0:9000 --log-format json
 
-Exit codes: 0 stopped by SIGTERM or Ctrl-C, 2 usage, 4 refused by the database or
-no catalogue in it.";
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Human-readable
-    #[default]
-    Text,
-    /// One JSON object a line
-    Json,
-}
+Exit codes: 0 stopped by SIGTERM or Ctrl-C, 2 usage, 4 the database refused,
+or no catalogue is published in it.";
 
 /// The resolved command line.
 pub struct Config {

@@ -9,7 +9,6 @@ pub(crate) mod kind_queue;
 pub(crate) mod pending;
 pub(crate) mod pool;
 pub(crate) mod pooler;
-pub(crate) mod product_ids;
 pub(crate) mod queue;
 pub(crate) mod reconnect;
 pub(crate) mod status;

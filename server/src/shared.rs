@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tokio::sync::Semaphore;
 
-use crate::assets::files::Assets;
+use crate::assets::Assets;
 use crate::catalogue::cache::Cache;
 use crate::catalogue::load_id::LoadId;
 use crate::catalogue::published::Published;
@@ -72,7 +72,7 @@ impl Shared {
         } else if self.published.load().is_none() {
             Err("no load is published".into())
         } else if !failing.is_empty() {
-            let routes: Vec<&str> = failing.iter().map(|kind| kind.route()).collect();
+            let routes: Vec<&str> = failing.iter().map(|kind| kind.label().as_str()).collect();
             Err(format!("the database cannot answer {}", routes.join(" ")).into())
         } else {
             Ok(())

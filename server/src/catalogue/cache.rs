@@ -182,7 +182,7 @@ mod tests {
     async fn an_entry_is_made_once_for_concurrent_requests() {
         let cache = Cache::new(1 << 20);
         let made = AtomicUsize::new(0);
-        let ask = || async {
+        let request = || async {
             match cache.get(&key(1)).await {
                 Lookup::Hit(entry) => entry,
                 Lookup::Miss(guard) => {
@@ -194,7 +194,7 @@ mod tests {
                 }
             }
         };
-        for entry in futures_util::future::join_all((0..50).map(|_| ask())).await {
+        for entry in futures_util::future::join_all((0..50).map(|_| request())).await {
             assert_eq!(entry.body.as_deref(), Some(&b"[1]"[..]));
         }
         assert_eq!(made.into_inner(), 1);

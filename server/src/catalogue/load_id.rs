@@ -5,15 +5,24 @@ use std::fmt;
 
 use postgres_types::{FromSql, Type, accepts};
 use uuid::Uuid;
-use uuid::fmt::Hyphenated;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LoadId(Uuid);
 
 impl LoadId {
-    /// Reads the form with hyphens, as PostgreSQL writes it.
+    /// Reads 32 hexadecimal digits, with hyphens anywhere: a client may send a tag in another form than it got.
     pub(crate) fn parse(text: &str) -> Option<LoadId> {
-        text.parse().ok().map(|id: Hyphenated| LoadId(id.into_uuid()))
+        LoadId::parse_ascii(text.as_bytes())
+    }
+
+    fn parse_ascii(text: &[u8]) -> Option<LoadId> {
+        let mut digits = [0; 32];
+        let mut count = 0;
+        for byte in text.iter().filter(|byte| **byte != b'-') {
+            *digits.get_mut(count)? = *byte;
+            count += 1;
+        }
+        (count == digits.len()).then(|| Uuid::try_parse_ascii(&digits).ok().map(LoadId)).flatten()
     }
 }
 
@@ -26,8 +35,10 @@ impl fmt::Display for LoadId {
 /// Reads a `uuid`, and a `uuid` that was cast to `text`, as statements do whose rows share a column of texts.
 impl<'a> FromSql<'a> for LoadId {
     fn from_sql(r#type: &Type, raw: &'a [u8]) -> Result<LoadId, Box<dyn Error + Sync + Send>> {
-        let id = if *r#type == Type::UUID { Uuid::from_slice(raw)? } else { Uuid::try_parse_ascii(raw)? };
-        Ok(LoadId(id))
+        match *r#type {
+            Type::UUID => Ok(LoadId(Uuid::from_slice(raw)?)),
+            _ => Ok(LoadId::parse_ascii(raw).ok_or("it is not a UUID")?),
+        }
     }
 
     accepts!(UUID, TEXT);
@@ -44,8 +55,24 @@ mod tests {
         assert_eq!(LoadId::parse(ID).unwrap().to_string(), ID);
         let first = "00000000-0000-0000-0000-000000000001";
         assert_eq!(LoadId::parse(first).unwrap().to_string(), first);
-        for text in ["", "1", "01a203b5-40f4-70cd-9b33-f881d2ef1c7x", "+1a203b5-40f4-70cd-9b33-f881d2ef1c7"] {
+        for text in [
+            "",
+            "1",
+            "01a203b5-40f4-70cd-9b33-f881d2ef1c7x",
+            "+1a203b5-40f4-70cd-9b33-f881d2ef1c7",
+            "01a203b5-40f4-70cd-9b33-f881d2ef1c770",
+            "{01a203b5-40f4-70cd-9b33-f881d2ef1c77}",
+        ] {
             assert_eq!(LoadId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn hyphens_may_be_anywhere() {
+        let id = LoadId::parse(ID);
+        for text in ["01a203b540f470cd9b33f881d2ef1c77", "-01A203B540F4-70cd9b33f881d2ef1c77--"] {
+            assert_eq!(LoadId::parse(text), id, "{text}");
+            assert_eq!(LoadId::from_sql(&Type::TEXT, text.as_bytes()).ok(), id, "{text}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! The ids of all products of a load. A conditional request (`If-None-Match`) for a product that does not exist is a 404,
-//! like any other request for it, and these ids tell so without a query.
+//! The ids of all products of a load. Only a product that exists gets a 304, and with these ids a conditional request
+//! (`If-None-Match`) gets it without a query.
 
 use roaring::RoaringBitmap;
 

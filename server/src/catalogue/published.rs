@@ -9,8 +9,7 @@ use crate::catalogue::load_id::LoadId;
 use crate::catalogue::product_ids::ProductIds;
 use crate::catalogue::resource::Resource;
 
-/// How long requests take their answers from a load that an answer came from, but that is not known to be published:
-/// until every thread knows of it, or a standby has caught up.
+/// How long a load that was seen in an answer is used before the watch confirms it.
 const OTHER_LOAD_TTL: Duration = Duration::from_millis(500);
 
 #[derive(Default)]

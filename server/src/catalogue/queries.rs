@@ -25,7 +25,7 @@ use crate::catalogue::json::{Child, Feature, Photo, Product, Rows, Sku, Style};
 use crate::catalogue::load_id::LoadId;
 use crate::catalogue::product_ids::ProductIds;
 use crate::catalogue::query_kind::QueryKind;
-use crate::catalogue::resource::ProductPage;
+use crate::catalogue::resource::{Document, ProductPage};
 
 /// The first column of every row. The numbers are those in the SQL below.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,8 +100,8 @@ const EXISTING: Part =
 /// A product with styles exists, since the loader has checked their parents: only the others are looked up.
 const EXISTING_WITHOUT_STYLES: Part = Part {
     columns: "7::int2, 0, id, 0, NULL, NULL",
-    from: "atelier.product WHERE id = ANY(ARRAY(SELECT asked FROM unnest($1::int[]) AS asked
-        WHERE NOT EXISTS (SELECT FROM style WHERE product_id = asked)))",
+    from: "atelier.product WHERE id = ANY(ARRAY(SELECT requested FROM unnest($1::int[]) AS requested
+        WHERE NOT EXISTS (SELECT FROM style WHERE product_id = requested)))",
 };
 const FEATURES: Part = Part {
     columns: "2::int2, product_id, id, 0, feature, value",
@@ -139,7 +139,7 @@ fn union(parts: &[&Part]) -> String {
     parts.iter().map(select).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
-/// Settings of every session. The generic plan is the right one for all parameters; forcing it saves the planning that
+/// Settings of every session. The generic plan is good for all parameters; forcing it saves the planning that
 /// PostgreSQL would do to find that out.
 pub(crate) fn settings(statement_timeout: Duration) -> [Setting; 5] {
     [
@@ -166,13 +166,13 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    /// Prepares `load`, and so fails without a catalogue or without the right to read it.
+    /// Prepares `load`, and so fails without a catalogue or without the privilege to read it.
     pub(crate) async fn prepare(client: &Client) -> Result<Statements, tokio_postgres::Error> {
         let load = client.prepare("SELECT load_id FROM atelier.load").await?;
         Ok(Statements { load, queries: EnumMap::default() })
     }
 
-    /// Prepares all others, and so fails if a table, a column or a right is missing. Skips those that wait for a lock.
+    /// Prepares all others, and so fails if a table, a column or a privilege is missing. Skips those that wait for a lock.
     pub(crate) async fn prepare_all(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
         for kind in QueryKind::all() {
             match self.get(client, kind).await {
@@ -192,13 +192,13 @@ fn sql(kind: QueryKind) -> String {
     match kind {
         QueryKind::Page => union(&[&LOAD_AND_TOTAL, &PAGE]),
         QueryKind::Products => union(&[&LOAD, &PRODUCTS]),
-        QueryKind::Product => union(&[&LOAD, &PRODUCTS, &FEATURES]),
-        QueryKind::Styles => {
+        QueryKind::Document(Document::Product) => union(&[&LOAD, &PRODUCTS, &FEATURES]),
+        QueryKind::Document(Document::Styles) => {
             let parts = [&LOAD, &EXISTING_WITHOUT_STYLES, &STYLES, &PHOTOS, &SKUS];
             format!("{WITH_STYLES} {}", union(&parts))
         }
-        QueryKind::Related => union(&[&LOAD, &EXISTING, &RELATED]),
-        QueryKind::Profile => {
+        QueryKind::Document(Document::Related) => union(&[&LOAD, &EXISTING, &RELATED]),
+        QueryKind::Document(Document::Profile) => {
             let parts = [&LOAD, &PRODUCTS, &FEATURES, &STYLES, &PHOTOS, &SKUS, &RELATED];
             format!("{WITH_STYLES} {}", union(&parts))
         }
@@ -283,7 +283,7 @@ pub(crate) async fn probe(
     client.query(statement, parameters).await.map(drop)
 }
 
-/// Whether the statement would fail again: a table, a column or a right is missing. Not so for a statement that was
+/// Whether the statement would fail again: a table, a column or a privilege is missing. Not so for a statement that was
 /// cancelled or waited too long for a lock, nor if the database is stopping or out of connections, nor if the connection was
 /// lost.
 pub(crate) fn is_permanent(error: &tokio_postgres::Error) -> bool {

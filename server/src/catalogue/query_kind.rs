@@ -11,14 +11,7 @@ pub(crate) enum QueryKind {
     Page,
     /// `/products?ids=`
     Products,
-    /// `/products/:product_id`
-    Product,
-    /// `/products/:product_id/styles`
-    Styles,
-    /// `/products/:product_id/related`
-    Related,
-    /// `/products/:product_id/profile`
-    Profile,
+    Document(Document),
 }
 
 impl QueryKind {
@@ -33,29 +26,25 @@ impl QueryKind {
         match resource {
             Resource::Page(_) => QueryKind::Page,
             Resource::Products(_) => QueryKind::Products,
-            Resource::Document(Document::Product, _) => QueryKind::Product,
-            Resource::Document(Document::Styles, _) => QueryKind::Styles,
-            Resource::Document(Document::Related, _) => QueryKind::Related,
-            Resource::Document(Document::Profile, _) => QueryKind::Profile,
+            Resource::Document(document, _) => QueryKind::Document(*document),
         }
     }
 
     /// The route that it answers, as in the metrics and the log.
-    pub(crate) fn route(self) -> &'static str {
-        let label = match self {
+    pub(crate) fn label(self) -> RouteLabel {
+        match self {
             QueryKind::Page => RouteLabel::Products,
             QueryKind::Products => RouteLabel::ProductsByIds,
-            QueryKind::Product => RouteLabel::Product,
-            QueryKind::Styles => RouteLabel::Styles,
-            QueryKind::Related => RouteLabel::Related,
-            QueryKind::Profile => RouteLabel::Profile,
-        };
-        label.as_str()
+            QueryKind::Document(Document::Product) => RouteLabel::Product,
+            QueryKind::Document(Document::Styles) => RouteLabel::Styles,
+            QueryKind::Document(Document::Related) => RouteLabel::Related,
+            QueryKind::Document(Document::Profile) => RouteLabel::Profile,
+        }
     }
 
     /// Whether one statement can answer several requests.
     pub(crate) fn is_batched(self) -> bool {
-        !matches!(self, QueryKind::Page | QueryKind::Products)
+        matches!(self, QueryKind::Document(_))
     }
 }
 

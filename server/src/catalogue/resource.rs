@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use enum_map::Enum;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Resource {
     /// `/products?page=&count=`
@@ -29,7 +31,7 @@ pub struct ProductPage {
     pub count: i32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Enum, PartialEq, Eq, Hash)]
 pub enum Document {
     /// `/products/:product_id`
     Product,
@@ -39,4 +41,20 @@ pub enum Document {
     Related,
     /// `/products/:product_id/profile`
     Profile,
+}
+
+impl Document {
+    pub fn all() -> impl Iterator<Item = Document> {
+        (0..Document::LENGTH).map(Document::from_usize)
+    }
+
+    /// Its path below `/products/:product_id`.
+    pub fn subpath(self) -> &'static str {
+        match self {
+            Document::Product => "",
+            Document::Styles => "/styles",
+            Document::Related => "/related",
+            Document::Profile => "/profile",
+        }
+    }
 }

@@ -68,7 +68,7 @@ impl Pool {
         for _ in 0..shared.config.db_connections {
             spawn_local(Rc::clone(&pool).keep_connected());
         }
-        spawn_local(Rc::clone(&pool).fail_pending());
+        spawn_local(Rc::clone(&pool).fail_pending_if_disconnected());
         pool
     }
 
@@ -215,11 +215,11 @@ impl Pool {
         let mut is_reconnect = false;
         loop {
             let attempt = async || connect(&self.shared.config.database.load_full()).await;
-            let Ok(connected) = connect_with_retries(attempt, |error| {
+            let on_error = |error| {
                 self.log_connect_error(&error);
                 Ok::<(), Infallible>(())
-            })
-            .await;
+            };
+            let Ok(connected) = connect_with_retries(MIN_RETRY_PAUSE, attempt, on_error).await;
             if is_reconnect {
                 self.shared.metrics.reconnects.inc();
             }
@@ -281,7 +281,7 @@ impl Pool {
             let Some(kind) = connection.block() else { continue };
             self.connections.record_slow(kind);
             self.shared.metrics.blocked.inc();
-            let route = kind.route();
+            let route = kind.label().as_str();
             self.log(|| tracing::info!(route, "a slow statement blocks a connection, using another one"));
             self.send_batches();
         }
@@ -291,7 +291,7 @@ impl Pool {
     fn remove(self: &Rc<Self>, connection: &PooledConnection) {
         if self.connections.remove(connection) {
             self.shared.database.remove_connected_worker();
-            spawn_local(Rc::clone(self).fail_pending());
+            spawn_local(Rc::clone(self).fail_pending_if_disconnected());
         }
     }
 
@@ -302,7 +302,7 @@ impl Pool {
     }
 
     /// Refuses all waiting requests if there is no connection after [`RECONNECT_GRACE`].
-    async fn fail_pending(self: Rc<Self>) {
+    async fn fail_pending_if_disconnected(self: Rc<Self>) {
         sleep(RECONNECT_GRACE).await;
         // If there was a connection meanwhile, its loss has started a grace period of its own.
         if self.connections.is_disconnected() {

@@ -12,7 +12,7 @@ pub(crate) struct DatabaseStatus {
     is_up: AtomicBool,
     /// The number of workers that have a connection.
     connected_workers: watch::Sender<usize>,
-    /// Queries that fail because a table, a column or a right is missing.
+    /// Queries that fail because a table, a column or a privilege is missing.
     failing: RwLock<QueryKinds>,
     /// Whether a query that is not among those has failed like them.
     has_new_failure: AtomicBool,

@@ -1,5 +1,5 @@
-//! Asks the database once a second which load is published, and whether it can still run every query, on a connection of
-//! its own. (`LISTEN` would notice a new load sooner, but does not work on a standby.)
+//! Checks once a second which load is published, and whether the database can still run every query, on a connection of its
+//! own. (`LISTEN` would notice a new load sooner, but does not work on a standby.)
 //!
 //! These queries do not wait for locks, so that one check does not delay the next. A locked table does not make the server
 //! unready: it is locked on all hosts, and all other requests are answered meanwhile.
@@ -14,16 +14,16 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::catalogue::product_ids::ProductIds;
 use crate::catalogue::queries::{self, Failure, Statements};
 use crate::catalogue::query_kind::{QueryKind, QueryKinds};
 use crate::database::connect::{ConnectError, connect, connect_and_prepare_all};
-use crate::database::product_ids;
 use crate::database::reconnect::{MAX_RETRY_PAUSE, connect_with_retries};
 use crate::shared::Shared;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two checks that requests ask for: every request may.
+/// Minimum pause between checks that requests trigger; any request can trigger one.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// If the database does not answer within this time, it counts as down.
@@ -130,7 +130,7 @@ impl Watch {
                 Ok::<(), Error>(())
             }
         };
-        let connected = connect_with_retries(attempt, on_error).await?;
+        let connected = connect_with_retries(MAX_RETRY_PAUSE, attempt, on_error).await?;
         self.use_session(connected);
         Ok(())
     }
@@ -149,7 +149,7 @@ impl Watch {
         match timeout(ANSWER_TIMEOUT, queries::load(client, statements)).await {
             Ok(Ok(load)) => {
                 self.shared.set_load(load);
-                self.fetch_product_ids();
+                self.start_fetch();
                 if self.shared.database.take_new_failure()
                     || self.probed_at.is_none_or(|last| last.elapsed() >= CHECK_INTERVAL)
                 {
@@ -185,13 +185,13 @@ impl Watch {
         let before = self.shared.database.failing();
         let mut failing = QueryKinds::EMPTY;
         for (kind, probe) in QueryKind::all().zip(probes) {
-            let route = kind.route();
+            let route = kind.label().as_str();
             match probe {
                 Ok(()) if before.contains(kind) => tracing::info!(route, "the database answers again"),
                 Ok(()) => {}
                 Err(error) if queries::is_permanent(&error) => {
                     if !before.contains(kind) {
-                        let hint = "restore the table, the column or the right, or load again";
+                        let hint = "restore the table, the column or the privilege, or load again";
                         let why = describe(&error);
                         tracing::error!(route, why, hint, "the database cannot answer");
                     }
@@ -205,7 +205,7 @@ impl Watch {
     }
 
     /// Starts to read the ids of all products, unless they are known or being read.
-    fn fetch_product_ids(&mut self) {
+    fn start_fetch(&mut self) {
         if self.shared.published.has_product_ids() {
             self.fetch_pause = CHECK_INTERVAL;
             return;
@@ -216,7 +216,7 @@ impl Watch {
         let (shared, pause) = (self.shared, self.fetch_pause);
         self.fetch_pause = (pause * 2).min(MAX_FETCH_PAUSE);
         self.fetch = Some(spawn_local(async move {
-            match product_ids::fetch(&shared.config.database.load_full()).await {
+            match fetch_product_ids(&shared.config.database.load_full()).await {
                 Some(product_ids) => shared.published.set_product_ids(product_ids),
                 None => sleep(pause).await,
             }
@@ -227,4 +227,21 @@ impl Watch {
         self.session = None;
         self.shared.database.set_up(false);
     }
+}
+
+/// Reads the ids of all products, on a connection of its own, since the query may take long. `None` if that fails.
+async fn fetch_product_ids(database: &Target) -> Option<ProductIds> {
+    let why = match connect(database).await {
+        Ok((client, statements, connection)) => tokio::select! {
+            product_ids = queries::product_ids(&client, &statements) => match product_ids {
+                Ok(product_ids) => return Some(product_ids),
+                Err(Failure::NotPublished) => return None,
+                Err(Failure::Database(error)) => describe(&error),
+            },
+            _ = connection => "the connection was lost".to_owned(),
+        },
+        Err(error) => format!("{:#}", error.error()),
+    };
+    tracing::warn!(why, "cannot read the ids of the products");
+    None
 }

@@ -45,7 +45,7 @@ struct PlainAnswer {
 }
 
 /// Answers in the encoding that the client wants, unless the body is too small for that or cannot be encoded.
-pub(crate) async fn encoded(
+pub(crate) async fn fetch_encoded(
     worker: &Rc<Worker>,
     flow: &Rc<Flow>,
     load: LoadId,
@@ -60,7 +60,8 @@ pub(crate) async fn encoded(
         worker.counters.record_hit();
         return Ok(EncodedAnswer { entry, load, encoding: wanted, timing: Timing::Hit });
     }
-    let PlainAnswer { entry, load, timing } = plain(worker, flow, key(load, Encoding::Identity)).await?;
+    let PlainAnswer { entry, load, timing } =
+        fetch_plain(worker, flow, key(load, Encoding::Identity)).await?;
     let (entry, encoding) = match &entry.body {
         Some(body) if wanted != Encoding::Identity && body.len() >= encoding::MIN_BYTES => {
             encode(shared, key(load, wanted), entry).await
@@ -70,7 +71,7 @@ pub(crate) async fn encoded(
     Ok(EncodedAnswer { entry, load, encoding, timing })
 }
 
-async fn plain(worker: &Rc<Worker>, flow: &Rc<Flow>, key: Key) -> Result<PlainAnswer, Unavailable> {
+async fn fetch_plain(worker: &Rc<Worker>, flow: &Rc<Flow>, key: Key) -> Result<PlainAnswer, Unavailable> {
     let shared = worker.shared;
     if let Some(entry) = shared.cache.peek(&key) {
         worker.counters.record_hit();

@@ -1,10 +1,43 @@
-//! Syntax of the header `Host`. No I/O.
+//! The header `Host`: how often it may be given, and its syntax. No I/O.
 
 use std::net::Ipv6Addr;
 
+use http::{HeaderValue, Request, Version, header};
+
+use crate::http::problem::Problem;
+
+/// RFC 9112, section 3.2: a request without `Host`, with two of them, or with an invalid one, is refused. HTTP/2 has
+/// `:authority` instead (RFC 9113, section 8.3.1), and an absolute target also names a host.
+pub(crate) fn check<B>(request: &Request<B>) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let is_missing = host.is_none()
+        && match request.version() {
+            Version::HTTP_2 => authority.is_none(),
+            version => version == Version::HTTP_11,
+        };
+    if is_missing || another.is_some() {
+        return Err(Problem::bad_request("a request must have exactly one header Host"));
+    }
+    let both = host.map(HeaderValue::as_bytes).zip(authority);
+    if request.version() == Version::HTTP_2
+        && both.is_some_and(|(host, authority)| !host.eq_ignore_ascii_case(authority))
+    {
+        return Err(Problem::bad_request("Host and :authority must name the same host"));
+    }
+    let mut named = host.map(HeaderValue::as_bytes).into_iter().chain(authority);
+    if !named.all(is_valid) {
+        return Err(Problem::bad_request(
+            "the header Host must be a host, or a host and a port: shop.example:3000",
+        ));
+    }
+    Ok(())
+}
+
 /// Whether this is `uri-host [":" port]` (RFC 9110, section 7.2). The host may be empty: by RFC 9112, section 3.2, a client
 /// sends that if its URI has no host.
-pub(crate) fn is_valid(value: &[u8]) -> bool {
+fn is_valid(value: &[u8]) -> bool {
     let (is_host, port) = match value.strip_prefix(b"[") {
         Some(rest) => {
             let end = rest.iter().position(|byte| *byte == b']').unwrap_or(rest.len());

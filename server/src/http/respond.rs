@@ -9,7 +9,8 @@ use http::{Request, Response, StatusCode, Version};
 use http_body_util::Full;
 
 use crate::catalogue::encoding::Encoding;
-use crate::catalogue::resource::{Document, ProductPage, Resource};
+use crate::catalogue::query_kind::QueryKind;
+use crate::catalogue::resource::{ProductPage, Resource};
 use crate::database::flow::Flow;
 use crate::database::unavailable::Unavailable;
 use crate::http::answer::{self, Timing};
@@ -67,48 +68,14 @@ fn parse<B>(request: &Request<B>, site: Site) -> Result<Route, Problem> {
     if request.headers().iter().map(size).sum::<usize>() > MAX_HEADER_BYTES {
         return Err(Problem::headers_too_large(MAX_HEADER_BYTES));
     }
-    check_host(request)?;
+    host::check(request)?;
     route(site, request.method(), uri.path(), uri.query())
-}
-
-/// RFC 9112, section 3.2: a request without `Host`, with two of them, or with an invalid one, is refused. HTTP/2 has
-/// `:authority` instead (RFC 9113, section 8.3.1), and an absolute target also names a host.
-fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (host, another) = (hosts.next(), hosts.next());
-    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let is_missing = host.is_none()
-        && match request.version() {
-            Version::HTTP_2 => authority.is_none(),
-            version => version == Version::HTTP_11,
-        };
-    if is_missing || another.is_some() {
-        return Err(Problem::bad_request("a request must have exactly one header Host"));
-    }
-    let both = host.map(HeaderValue::as_bytes).zip(authority);
-    if request.version() == Version::HTTP_2
-        && both.is_some_and(|(host, authority)| !host.eq_ignore_ascii_case(authority))
-    {
-        return Err(Problem::bad_request("Host and :authority must name the same host"));
-    }
-    let mut named = host.map(HeaderValue::as_bytes).into_iter().chain(authority);
-    if !named.all(host::is_valid) {
-        return Err(Problem::bad_request(
-            "the header Host must be a host, or a host and a port: shop.example:3000",
-        ));
-    }
-    Ok(())
 }
 
 /// What a request is counted under.
 fn label(route: &Route) -> RouteLabel {
     match route {
-        Route::Resource(Resource::Page(_)) => RouteLabel::Products,
-        Route::Resource(Resource::Products(_)) => RouteLabel::ProductsByIds,
-        Route::Resource(Resource::Document(Document::Product, _)) => RouteLabel::Product,
-        Route::Resource(Resource::Document(Document::Styles, _)) => RouteLabel::Styles,
-        Route::Resource(Resource::Document(Document::Related, _)) => RouteLabel::Related,
-        Route::Resource(Resource::Document(Document::Profile, _)) => RouteLabel::Profile,
+        Route::Resource(resource) => QueryKind::of(resource).label(),
         Route::OpenApi | Route::Docs(_) => RouteLabel::Docs,
         Route::WebPage(_) => RouteLabel::WebPage,
         Route::Options => RouteLabel::Options,
@@ -154,7 +121,7 @@ async fn answer_resource(
         return Ok(load_headers.not_modified());
     }
     let wanted = Encoding::negotiate(headers);
-    let answer = answer::encoded(worker, flow, load_headers.load, &resource, wanted).await?;
+    let answer = answer::fetch_encoded(worker, flow, load_headers.load, &resource, wanted).await?;
     let product = resource.product().unwrap_or_default();
     let body = answer.entry.body.ok_or_else(|| Problem::no_such_product(product))?;
     // Another load was published a moment ago, or a standby is ahead or behind.
@@ -194,7 +161,7 @@ fn options() -> Response<Body> {
     response
 }
 
-/// `Link` with the first, previous, next and last page (RFC 8288). Without a host, so that it is right behind any proxy.
+/// `Link` with the first, previous, next and last page (RFC 8288). Without a host, so that it is correct behind any proxy.
 fn links(base: &str, ProductPage { page, count }: ProductPage, total: i32) -> HeaderValue {
     let last = total.div_euclid(count) + i32::from(total % count > 0);
     let last = last.max(1);

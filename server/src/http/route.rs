@@ -90,13 +90,9 @@ fn find_endpoint(path: &str) -> Option<Endpoint<'_>> {
         return Some(Endpoint::WebPage(file));
     }
     let rest = path.strip_prefix("/products/").filter(|rest| !rest.is_empty())?;
-    match rest.split_once('/') {
-        None => Some(Endpoint::Document(Document::Product, rest)),
-        Some((id, "styles")) => Some(Endpoint::Document(Document::Styles, id)),
-        Some((id, "related")) => Some(Endpoint::Document(Document::Related, id)),
-        Some((id, "profile")) => Some(Endpoint::Document(Document::Profile, id)),
-        Some(_) => None,
-    }
+    let (id, subpath) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let document = Document::all().find(|document| document.subpath() == subpath)?;
+    Some(Endpoint::Document(document, id))
 }
 
 fn products(query: &str) -> Result<Resource, Problem> {

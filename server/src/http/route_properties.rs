@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use crate::catalogue::resource::{Document, ProductPage, Resource};
+use crate::catalogue::resource::{ProductPage, Resource};
 use crate::http::parameters::{MAX_COUNT, MAX_IDS};
 use crate::http::route::{Route, Site, route};
 
@@ -43,13 +43,7 @@ pub(crate) fn assert_routed(method: &str, path: &str, query: Option<&str>) {
         }
         Resource::Document(document, id) => {
             assert!(*id >= 1, "{resource:?}");
-            let below = match document {
-                Document::Product => "",
-                Document::Styles => "/styles",
-                Document::Related => "/related",
-                Document::Profile => "/profile",
-            };
-            (format!("/products/{id}{below}"), None)
+            (format!("/products/{id}{}", document.subpath()), None)
         }
     };
     assert_eq!(route(ROOT, &Method::GET, &path, query.as_deref()), Ok(Route::Resource(resource)));

@@ -28,10 +28,10 @@ use crate::worker::Worker;
 /// immediately could lose a request that is being sent. It stays open this long, or for half of `--shutdown-grace`.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// This fraction of all connections is closed together, so that finding them costs little.
-const CLOSED_FRACTION: usize = 512;
+/// `--max-connections` divided by this is how many idle connections are closed together, so that finding them costs little.
+const CLOSE_DIVISOR: usize = 512;
 
-/// How long a new connection waits for one to be closed before others are looked for.
+/// How long a new connection waits for one to be closed before more are closed.
 const CLOSE_WAIT: Duration = Duration::from_millis(250);
 
 /// What the accepting thread sends to a worker.
@@ -94,7 +94,7 @@ impl Workers {
 
     /// Returns whether a connection was closed.
     async fn close_idle(&self, next: usize) -> bool {
-        let count = (self.max_connections / CLOSED_FRACTION).max(1);
+        let count = (self.max_connections / CLOSE_DIVISOR).max(1);
         for number in (0..self.queues.len()).map(|offset| (next + offset) % self.queues.len()) {
             let (answer, closed) = oneshot::channel();
             let _ = self.queues[number].send(Message::CloseIdle(count, answer));

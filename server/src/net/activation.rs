@@ -3,7 +3,7 @@
 
 use std::env;
 
-use atelier_base::error::{Error, Result};
+use atelier_base::error::{Cause, Error, Result};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
@@ -58,8 +58,6 @@ impl ActivatedSockets {
         Ok(sockets)
     }
 }
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 fn take_socket(passed: &mut ListenFd, index: usize) -> Result<ListeningSocket, Cause> {
     let socket = match (passed.take_tcp_listener(index), passed.take_unix_listener(index)) {

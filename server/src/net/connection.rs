@@ -2,9 +2,9 @@
 //!
 //! Between requests a connection of HTTP/1.1 is parked: hyper and its buffers of 16 KiB are dropped, and only the socket is
 //! kept. A parked connection takes a tenth of the memory of one that is awake: the whole process takes 57 MB with 10,000 idle
-//! clients (`docs/benchmarks.md`), and would take some 200 MB if they were awake. Up to a few hundred connections are not
-//! parked immediately, since the next request often follows soon. A connection with an incomplete request is parked too, with
-//! the bytes that it has so far.
+//! clients (`docs/benchmarks.md`). If they were awake, their connections alone would take some 200 MB, as computed from
+//! [`AWAKE_BYTES`]. Up to a few hundred connections are not parked immediately, since the next request often follows soon. A
+//! connection with an incomplete request is parked too, with the bytes that it has so far.
 //!
 //! With TLS, the keys of the session and a buffer of 4 KiB are kept too. HTTP/2 is never parked: its state is spread over
 //! hyper's tables.
@@ -129,7 +129,7 @@ async fn closing(phase: &mut watch::Receiver<Phase>) {
 enum Parked {
     Readable,
     Close,
-    /// The client has closed or reset the connection, or is too slow.
+    /// Reading has failed, or the client is too slow.
     Broken,
 }
 
@@ -166,7 +166,7 @@ async fn wait_parked<S: ClientStream>(
 /// Answers requests until the connection can be parked, and returns it; `None` if it is closed.
 async fn serve_awake<S: ClientStream>(worker: &Rc<Worker>, io: HttpIo<S>) -> Option<HttpIo<S>> {
     let activity = Rc::clone(&io.activity);
-    let service = service(Rc::clone(worker), Rc::clone(&activity), |_, answered| answered.response);
+    let service = service(Rc::clone(worker), Rc::clone(&activity), |_, finished| finished.response);
     let mut http = http1::Builder::new();
     // A client may close its side after the last request and still read the answer.
     // Not `pipeline_flush`: it holds answers back as long as part of a further request is there.

@@ -22,7 +22,7 @@ use crate::http::route::MAX_TARGET_BYTES;
 use crate::life::Phase;
 use crate::net::activity::{Activity, CHECK_INTERVAL, Sending, Verdict};
 use crate::net::http_io::HttpIo;
-use crate::net::service::{Answered, service};
+use crate::net::service::{FinishedResponse, service};
 use crate::net::stream::ClientStream;
 use crate::worker::Worker;
 
@@ -86,8 +86,8 @@ pub(crate) async fn serve<S: ClientStream>(worker: &Rc<Worker>, io: HttpIo<S>) {
 }
 
 /// Removes the body of an answer to HEAD, which hyper only does for HTTP/1.1, and records the answer as being sent.
-fn track_body(activity: &Rc<Activity>, answered: Answered) -> Response<TrackedBody> {
-    let Answered { mut response, is_head } = answered;
+fn track_body(activity: &Rc<Activity>, finished: FinishedResponse) -> Response<TrackedBody> {
+    let FinishedResponse { mut response, is_head } = finished;
     if is_head {
         remove_body(&mut response);
     }

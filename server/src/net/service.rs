@@ -13,7 +13,7 @@ use crate::net::activity::Activity;
 use crate::worker::Worker;
 
 /// A response, before hyper gets it.
-pub(crate) struct Answered {
+pub(crate) struct FinishedResponse {
     pub(crate) response: Response<Body>,
     pub(crate) is_head: bool,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Answered {
 pub(crate) fn service<B: HttpBody + 'static>(
     worker: Rc<Worker>,
     activity: Rc<Activity>,
-    finish: impl Fn(&Rc<Activity>, Answered) -> Response<B> + Copy + 'static,
+    finish: impl Fn(&Rc<Activity>, FinishedResponse) -> Response<B> + Copy + 'static,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<B>,
@@ -35,7 +35,7 @@ pub(crate) fn service<B: HttpBody + 'static>(
         async move {
             let is_head = request.method() == Method::HEAD;
             let response = respond(&worker, &activity.flow, request).await;
-            let response = finish(&activity, Answered { response, is_head });
+            let response = finish(&activity, FinishedResponse { response, is_head });
             drop(answering);
             Ok(response)
         }

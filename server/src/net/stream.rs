@@ -31,7 +31,7 @@ pub(crate) enum PlainStream {
     Unix(UnixStream),
 }
 
-/// A branch, which the processor predicts well.
+/// Instead of dynamic dispatch: a branch, which the processor predicts well.
 macro_rules! either {
     ($socket:expr, $stream:ident => $result:expr) => {
         match $socket {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use atelier_base::error::{Error, Result};
+use atelier_base::error::{Cause, Error, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::crypto::ring::{self, Ticketer};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
@@ -22,7 +22,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// From the files of `--tls-cert` and `--tls-key`; `None` without both.
+    /// From the files of `--tls-cert` and `--tls-key`. `None` if neither is given; an error if only one is.
     pub(crate) fn resolve(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>> {
         match (certificate, key) {
             (None, None) => Ok(None),
@@ -89,8 +89,6 @@ impl Tls {
         self.acceptor.accept(stream)
     }
 }
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
     let chain = CertificateDer::pem_slice_iter(&fs::read(path)?).collect::<Result<Vec<_>, _>>()?;

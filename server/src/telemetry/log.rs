@@ -7,6 +7,7 @@ use std::io::{self, Write, stderr};
 use atelier_base::error::Error;
 use atelier_base::terminal::stderr_has_colour;
 use atelier_base::visible::{visible, visible_json};
+use clap::ValueEnum;
 use tracing::Subscriber;
 use tracing::field::Field;
 use tracing_subscriber::field::MakeExt as _;
@@ -17,7 +18,14 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt::layer};
 
-use crate::config::LogFormat;
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Human-readable
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
 
 pub fn start(format: LogFormat) -> Result<(), Error> {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());

@@ -1,5 +1,6 @@
 //! The metrics of the server, in OpenMetrics. `counters` has those that every request changes.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -10,8 +11,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::catalogue::cache::Cache;
-use crate::catalogue::load_id::LoadId;
 use crate::telemetry::counters::AllCounters;
 use crate::telemetry::limits::Limits;
 
@@ -75,17 +74,17 @@ impl Metrics {
     }
 
     /// The load that is served from now on.
-    pub(crate) fn set_load(&self, load: Option<LoadId>) {
+    pub(crate) fn set_load(&self, load: Option<impl Display>) {
         self.load.clear();
         if let Some(load) = load {
             self.load.get_or_create_owned(&vec![("load_id", load.to_string())]).set(1);
         }
     }
 
-    /// The text of `/metrics`.
-    pub(crate) fn text(&self, cache: &Cache) -> String {
-        self.cache_bytes.set(i64::try_from(cache.bytes()).unwrap_or(i64::MAX));
-        self.body_bytes.set(i64::try_from(cache.live_bytes()).unwrap_or(i64::MAX));
+    /// The text of `/metrics`. `body_bytes` are those of all bodies, cached or being sent.
+    pub(crate) fn text(&self, cache_bytes: u64, body_bytes: usize) -> String {
+        self.cache_bytes.set(i64::try_from(cache_bytes).unwrap_or(i64::MAX));
+        self.body_bytes.set(i64::try_from(body_bytes).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
@@ -132,9 +131,9 @@ mod tests {
         metrics.limits.record(Limit::Bodies);
         let _open = GaugeGuard::new(&metrics.connections);
         drop(GaugeGuard::new(&metrics.connections));
-        metrics.set_load(LoadId::parse("01a203b5-40f4-70cd-9b33-f881d2ef1c77"));
-        metrics.set_load(LoadId::parse("01a203b5-40f4-70cd-9b33-f881d2ef1c78"));
-        let text = metrics.text(&Cache::new(0));
+        metrics.set_load(Some("01a203b5-40f4-70cd-9b33-f881d2ef1c77"));
+        metrics.set_load(Some("01a203b5-40f4-70cd-9b33-f881d2ef1c78"));
+        let text = metrics.text(4096, 8192);
         for line in [
             r#"atelier_http_requests_total{route="/products/:product_id/styles",status="200"} 2"#,
             r#"atelier_http_request_duration_seconds_bucket{le="0.0005",route="/products/:product_id/styles"} 2"#,
@@ -144,6 +143,8 @@ mod tests {
             "atelier_http_requests_in_flight 1",
             "atelier_cache_hits_total 1",
             "atelier_http_connections 1",
+            "atelier_cache_bytes 4096",
+            "atelier_bodies_bytes 8192",
             r#"atelier_load{load_id="01a203b5-40f4-70cd-9b33-f881d2ef1c78"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

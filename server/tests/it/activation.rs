@@ -52,7 +52,7 @@ fn a_restart_refuses_no_connection() {
     };
     let (answers, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     // Each on a connection of its own.
-    let ask = || {
+    let send_requests = || {
         while !stop.load(Ordering::SeqCst) {
             let mut connection = Connection::open(address);
             let answer = connection.request("GET", "/products/1", &["Connection: close"]);
@@ -64,7 +64,7 @@ fn a_restart_refuses_no_connection() {
     assert_eq!(server.public, address);
     assert!(server.log().contains("using a socket of systemd instead of --listen"), "{}", server.log());
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(send_requests)).collect();
         let further = |more: usize| {
             let before = answers.load(Ordering::SeqCst);
             let lost = || clients.iter().any(|client| client.is_finished());
@@ -144,24 +144,24 @@ pub(crate) fn unusable() -> Vec<(&'static str, i32, String)> {
             "two of one name",
             activated(url, "api:api", vec![listener.try_clone().unwrap().into(), listener.into()]),
         ),
-        ("fewer than it says", missing),
+        ("fewer sockets than LISTEN_FDS", missing),
         ("no number", number),
     ]
     .into_iter()
     .map(|(situation, command)| {
-        let (code, said) = refused(command);
-        (situation, code, said)
+        let (code, output) = refused(command);
+        (situation, code, output)
     })
     .collect()
 }
 
 #[test]
 fn unusable_sockets_are_refused() {
-    for (situation, code, said) in unusable() {
-        assert_eq!(code, 2, "{situation}: {said}");
+    for (situation, code, output) in unusable() {
+        assert_eq!(code, 2, "{situation}: {output}");
         assert!(
-            said.contains("LISTEN_FDS") && said.contains("FileDescriptorName=api"),
-            "{situation}: {said}"
+            output.contains("LISTEN_FDS") && output.contains("FileDescriptorName=api"),
+            "{situation}: {output}"
         );
     }
 }

@@ -40,8 +40,8 @@ pub(crate) fn publish_keeping(database: &Database<'_>, data: &Path) -> String {
 pub(crate) fn roll_back(database: &Database<'_>) {
     let url = database.url();
     let cli = cli::Cli::parse_from(["atelier-etl", "rollback", "--database-url", &url]);
-    let cli::Command::Rollback(typed) = cli.command else { panic!("that is the command rollback") };
-    let target = options::Database::resolve(&typed.database).unwrap();
+    let cli::Command::Rollback(args) = cli.command else { panic!("that is the command rollback") };
+    let target = options::Database::resolve(&args.database).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(rollback::rollback(&target, &CancellationToken::new())).unwrap();
 }
@@ -53,9 +53,9 @@ fn publish_with(database: &Database<'_>, data: &Path, how: load::Options) -> Str
         ["atelier-etl", "load", "--database-url", &url, "--max-rejects", "100%", "--progress", "none"];
     let paths = ["--data".as_ref(), data.as_os_str(), "--rejects".as_ref(), rejects.path().as_os_str()];
     let cli = cli::Cli::parse_from(arguments.iter().map(AsRef::as_ref).chain(paths));
-    let cli::Command::Load(typed) = cli.command else { panic!("that is the command load") };
-    let input = options::Input::resolve(&typed.input).unwrap();
-    let target = options::Database::resolve(&typed.database).unwrap();
+    let cli::Command::Load(args) = cli.command else { panic!("that is the command load") };
+    let input = options::Input::resolve(&args.input).unwrap();
+    let target = options::Database::resolve(&args.database).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let cancel = CancellationToken::new();
     match runtime.block_on(load::load(&input, &target, &how, &cancel)).unwrap() {

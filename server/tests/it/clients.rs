@@ -307,7 +307,7 @@ fn arbitrary_bytes_do_not_disturb_the_server() {
         ("half of a body", with("Content-Length: 5\r\n\r\nhe"), Some(200)),
         ("a body in chunks", with("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), Some(200)),
         ("chunks that are none", with("Transfer-Encoding: chunked\r\n\r\nzz\r\n"), Some(200)),
-        ("asking first", with("Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"), Some(200)),
+        ("100-continue expected", with("Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"), Some(200)),
         ("an upgrade", with("Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"), Some(200)),
     ] {
         let answer = converse(server.public, &bytes);
@@ -331,16 +331,16 @@ fn a_client_that_disconnects_does_not_cancel_a_shared_query() {
     let locker = Session::open(&database);
     locker.execute("BEGIN; LOCK TABLE atelier.styles IN ACCESS EXCLUSIVE MODE");
     let in_flight = || server.metric("atelier_http_requests_in_flight");
-    let ask = || {
+    let send = || {
         let before = in_flight();
         let mut connection = Connection::open(server.public);
         connection.send(plain("/products/5/styles").as_bytes()).unwrap();
         until("it waits", || in_flight() > before);
         connection
     };
-    let gone: Vec<Connection> = (0..20).map(|_| ask()).collect();
-    let mut stays = [ask(), ask()];
-    let more: Vec<Connection> = (0..5).map(|_| ask()).collect();
+    let gone: Vec<Connection> = (0..20).map(|_| send()).collect();
+    let mut stays = [send(), send()];
+    let more: Vec<Connection> = (0..5).map(|_| send()).collect();
     for connection in gone.into_iter().chain(more) {
         // With a reset, as of a client that was killed.
         socket2::SockRef::from(connection.socket()).set_linger(Some(Duration::ZERO)).unwrap();
@@ -390,7 +390,7 @@ fn at_the_connection_limit_the_longest_idle_connections_are_closed() {
     }
     assert!(!is_closed(open[0].socket()) && !is_closed(open[2].socket()));
     assert_eq!(server.metric(r#"atelier_limits_total{limit="connections"}"#), 2);
-    until("the log says so", || server.log().contains("a limit is reached"));
+    until("it is logged", || server.log().contains("a limit is reached"));
 }
 
 #[test]

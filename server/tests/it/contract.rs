@@ -24,17 +24,17 @@ fn document(product: &Product, document: &str) -> String {
 }
 
 /// Sends requests and compares the answers.
-struct Asking {
+struct Checker {
     connection: Connection,
     etag: String,
 }
 
-impl Asking {
-    fn new(server: SocketAddr, load: &str) -> Asking {
-        Asking { connection: Connection::open(server), etag: format!("W/\"{load}\"") }
+impl Checker {
+    fn new(server: SocketAddr, load: &str) -> Checker {
+        Checker { connection: Connection::open(server), etag: format!("W/\"{load}\"") }
     }
 
-    fn ask(&mut self, target: &str, expected: &str) -> Response {
+    fn check(&mut self, target: &str, expected: &str) -> Response {
         let answer = self.connection.request("GET", target, &[]).unwrap();
         assert_eq!(answer.text(), expected, "GET {target}");
         let headers = (answer.status, answer.header("content-type"), answer.header("etag"));
@@ -47,10 +47,10 @@ impl Asking {
     }
 
     /// All four documents of all products, and of adjacent ids that do not exist.
-    fn ask_documents(&mut self, catalogue: &Catalogue) {
+    fn check_documents(&mut self, catalogue: &Catalogue) {
         for (id, product) in catalogue {
             for kind in DOCUMENTS {
-                self.ask(&format!("/products/{id}{kind}"), &document(product, kind));
+                self.check(&format!("/products/{id}{kind}"), &document(product, kind));
             }
         }
         for id in gaps(catalogue) {
@@ -64,14 +64,14 @@ impl Asking {
     }
 
     /// Every page of `count` products, and pages past the end.
-    fn ask_pages(&mut self, catalogue: &Catalogue, count: usize) {
+    fn check_pages(&mut self, catalogue: &Catalogue, count: usize) {
         let products: Vec<&Product> = catalogue.values().collect();
         let last = products.len().div_ceil(count);
         for page in (1..=last + 2).chain([200_000, 2_147_483_647]) {
             let begin = products.len().min((page - 1).saturating_mul(count));
             let on_it = &products[begin..products.len().min(begin + count)];
             let expected = reference::list(on_it.iter().copied());
-            let answer = self.ask(&format!("/products?page={page}&count={count}"), &expected);
+            let answer = self.check(&format!("/products?page={page}&count={count}"), &expected);
             let link = |rel, page| format!("</products?page={page}&count={count}>; rel=\"{rel}\"");
             let mut links = vec![link("first", 1)];
             links.extend((page > 1).then(|| link("prev", last.min(page - 1))));
@@ -80,37 +80,37 @@ impl Asking {
             assert_eq!(answer.header("link"), Some(links.join(", ").as_str()), "page {page} by {count}");
             assert_eq!(answer.header("x-total-count"), Some(products.len().to_string().as_str()));
         }
-        self.ask(&format!("/products?count={count}"), &reference::list(products.into_iter().take(count)));
+        self.check(&format!("/products?count={count}"), &reference::list(products.into_iter().take(count)));
     }
 
-    fn ask_for_ids(&mut self, catalogue: &Catalogue, ids: &[i32]) {
+    fn check_ids(&mut self, catalogue: &Catalogue, ids: &[i32]) {
         let expected = reference::list(ids.iter().filter_map(|id| catalogue.get(id)));
         let list = ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-        let answer = self.ask(&format!("/products?ids={list}"), &expected);
+        let answer = self.check(&format!("/products?ids={list}"), &expected);
         assert_eq!((answer.header("link"), answer.header("x-total-count")), (None, None));
-        self.ask(&format!("/products?count=1&ids={}", list.replace(',', "%2C")), &expected);
+        self.check(&format!("/products?count=1&ids={}", list.replace(',', "%2C")), &expected);
     }
 
-    fn ask_everything(&mut self, catalogue: &Catalogue) {
-        self.ask_documents(catalogue);
+    fn check_all(&mut self, catalogue: &Catalogue) {
+        self.check_documents(catalogue);
         for count in [1, 2, 5, 7, catalogue.len() - 1, catalogue.len(), catalogue.len() + 1, 1000] {
-            self.ask_pages(catalogue, count);
+            self.check_pages(catalogue, count);
         }
-        self.ask("/products", &reference::list(catalogue.values().take(5)));
-        self.ask("/products?page=2", &reference::list(catalogue.values().skip(5).take(5)));
+        self.check("/products", &reference::list(catalogue.values().take(5)));
+        self.check("/products?page=2", &reference::list(catalogue.values().skip(5).take(5)));
         let up: Vec<i32> = catalogue.keys().copied().take(100).collect();
         let down: Vec<i32> = catalogue.keys().rev().copied().take(100).collect();
-        self.ask_for_ids(catalogue, &up);
-        self.ask_for_ids(catalogue, &down);
+        self.check_ids(catalogue, &up);
+        self.check_ids(catalogue, &down);
         for id in catalogue.keys().take(10) {
-            self.ask_for_ids(catalogue, &[*id]);
+            self.check_ids(catalogue, &[*id]);
         }
         let (first, last) = (up[0], down[0]);
         let unknown = gaps(catalogue);
-        self.ask_for_ids(catalogue, &[last, unknown[0], first, last, first, first]);
-        self.ask_for_ids(catalogue, &unknown[..1]);
-        self.ask_for_ids(catalogue, &[first; 100]);
-        self.ask_for_ids(catalogue, &unknown.into_iter().chain(down).take(100).collect::<Vec<_>>());
+        self.check_ids(catalogue, &[last, unknown[0], first, last, first, first]);
+        self.check_ids(catalogue, &unknown[..1]);
+        self.check_ids(catalogue, &[first; 100]);
+        self.check_ids(catalogue, &unknown.into_iter().chain(down).take(100).collect::<Vec<_>>());
     }
 }
 
@@ -122,34 +122,34 @@ fn gaps(catalogue: &Catalogue) -> Vec<i32> {
 }
 
 /// Everything twice, the second time from the cache, if there is one.
-fn holds(data: &Path, arguments: &[&str]) {
+fn assert_matches(data: &Path, arguments: &[&str]) {
     let catalogue = reference::read(data);
     let database = Postgres::shared().database();
     let load = publish(&database, data);
     let server = Server::start(&database.url(), arguments);
-    let mut asking = Asking::new(server.public, &load);
-    asking.ask_everything(&catalogue);
-    asking.ask_everything(&catalogue);
+    let mut checker = Checker::new(server.public, &load);
+    checker.check_all(&catalogue);
+    checker.check_all(&catalogue);
 }
 
 #[test]
 fn answers_match_a_generated_catalogue() {
-    holds(generated(250, 7).path(), &[]);
+    assert_matches(generated(250, 7).path(), &[]);
 }
 
 #[test]
 fn answers_match_a_generated_catalogue_without_a_cache() {
-    holds(generated(120, 8).path(), &["--cache-bytes", "0"]);
+    assert_matches(generated(120, 8).path(), &["--cache-bytes", "0"]);
 }
 
 #[test]
 fn answers_match_an_awkward_catalogue() {
-    holds(awkward().path(), &[]);
+    assert_matches(awkward().path(), &[]);
 }
 
 #[test]
 fn answers_match_an_awkward_catalogue_without_a_cache() {
-    holds(awkward().path(), &["--cache-bytes", "0"]);
+    assert_matches(awkward().path(), &["--cache-bytes", "0"]);
 }
 
 #[test]
@@ -163,13 +163,13 @@ fn batched_requests_each_get_their_own_answer() {
         for client in 0..16 {
             let (catalogue, load, address) = (&catalogue, &load, server.public);
             scope.spawn(move || {
-                let mut asking = Asking::new(address, load);
+                let mut checker = Checker::new(address, load);
                 for step in 0..catalogue.len() {
                     // Each in an order of its own, documents in turn, so that the same kind is requested at the same time.
                     let (id, product) =
                         catalogue.iter().nth((step * (2 * client + 1)) % catalogue.len()).unwrap();
                     let kind = DOCUMENTS[(step / 8) % DOCUMENTS.len()];
-                    asking.ask(&format!("/products/{id}{kind}"), &document(product, kind));
+                    checker.check(&format!("/products/{id}{kind}"), &document(product, kind));
                 }
             });
         }

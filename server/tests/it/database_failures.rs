@@ -50,7 +50,7 @@ pub(crate) fn answered_or_unavailable(_: &str, response: &Response) -> Result<()
 pub(crate) fn until_served(server: &Server) {
     static FRESH: AtomicU32 = AtomicU32::new(1);
     let fresh = || format!("/products?page={}&count=999", FRESH.fetch_add(1, Ordering::Relaxed));
-    until("the database is asked again", || {
+    until("the database is queried again", || {
         (0..8).all(|_| get(server.public, &fresh()).status == 200) && server.is_ready()
     });
 }
@@ -68,7 +68,7 @@ fn the_server_recovers_when_the_database_stops_or_crashes() {
         let mut during = |traffic: &crate::traffic::Traffic| {
             traffic.wait_for(20, 200);
             end(&postgres);
-            until("/readyz tells", || !server.is_ready());
+            until("it is not ready", || !server.is_ready());
             for _ in 0..20 {
                 assert_eq!(get(server.public, "/products/1/styles").body, cached.body);
                 fresh += 1;
@@ -182,7 +182,7 @@ fn connections_to_a_hung_database_are_replaced() {
     let answer = get(server.public, "/products/2");
     assert_eq!(unavailable(&answer).unwrap(), "the answer took too long");
     assert_eq!(get(server.public, "/products/1").body, cached.body);
-    until("/readyz tells", || !server.is_ready());
+    until("it is not ready", || !server.is_ready());
     // The hung sessions are replaced.
     until("it is answered again", || {
         (3..40).all(|id| get(server.public, &format!("/products/{id}")).status == 200) && server.is_ready()
@@ -197,7 +197,7 @@ fn connections_to_a_hung_database_are_replaced() {
     let mut hanging = Stopped::stop(&database);
     kill(postmaster, Signal::SIGSTOP).unwrap();
     hanging.0.push(postmaster);
-    until("/readyz tells", || !server.is_ready());
+    until("it is not ready", || !server.is_ready());
     for id in 50..54 {
         unavailable(&get(server.public, &format!("/products/{id}"))).unwrap();
     }
@@ -334,7 +334,7 @@ fn a_catalogue_may_be_dropped_and_loaded_again() {
     until_served(&server);
     assert_eq!(get(server.public, "/products?page=1").status, 200);
     database.execute("DROP SCHEMA atelier CASCADE");
-    until("/readyz tells", || !server.is_ready());
+    until("it is not ready", || !server.is_ready());
     assert_eq!(get(server.public, "/products?page=1").status, 200, "it is cached");
     unavailable(&get(server.public, "/products?page=2")).unwrap();
 

@@ -15,20 +15,20 @@ fn the_reader_role_of_the_loader_is_sufficient() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     publish(&database, &example());
-    postgres.create_role("least_rights", "secret");
-    postgres.execute("GRANT atelier_reader TO least_rights");
-    let server = Server::start(&database.url_of("least_rights", "secret"), &["--cache-bytes", "0"]);
-    let asks = |server: &Server| {
+    postgres.create_role("least_privileges", "secret");
+    postgres.execute("GRANT atelier_reader TO least_privileges");
+    let server = Server::start(&database.url_of("least_privileges", "secret"), &["--cache-bytes", "0"]);
+    let assert_served = |server: &Server| {
         for target in ["/products", "/products?ids=1,2", "/products/1/profile", "/products/1/styles"] {
             assert_eq!(get(server.public, target).status, 200, "{target}");
         }
     };
-    asks(&server);
+    assert_served(&server);
     let next = publish(&database, &example());
     until("the new load is served", || {
         get(server.public, "/products").header("etag") == Some(&format!("W/\"{next}\""))
     });
-    asks(&server);
+    assert_served(&server);
 }
 
 #[test]

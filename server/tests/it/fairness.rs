@@ -31,7 +31,7 @@ fn fresh(pattern: &str) -> String {
 }
 
 /// Sends requests while `during` runs, on enough connections that batches are pipelined.
-fn while_asked<T>(server: &Server, patterns: &[&str], during: impl FnOnce() -> T) -> T {
+fn with_requests<T>(server: &Server, patterns: &[&str], during: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for pattern in patterns.iter().flat_map(|pattern| [pattern; 20]) {
@@ -62,17 +62,17 @@ fn a_locked_table_only_delays_requests_that_read_it() {
         let blocked: Vec<&str> = blocked.iter().map(|(pattern, _)| *pattern).collect();
         let locker = Session::open(&database);
         locker.execute(&format!("BEGIN; LOCK TABLE atelier.{table} IN ACCESS EXCLUSIVE MODE"));
-        while_asked(&server, &blocked, || {
-            until("they wait", || !waiting_for_locks(&database).is_empty());
+        with_requests(&server, &blocked, || {
+            until("requests wait", || !waiting_for_locks(&database).is_empty());
             // Longer than one of their statements takes, so that others follow.
             let begin = Instant::now();
             let mut slowest = Duration::ZERO;
             while begin.elapsed() < TIMEOUT + TIMEOUT / 2 {
                 for (pattern, _) in &free {
-                    let asked = Instant::now();
+                    let sent = Instant::now();
                     let answer = get(server.public, &fresh(pattern));
                     assert_eq!(answer.status, 200, "{pattern} with {table} locked: {answer:?}");
-                    slowest = slowest.max(asked.elapsed());
+                    slowest = slowest.max(sent.elapsed());
                 }
             }
             assert!(slowest < TIMEOUT / 2, "{table}: {slowest:?}");
@@ -85,7 +85,7 @@ fn a_locked_table_only_delays_requests_that_read_it() {
             locker.execute("ROLLBACK");
         });
         for (pattern, _) in KINDS {
-            until("all is answered", || get(server.public, &fresh(pattern)).status == 200);
+            until("all requests are answered", || get(server.public, &fresh(pattern)).status == 200);
         }
     }
     assert!(server.metric("atelier_database_blocked_total") > 0);
@@ -115,14 +115,14 @@ fn large_pages_do_not_starve_other_requests() {
                     let answer = connection.request("GET", &format!("/products?page={page}&count=1000"), &[]);
                     match answer.unwrap().status {
                         200 => {}
-                        503 => thread::sleep(Duration::from_millis(100)), // less than it was asked to
+                        503 => thread::sleep(Duration::from_millis(100)), // less than Retry-After
                         status => panic!("{status}"),
                     }
                 }
             });
         }
         let _stop = Stop(&stop);
-        until("more is asked for than may wait", || {
+        until("requests are refused", || {
             server.metric(r#"atelier_limits_total{limit="waiting_requests"}"#) > 0
         });
         let mut connection = Connection::open(server.public);
@@ -168,7 +168,7 @@ fn the_server_is_ready_when_every_query_can_be_run() {
         ),
     ] {
         database.execute(harm);
-        until("/readyz tells", || !server.is_ready());
+        until("it is not ready", || !server.is_ready());
         assert_eq!(
             get(server.admin, "/readyz").text(),
             format!("not ready: the database cannot answer {routes}\n"),

@@ -37,7 +37,7 @@ async fn open(address: SocketAddr) -> Client {
     client
 }
 
-async fn ask(client: &mut Client, method: &str, uri: &str, headers: &[(&str, &str)]) -> Response {
+async fn send(client: &mut Client, method: &str, uri: &str, headers: &[(&str, &str)]) -> Response {
     client.ready().await.unwrap();
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
@@ -65,7 +65,7 @@ fn requests_are_answered_as_with_http1() {
         for target in RESOURCES.iter().chain(&others) {
             for method in ["GET", "HEAD", "OPTIONS", "DELETE"] {
                 let mut expected = request(public, method, target, &[]);
-                let mut answer = ask(&mut client, method, &format!("http://test{target}"), &[]).await;
+                let mut answer = send(&mut client, method, &format!("http://test{target}"), &[]).await;
                 for answer in [&mut expected, &mut answer] {
                     answer.headers.retain(|(name, _)| name != "date" && name != "server-timing");
                     answer.headers.sort();
@@ -74,26 +74,29 @@ fn requests_are_answered_as_with_http1() {
             }
         }
         let tag = get(public, "/products/1").header("etag").unwrap().to_owned();
-        let answer = ask(&mut client, "GET", "http://test/products/1", &[("if-none-match", &tag)]).await;
+        let answer = send(&mut client, "GET", "http://test/products/1", &[("if-none-match", &tag)]).await;
         assert_eq!(answer.status, 304);
         for (uri, status) in [("http://shop.example:80/products/1", 200), ("http://me@test/products/1", 400)]
         {
-            assert_eq!(ask(&mut client, "GET", uri, &[]).await.status, status, "{uri}");
+            assert_eq!(send(&mut client, "GET", uri, &[]).await.status, status, "{uri}");
         }
         for (host, status) in [("test", 200), ("other", 400)] {
-            let answer = ask(&mut client, "GET", "http://test/products/1", &[("host", host)]).await;
+            let answer = send(&mut client, "GET", "http://test/products/1", &[("host", host)]).await;
             assert_eq!(answer.status, status, "{host}");
         }
         let long = format!("http://test/products?x={}", "y".repeat(9000));
-        assert_eq!(ask(&mut client, "GET", &long, &[]).await.status, 414);
+        assert_eq!(send(&mut client, "GET", &long, &[]).await.status, 414);
         let large = "y".repeat(17_000);
-        assert_eq!(ask(&mut client, "GET", "http://test/products", &[("x-large", &large)]).await.status, 431);
+        assert_eq!(
+            send(&mut client, "GET", "http://test/products", &[("x-large", &large)]).await.status,
+            431
+        );
         // A body that is not read does not block others.
         let answers =
             (1..=200).map(|id| {
                 let mut client = client.clone();
                 async move {
-                    ask(&mut client, "GET", &format!("http://test/products?page={id}"), &[]).await.status
+                    send(&mut client, "GET", &format!("http://test/products?page={id}"), &[]).await.status
                 }
             });
         assert!(join_all(answers).await.into_iter().all(|status| status == 200));
@@ -113,9 +116,9 @@ fn alpn_selects_http2() {
             .arg(&url)
             .output()
             .unwrap();
-        let said =
+        let output =
             String::from_utf8_lossy(&curl.stdout).into_owned() + &String::from_utf8_lossy(&curl.stderr);
-        assert_eq!(said, format!("{spoken} 200"), "{speaks}");
+        assert_eq!(output, format!("{spoken} 200"), "{speaks}");
     }
 }
 
@@ -139,9 +142,9 @@ fn idle_connections_get_goaway() {
     let server = Server::start(&database.url(), &["--idle-timeout", "2s", "--client-timeout", "1s"]);
     runtime().block_on(async {
         let mut client = open(server.public).await;
-        assert_eq!(ask(&mut client, "GET", "http://test/products/1", &[]).await.status, 200);
-        tokio::time::sleep(PARKED).await; // longer than a client has that has never asked
-        assert_eq!(ask(&mut client, "GET", "http://test/products/1", &[]).await.status, 200);
+        assert_eq!(send(&mut client, "GET", "http://test/products/1", &[]).await.status, 200);
+        tokio::time::sleep(PARKED).await; // longer than the time for the first request
+        assert_eq!(send(&mut client, "GET", "http://test/products/1", &[]).await.status, 200);
         // Idle ones end, also those without any request.
         let _silent = open(server.public).await;
         while connections(&server) > 0 {
@@ -156,8 +159,10 @@ fn idle_connections_get_goaway() {
         let mut client = open(server.public).await;
         let mut waiting = client.clone();
         let answer =
-            tokio::spawn(async move { ask(&mut waiting, "GET", "http://test/products/1/styles", &[]).await });
-        assert_eq!(ask(&mut client, "GET", "http://test/products/2", &[]).await.status, 200);
+            tokio::spawn(
+                async move { send(&mut waiting, "GET", "http://test/products/1/styles", &[]).await },
+            );
+        assert_eq!(send(&mut client, "GET", "http://test/products/2", &[]).await.status, 200);
         while server.metric("atelier_http_requests_in_flight") == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -205,10 +210,10 @@ fn an_idle_client_gets_goaway_when_the_server_stops() {
     until("it is served", || connections(&server) == 1);
     std::thread::sleep(PARKED);
     server.signal(Signal::SIGTERM);
-    let mut said = Vec::new();
-    stream.read_to_end(&mut said).unwrap();
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
     let goaway = [7, 0, 0, 0, 0, 0]; // kind, no flags, of the connection
-    assert!(said.windows(goaway.len()).any(|frame| frame == goaway), "{said:?}");
+    assert!(received.windows(goaway.len()).any(|frame| frame == goaway), "{received:?}");
     assert_eq!(server.wait().code(), Some(0));
 }
 

@@ -125,12 +125,12 @@ fn compat_answers_a_style_without_photos_or_skus_like_the_earlier_api() {
     let server = Server::start_with(&database.url(), &[("ATELIER_COMPAT", "yes")]);
     let mut compat = 0;
     for (id, product) in reference::read(data.path()) {
-        let ask = |document: &str| get(server.public, &format!("/products/{id}{document}"));
-        let styles = ask("/styles");
+        let fetch = |document: &str| get(server.public, &format!("/products/{id}{document}"));
+        let styles = fetch("/styles");
         assert_eq!(styles.text(), product.styles_document_compat());
-        assert_eq!(ask("/profile").text(), product.profile_compat());
-        assert_eq!(ask("").text(), product.document());
-        assert_eq!(ask("/related").text(), product.related_document());
+        assert_eq!(fetch("/profile").text(), product.profile_compat());
+        assert_eq!(fetch("").text(), product.document());
+        assert_eq!(fetch("/related").text(), product.related_document());
         compat += usize::from(styles.text() != product.styles_document());
     }
     assert!(compat >= 2, "{compat}");

@@ -108,21 +108,21 @@ fn command_line(messages: &mut Messages) {
         let mut command = command(url, arguments);
         // The directory with the certificates.
         command.current_dir(Postgres::shared().dir());
-        let (code, said) = refused(command);
+        let (code, output) = refused(command);
         let quoted = arguments.iter().map(|argument| if argument.is_empty() { "\"\"" } else { argument });
-        messages.add(&format!("atelier-server {}", quoted.collect::<Vec<_>>().join(" ")), code, &said);
+        messages.add(&format!("atelier-server {}", quoted.collect::<Vec<_>>().join(" ")), code, &output);
     }
-    for (situation, code, said) in activation::unusable() {
-        messages.add(&format!("LISTEN_FDS=… atelier-server    # {situation}"), code, &said);
+    for (situation, code, output) in activation::unusable() {
+        messages.add(&format!("LISTEN_FDS=… atelier-server    # {situation}"), code, &output);
     }
     let mut nameless = command("", &[]);
     nameless.env_remove("DATABASE_URL");
-    let (code, said) = refused(nameless);
-    messages.add("atelier-server    # without DATABASE_URL", code, &said);
+    let (code, output) = refused(nameless);
+    messages.add("atelier-server    # without DATABASE_URL", code, &output);
     let mut loud = command(url, &[]);
     loud.env("RUST_LOG", "atelier_server=loud");
-    let (code, said) = refused(loud);
-    messages.add("RUST_LOG=atelier_server=loud atelier-server", code, &said);
+    let (code, output) = refused(loud);
+    messages.add("RUST_LOG=atelier_server=loud atelier-server", code, &output);
 }
 
 fn databases(messages: &mut Messages) {
@@ -134,16 +134,16 @@ fn databases(messages: &mut Messages) {
     postgres.create_role("messages_reader", "secret");
     let reader = database.url_of("messages_reader", "secret");
     let mut refused = |situation: &str, url: &str| {
-        let (code, said) = refuses(url, &[]);
+        let (code, output) = refuses(url, &[]);
         // Without log lines, of which there may be one for each thread.
-        let said: Vec<&str> = said.lines().filter(|line| !line.starts_with('{')).collect();
-        messages.add(&format!("atelier-server    # {situation}"), code, &said.join("\n"));
+        let output: Vec<&str> = output.lines().filter(|line| !line.starts_with('{')).collect();
+        messages.add(&format!("atelier-server    # {situation}"), code, &output.join("\n"));
     };
     refused("a wrong password", &database.url_of("messages_reader", "wrong"));
     refused("no such database", &reader.replace(database.name(), "no_such"));
     refused("an empty database", &database.url());
     publish(&database, &example());
-    refused("a user without rights", &reader);
+    refused("a user without privileges", &reader);
     database.execute("ALTER TABLE atelier.photos DROP COLUMN thumbnail_url");
     refused("a catalogue of another version", &database.url());
 }

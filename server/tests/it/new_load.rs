@@ -12,13 +12,13 @@ use crate::traffic::with_traffic;
 
 /// Products of the two catalogues. Their texts differ, since their seeds do.
 const PRODUCTS: [u32; 2] = [60, 80];
-const ASKED: u32 = 30;
+const REQUESTED_PRODUCTS: u32 = 30;
 const LOADS: usize = 6;
 
 fn targets() -> Vec<String> {
     let documents = ["", "/styles", "/profile", "/related"];
     let of_products =
-        (1..=ASKED).flat_map(|id| documents.map(|document| format!("/products/{id}{document}")));
+        (1..=REQUESTED_PRODUCTS).flat_map(|id| documents.map(|document| format!("/products/{id}{document}")));
     let pages = (1..=5).map(|page| format!("/products?page={page}&count=7"));
     let ids = (1..=5).map(|id| format!("/products?ids={},{id},{}", id + 20, id + 10));
     of_products.chain(pages).chain(ids).collect()
@@ -62,7 +62,7 @@ fn each_answer_is_from_one_load() {
             expected.insert(target, vec![first, second]);
         }
     }
-    assert!(expected.len() > 3 * ASKED as usize, "{}", expected.len());
+    assert!(expected.len() > 3 * REQUESTED_PRODUCTS as usize, "{}", expected.len());
     assert!(
         expected["/products?page=1&count=7"]
             .iter()
@@ -72,7 +72,7 @@ fn each_answer_is_from_one_load() {
 
     // The load of an answer may not be known here yet: it is checked at the end.
     let seen: Mutex<Vec<(String, String, usize)>> = Mutex::default();
-    let asked: Vec<&String> = expected.keys().collect();
+    let requested: Vec<&String> = expected.keys().collect();
     let check = |target: &str, response: &Response| {
         let tag = response.header("etag").ok_or("no ETag")?;
         let load = tag.strip_prefix("W/\"").and_then(|tag| tag.strip_suffix('"')).ok_or("no tag")?;
@@ -82,7 +82,7 @@ fn each_answer_is_from_one_load() {
         seen.lock().unwrap().push((target.to_owned(), load.to_owned(), of));
         Ok(())
     };
-    let target = |number: u32| asked[number as usize % asked.len()].clone();
+    let target = |number: u32| requested[number as usize % requested.len()].clone();
     let published = Mutex::new(published);
     let publish_all = |traffic: &crate::traffic::Traffic| {
         let mut before = again.clone();

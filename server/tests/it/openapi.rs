@@ -49,7 +49,7 @@ fn assert_valid(what: &str, schema: &Value, value: &Value) {
 }
 
 /// The text of a header or parameter as a value of its schema.
-fn typed(schema: &Value, text: &str) -> Value {
+fn parsed(schema: &Value, text: &str) -> Value {
     if resolved(schema)["type"] == "integer" { json!(text.parse::<i64>().unwrap()) } else { json!(text) }
 }
 
@@ -57,7 +57,7 @@ fn typed(schema: &Value, text: &str) -> Value {
 fn assert_described(path: &str, method: &str, answer: &Response) {
     let status = answer.status.to_string();
     let response = &DOCUMENT["paths"][path][method.to_ascii_lowercase()]["responses"][&status];
-    assert!(response.is_object(), "{method} {path}: nothing is said of {status}");
+    assert!(response.is_object(), "{method} {path}: {status} is not described");
     assert_is(&format!("{method} {path} {status}"), resolved(response), answer);
 }
 
@@ -69,7 +69,7 @@ fn assert_is(what: &str, response: &Value, answer: &Response) {
     for (name, header) in &described {
         match answer.header(name) {
             Some(value) => {
-                assert_valid(&format!("{what}: {name}"), &header["schema"], &typed(&header["schema"], value))
+                assert_valid(&format!("{what}: {name}"), &header["schema"], &parsed(&header["schema"], value))
             }
             None => assert_eq!(header["required"], false, "{what}: no {name}"),
         }
@@ -77,15 +77,15 @@ fn assert_is(what: &str, response: &Value, answer: &Response) {
     for (name, _) in &answer.headers {
         let known =
             described.iter().any(|(known, _)| known == name) || NOT_DESCRIBED.contains(&name.as_str());
-        assert!(known, "{what}: nothing is said of {name}");
+        assert!(known, "{what}: {name} is not described");
     }
     let Some(content) = response.get("content") else {
-        assert!(answer.body.is_empty(), "{what}: nothing is said of a body");
+        assert!(answer.body.is_empty(), "{what}: a body is not described");
         return;
     };
     let media = answer.header("content-type").unwrap().split(';').next().unwrap();
     let schema = &content[media]["schema"];
-    assert!(schema.is_object(), "{what}: nothing is said of {media}");
+    assert!(schema.is_object(), "{what}: {media} is not described");
     let body = if media.ends_with("json") { answer.json() } else { json!(answer.text()) };
     assert_valid(what, schema, &body);
 }
@@ -268,7 +268,7 @@ fn examples_match_their_schemas() {
 
 #[test]
 fn every_component_is_referenced() {
-    let unused = ["MethodNotAllowed"]; // of no path: the text says when
+    let unused = ["MethodNotAllowed"]; // of no path: its description has the condition
     for (kind, components) in members(&DOCUMENT["components"]) {
         for name in members(components).keys().filter(|name| !unused.contains(&name.as_str())) {
             assert!(OPENAPI.contains(&format!("\"#/components/{kind}/{name}\"")), "{kind}/{name}");

@@ -105,7 +105,7 @@ fn unchanged_files_are_not_sent_again() {
     let server = Server::start(&database.url(), &[]);
     let again = Server::start(&database.url(), &["--cache-bytes", "0"]);
     for target in ["/", "/page/main.js", "/page/icon.svg", "/docs", "/docs/index.css", "/openapi.json"] {
-        let ask = |method: &str, tags: &str| {
+        let send = |method: &str, tags: &str| {
             request(server.public, method, target, &[&format!("If-None-Match: {tags}")])
         };
         let file = get(server.public, target);
@@ -115,7 +115,7 @@ fn unchanged_files_are_not_sent_again() {
         let strong = tag.trim_start_matches("W/");
         for tags in [tag, strong, "*", &format!("\"other\", {tag}")] {
             for method in ["GET", "HEAD"] {
-                let answer = ask(method, tags);
+                let answer = send(method, tags);
                 assert_eq!((answer.status, answer.body.len()), (304, 0), "{method} {target} {tags}");
                 for header in ["etag", "cache-control", "vary", "content-security-policy"] {
                     assert_eq!(answer.header(header), file.header(header), "{method} {target}: {header}");
@@ -123,7 +123,7 @@ fn unchanged_files_are_not_sent_again() {
             }
         }
         for tags in ["\"other\"", "W/\"\"", &format!("W/\"{load}\"")] {
-            assert_eq!(ask("GET", tags).body, file.body, "{target} {tags}");
+            assert_eq!(send("GET", tags).body, file.body, "{target} {tags}");
         }
         let head = request(server.public, "HEAD", target, &[]);
         assert_eq!(head.header("content-length"), Some(file.body.len().to_string().as_str()), "{target}");

@@ -14,7 +14,7 @@ fn only_poolers_that_keep_prepared_statements_are_accepted() {
     let database = postgres.database();
     publish(&database, &example());
     for mode in ["session", "transaction", "statement"] {
-        for (lines, telling) in
+        for (lines, expected) in
             [("", "this is a connection pooler"), (IGNORE, "does not keep prepared statements")]
         {
             let pooler = Pooler::start(&database, mode, lines);
@@ -25,9 +25,12 @@ fn only_poolers_that_keep_prepared_statements_are_accepted() {
                 }
                 continue;
             }
-            let (code, said) = refuses(&pooler.url(), &[]);
-            assert_eq!(code, 4, "{mode} {lines}: {said}");
-            assert!(said.contains(telling) && said.contains("PostgreSQL itself"), "{mode} {lines}: {said}");
+            let (code, output) = refuses(&pooler.url(), &[]);
+            assert_eq!(code, 4, "{mode} {lines}: {output}");
+            assert!(
+                output.contains(expected) && output.contains("PostgreSQL itself"),
+                "{mode} {lines}: {output}"
+            );
             let left = database.query(
                 "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'atelier-server'
                  AND datname = current_database() AND state <> 'idle'",

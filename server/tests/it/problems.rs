@@ -12,19 +12,19 @@ fn assert_problem(what: &str, answer: &Response, status: u16, title: &str, detai
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{what}: a page may read why");
     let begin = format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":""#);
     assert!(answer.text().starts_with(&begin), "{what}: {}", answer.text());
-    let said = answer.json()["detail"].as_str().unwrap().to_owned();
-    assert!(said.contains(detail), "{what}: {said}");
+    let actual = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(actual.contains(detail), "{what}: {actual}");
     for inside in ["atelier", "relation", "column", "SELECT", "postgres", "SQL", "permission"] {
-        assert!(!said.contains(inside), "{what} says what is inside: {said}");
+        assert!(!actual.contains(inside), "{what} has internal details: {actual}");
     }
 }
 
 #[test]
 fn problems_have_a_reason() {
     let served = serve(&[]);
-    let ask =
+    let send =
         |method: &str, target: &str, headers: &[&str]| request(served.server.public, method, target, headers);
-    let get = |target: &str| ask("GET", target, &[]);
+    let get = |target: &str| send("GET", target, &[]);
     let ids = vec!["1"; 101].join(",");
     let many = format!("/products?ids={ids}");
     for (target, detail) in [
@@ -68,7 +68,7 @@ fn problems_have_a_reason() {
     }
     for target in RESOURCES.iter().chain(&["/openapi.json", "/docs", "/", "/products/4", "/products/abc"]) {
         for method in ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"] {
-            let answer = ask(method, target, &[]);
+            let answer = send(method, target, &[]);
             assert_problem(target, &answer, 405, "Method Not Allowed", method);
             assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"), "{method} {target}");
         }
@@ -78,9 +78,9 @@ fn problems_have_a_reason() {
     assert_problem("a long target", &get(&target(8193)), 414, "URI Too Long", "8192 bytes");
     assert_problem("a longer target", &get(&target(16_000)), 414, "URI Too Long", "8192 bytes");
     let large = |bytes: usize| format!("X-Large: {}", "y".repeat(bytes));
-    assert_eq!(ask("GET", "/products", &[&large(15_000)]).status, 200);
+    assert_eq!(send("GET", "/products", &[&large(15_000)]).status, 200);
     for bytes in [16_384, 24_000] {
-        let answer = ask("GET", "/products", &[&large(bytes)]);
+        let answer = send("GET", "/products", &[&large(bytes)]);
         assert_problem("large headers", &answer, 431, "Request Header Fields Too Large", "16384 bytes");
     }
     // An unknown parameter is no reason to refuse.
@@ -91,25 +91,25 @@ fn problems_have_a_reason() {
 #[test]
 fn a_request_must_have_a_valid_host() {
     let served = serve(&[]);
-    let ask = |version: &str, headers: &str| {
+    let send = |version: &str, headers: &str| {
         let mut connection = Connection::open(served.server.public);
         connection.send(format!("GET /products/1 HTTP/{version}\r\n{headers}\r\n").as_bytes()).unwrap();
         connection.receive(false).unwrap()
     };
     for host in ["", "shop.example", "shop.example:3000", "[::1]:3000"] {
-        assert_eq!(ask("1.1", &format!("Host: {host}\r\n")).status, 200, "{host}");
+        assert_eq!(send("1.1", &format!("Host: {host}\r\n")).status, 200, "{host}");
     }
-    assert_eq!(ask("1.0", "").status, 200);
+    assert_eq!(send("1.0", "").status, 200);
     for host in ["shop example", "<script>", "a/b", "user@shop.example", "shop.example:80x", "[::1", "a\\b"] {
         for version in ["1.1", "1.0"] {
-            let answer = ask(version, &format!("Host: {host}\r\n"));
+            let answer = send(version, &format!("Host: {host}\r\n"));
             assert_problem(host, &answer, 400, "Bad Request", "Host must be");
         }
     }
     for (version, headers) in
         [("1.1", ""), ("1.1", "Host: a\r\nHost: a\r\n"), ("1.0", "Host: a\r\nHost: b\r\n")]
     {
-        assert_problem(headers, &ask(version, headers), 400, "Bad Request", "one header Host");
+        assert_problem(headers, &send(version, headers), 400, "Bad Request", "one header Host");
     }
 }
 
@@ -163,7 +163,7 @@ fn errors_of_the_database_are_not_shown_to_clients() {
     assert_eq!(served.get("/products/1", &[]).body, cached.body, "what is cached is still served");
     assert!(
         served.server.log().contains("gone") || served.server.log().contains("does not exist"),
-        "the log says"
+        "the cause is logged"
     );
     served.database.execute("ALTER TABLE atelier.gone RENAME TO product");
     until("it has recovered", || served.get("/products/2", &[]).status == 200);

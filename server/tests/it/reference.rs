@@ -154,7 +154,7 @@ impl Product {
     }
 }
 
-/// No text of a catalogue may look like this: quotes are escaped in it.
+/// No text of a catalogue may contain this: quotes are escaped in it.
 fn compat(document: &str) -> String {
     document
         .replace(r#""photos":[]"#, r#""photos":[{"thumbnail_url":null,"url":null}]"#)
@@ -214,7 +214,7 @@ fn nullable(value: Option<&str>) -> String {
     value.map_or_else(|| "null".to_owned(), text)
 }
 
-/// A JSON string, with no more escapes than RFC 8259, section 7 asks for, in their short forms.
+/// A JSON string, with no more escapes than RFC 8259, section 7 requires, in their short forms.
 fn text(value: &str) -> String {
     let mut json = String::from("\"");
     for character in value.chars() {

@@ -82,9 +82,9 @@ pub(crate) fn refused(mut command: Command) -> (i32, String) {
         }
         thread::sleep(Duration::from_millis(10));
     };
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    (status.code().unwrap_or(-1), said)
+    let mut output = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut output).unwrap();
+    (status.code().unwrap_or(-1), output)
 }
 
 impl Server {
@@ -114,7 +114,7 @@ impl Server {
         let lines = follow(&mut child, Arc::clone(&log));
         let listening = loop {
             let line = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| {
-                panic!("atelier-server does not listen; it said:\n{}", log.lock().unwrap())
+                panic!("atelier-server does not listen; its output:\n{}", log.lock().unwrap())
             });
             if let Ok(line) = serde_json::from_str::<Value>(&line)
                 && line["message"] == "listening"
@@ -146,7 +146,7 @@ impl Server {
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} is not in\n{text}"))
     }
 
-    /// Whether `/readyz` says that it is ready.
+    /// Whether `/readyz` answers 200.
     pub(crate) fn is_ready(&self) -> bool {
         get(self.admin, "/readyz").status == 200
     }
@@ -184,7 +184,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("atelier-server said:\n{}", self.log());
+            eprintln!("output of atelier-server:\n{}", self.log());
         }
     }
 }

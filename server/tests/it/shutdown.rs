@@ -17,14 +17,14 @@ const PROMPT: Duration = Duration::from_millis(500);
 
 /// Sends requests on one connection after the other until none can be opened. Returns the number of answers, and whether the
 /// last one had `Connection: close`.
-fn ask_until_refused(server: &Server, told: &AtomicBool) -> (usize, bool) {
+fn request_until_refused(server: &Server, is_stopping: &AtomicBool) -> (usize, bool) {
     let (mut answers, mut closed) = (0, false);
     while let Ok(mut connection) = Connection::try_open(server.public) {
         let mut last: Option<Instant> = None;
         loop {
-            let asked = connection.send(b"GET /products/1/profile HTTP/1.1\r\nHost: test\r\n\r\n");
+            let sent = connection.send(b"GET /products/1/profile HTTP/1.1\r\nHost: test\r\n\r\n");
             let prompt = last.is_some_and(|last| last.elapsed() < PROMPT);
-            match asked.and_then(|()| connection.receive(false)) {
+            match sent.and_then(|()| connection.receive(false)) {
                 Ok(response) => {
                     assert_eq!(response.status, 200);
                     answers += 1;
@@ -37,7 +37,7 @@ fn ask_until_refused(server: &Server, told: &AtomicBool) -> (usize, bool) {
                 }
                 Err(error) => {
                     // The kernel may accept a connection that the server does not accept any more.
-                    let too_late = told.load(Ordering::SeqCst) && !prompt;
+                    let too_late = is_stopping.load(Ordering::SeqCst) && !prompt;
                     assert!(too_late, "a request is lost after {answers} answers: {error}");
                     break;
                 }
@@ -53,16 +53,17 @@ fn requests_in_flight_at_sigterm_are_answered() {
     publish(&database, generated(50, 1).path());
     for arguments in [&["--shutdown-grace=60s"][..], &["--shutdown-grace=60s", "--cache-bytes=0"]] {
         let server = Server::start(&database.url(), arguments);
-        let told = AtomicBool::new(false);
+        let is_stopping = AtomicBool::new(false);
         let answers = thread::scope(|scope| {
-            let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| ask_until_refused(&server, &told))).collect();
+            let clients: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| request_until_refused(&server, &is_stopping))).collect();
             let answered = || {
                 server.metric(
                     "atelier_http_request_duration_seconds_count{route=\"/products/:product_id/profile\"}",
                 )
             };
-            until("they ask", || answered() > 200);
-            told.store(true, Ordering::SeqCst);
+            until("clients send requests", || answered() > 200);
+            is_stopping.store(true, Ordering::SeqCst);
             server.signal(Signal::SIGTERM);
             clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
         });
@@ -83,7 +84,7 @@ fn a_request_that_waits_for_the_database_is_finished() {
     waiting.send(b"GET /products/1/styles HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     until("it is in flight", || server.metric("atelier_http_requests_in_flight") == 1);
     server.signal(Signal::SIGTERM);
-    until("/readyz tells", || get(server.admin, "/readyz").text() == "not ready: stopping\n");
+    until("it is not ready", || get(server.admin, "/readyz").text() == "not ready: stopping\n");
     until("no connection is accepted", || Connection::try_open(server.public).is_err());
     locker.execute("ROLLBACK");
     let answer = waiting.receive(false).unwrap();
@@ -119,7 +120,7 @@ fn clients_that_do_not_read_are_disconnected_after_the_grace_time() {
     half.send(b"GET /products HTTP/1.1\r\nHo").unwrap();
     // The first answers fit into the send queue, and then it is full.
     let mut before = 0;
-    until("it takes nothing", || {
+    until("nothing more is answered", || {
         let answers = server.metric("atelier_cache_hits_total") + server.metric("atelier_cache_misses_total");
         thread::sleep(Duration::from_millis(100));
         std::mem::replace(&mut before, answers) == answers && answers > 0
@@ -139,9 +140,9 @@ fn it_stops_while_the_database_is_down() {
     let mut connection = Connection::open(server.public);
     assert_eq!(connection.request("GET", "/products/1", &[]).unwrap().status, 200);
     postgres.stop();
-    until("/readyz tells", || !server.is_ready());
+    until("it is not ready", || !server.is_ready());
     server.signal(Signal::SIGTERM);
-    until("/readyz tells or is gone", || {
+    until("it is not ready, or has ended", || {
         let answer =
             Connection::try_open(server.admin).and_then(|mut admin| admin.request("GET", "/readyz", &[]));
         let gone = |error: io::Error| error.kind() != io::ErrorKind::TimedOut;

@@ -231,7 +231,7 @@ fn clients_that_do_not_finish_the_handshake_are_disconnected() {
             (begin, stream)
         })
         .collect();
-    let mut asked = converse(&server, &client);
+    let mut silent = converse(&server, &client);
     until("all of them are disconnected", || {
         assert_eq!(converse(&server, &client).request("GET", "/products/1", &[]).unwrap().status, 200);
         slow.retain_mut(|(sent, stream)| {
@@ -249,7 +249,7 @@ fn clients_that_do_not_finish_the_handshake_are_disconnected() {
         });
         slow.is_empty()
     });
-    assert!(asked.is_closed(), "it sent nothing after its handshake");
+    assert!(silent.is_closed(), "a client that sends nothing after its handshake");
     until("all connections are closed", || connections(&server) == 0);
 }
 
@@ -362,7 +362,7 @@ fn unusable_certificates_are_refused() {
     let [text, key_text] = [&certificate, &key].map(|path| fs::read(path).unwrap());
     let broken = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
     let missing = files.path("missing");
-    for (certificate, key, telling) in [
+    for (certificate, key, expected) in [
         (
             Some(&certificate),
             None,
@@ -399,10 +399,10 @@ fn unusable_certificates_are_refused() {
         let arguments: Vec<String> =
             arguments.iter().filter_map(|(kind, path)| Some(flag(kind, path.as_ref()?))).collect();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let (code, said) = refuses("postgresql://reader:secret@127.0.0.1/shop", &arguments);
-        assert_eq!(code, 2, "{arguments:?}: {said}");
-        for telling in telling.iter().chain(&["hint: "]) {
-            assert!(said.contains(telling), "{telling} is not in: {said}");
+        let (code, output) = refuses("postgresql://reader:secret@127.0.0.1/shop", &arguments);
+        assert_eq!(code, 2, "{arguments:?}: {output}");
+        for expected in expected.iter().chain(&["hint: "]) {
+            assert!(output.contains(expected), "{expected} is not in: {output}");
         }
     }
 }

@@ -92,9 +92,9 @@ fn only_a_stale_socket_is_replaced() {
     let api = directory.path().join("api.sock");
     let listen = address("listen", &api);
     let server = Server::start(&database.url(), &[&listen]);
-    let (code, said) = refuses(&database.url(), &[&listen]);
-    assert_eq!(code, 2, "{said}");
-    assert!(said.contains("another program listens there"), "{said}");
+    let (code, output) = refuses(&database.url(), &[&listen]);
+    assert_eq!(code, 2, "{output}");
+    assert!(output.contains("another program listens there"), "{output}");
     assert_eq!(curl(&api, "http://api/products/1", &[]).1, "200", "the first one is not disturbed");
 
     server.signal(Signal::SIGKILL);
@@ -112,14 +112,14 @@ fn only_a_stale_socket_is_replaced() {
 
     let file = directory.path().join("file");
     fs::write(&file, "precious").unwrap();
-    let (code, said) = refuses(&database.url(), &[&address("listen", &file)]);
-    assert_eq!(code, 2, "{said}");
+    let (code, output) = refuses(&database.url(), &[&address("listen", &file)]);
+    assert_eq!(code, 2, "{output}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     // A start that fails for another reason leaves none.
-    let (code, said) = refuses(
+    let (code, output) = refuses(
         &database.url_of("nobody", "wrong"),
         &[&address("listen", &directory.path().join("new.sock"))],
     );
-    assert_eq!(code, 4, "{said}");
+    assert_eq!(code, 4, "{output}");
     assert!(!directory.path().join("new.sock").exists());
 }

@@ -10,6 +10,9 @@ use crate::database::pending::AnswerReceiver;
 const FREE: Capacity = Capacity { batches: 0, excluded: QueryKinds::EMPTY, only_behind: None };
 const BUSY: Capacity = Capacity { batches: 1, ..FREE };
 
+const PRODUCT: QueryKind = QueryKind::Document(Document::Product);
+const STYLES: QueryKind = QueryKind::Document(Document::Styles);
+
 /// Waiting requests, and the receivers of their answers.
 struct Waiting {
     queue: Queue,
@@ -22,7 +25,7 @@ impl Waiting {
         Waiting { queue: Queue::default(), answers: Vec::new(), now: Instant::now() }
     }
 
-    /// Also checks that `would_refuse` is right.
+    /// Also checks that `would_refuse` predicts the outcome.
     fn push(&mut self, flow: &Rc<Flow>, resource: Resource, timeout: Duration) {
         let would_refuse = self.queue.would_refuse(&resource, flow);
         let (request, mut answer) = PendingRequest::new(resource, flow, self.now + timeout);
@@ -90,17 +93,17 @@ fn documents_of_one_kind_are_batched_and_pages_are_not() {
 fn a_second_batch_on_a_connection_waits_for_enough_requests() {
     for (documents, pages, capacity, expected) in [
         (0, 0, FREE, None),
-        (1, 0, FREE, Some(QueryKind::Product)),
+        (1, 0, FREE, Some(PRODUCT)),
         (15, 0, BUSY, None),
-        (16, 0, BUSY, Some(QueryKind::Product)),
+        (16, 0, BUSY, Some(PRODUCT)),
         (16, 0, Capacity { batches: 2, ..FREE }, None),
         (0, 1, BUSY, Some(QueryKind::Page)),
         (0, 1, Capacity { batches: 2, ..FREE }, None),
-        (16, 0, Capacity { only_behind: Some(QueryKind::Product), ..BUSY }, Some(QueryKind::Product)),
+        (16, 0, Capacity { only_behind: Some(PRODUCT), ..BUSY }, Some(PRODUCT)),
         (16, 1, Capacity { only_behind: Some(QueryKind::Page), ..BUSY }, Some(QueryKind::Page)),
         (16, 0, Capacity { only_behind: Some(QueryKind::Page), ..BUSY }, None),
-        (16, 0, Capacity { excluded: QueryKind::Product.into(), ..FREE }, None),
-        (1, 1, Capacity { excluded: QueryKind::Page.into(), ..FREE }, Some(QueryKind::Product)),
+        (16, 0, Capacity { excluded: PRODUCT.into(), ..FREE }, None),
+        (1, 1, Capacity { excluded: QueryKind::Page.into(), ..FREE }, Some(PRODUCT)),
     ] {
         let mut waiting = Waiting::new();
         waiting.documents(Document::Product, 1..=documents);
@@ -121,7 +124,7 @@ fn a_kind_that_must_not_be_sent_behind_another_is_sent_after_it() {
     waiting.documents(Document::Product, 1..=1);
     let behind = Capacity { only_behind: Some(QueryKind::Page), ..BUSY };
     assert_eq!(waiting.next_kind(behind), None, "no further page is sent before it");
-    assert_eq!(waiting.batch(FREE)[0].kind, QueryKind::Product);
+    assert_eq!(waiting.batch(FREE)[0].kind, PRODUCT);
     assert_eq!(waiting.next_kind(behind), Some(QueryKind::Page));
 }
 
@@ -146,7 +149,7 @@ fn kinds_share_by_the_cost_of_their_answers() {
     }
     waiting.documents(Document::Product, 1..=320);
     let first: Vec<QueryKind> = (0..6).filter_map(|_| waiting.next_kind(FREE)).collect();
-    assert!(first.contains(&QueryKind::Page) && first.contains(&QueryKind::Product), "{first:?}");
+    assert!(first.contains(&QueryKind::Page) && first.contains(&PRODUCT), "{first:?}");
 }
 
 #[test]
@@ -154,12 +157,12 @@ fn a_kind_that_was_excluded_does_not_save_up_its_share() {
     let mut waiting = Waiting::new();
     waiting.documents(Document::Styles, 1..=640);
     waiting.documents(Document::Product, 1..=1280);
-    let capacity = Capacity { excluded: QueryKind::Styles.into(), ..FREE };
+    let capacity = Capacity { excluded: STYLES.into(), ..FREE };
     for _ in 0..20 {
-        assert_eq!(waiting.next_kind(capacity), Some(QueryKind::Product));
+        assert_eq!(waiting.next_kind(capacity), Some(PRODUCT));
     }
     let next: Vec<QueryKind> = (0..6).filter_map(|_| waiting.next_kind(FREE)).collect();
-    let styles = next.iter().filter(|kind| **kind == QueryKind::Styles).count();
+    let styles = next.iter().filter(|kind| **kind == STYLES).count();
     assert!((2..=4).contains(&styles), "{next:?}");
 }
 
@@ -230,9 +233,9 @@ fn a_full_queue_refuses_requests_of_the_costliest_kind_and_client() {
     let last = most as usize;
     assert_eq!(waiting.refused(), [full(last - 3), full(last - 2), full(last - 1)]);
     // Refused requests do not delay the next one of that client.
-    let place = greedy.next_start(QueryKind::Product);
+    let place = greedy.next_start(PRODUCT);
     waiting.document(&greedy, Document::Product, 1);
-    assert_eq!(greedy.next_start(QueryKind::Product), place);
+    assert_eq!(greedy.next_start(PRODUCT), place);
     assert_eq!(place, MAX_WAITING_COST - 3);
     // Pages cost more.
     let mut waiting = Waiting::new();
