@@ -13,7 +13,7 @@ use crate::manifest::Manifest;
 
 const MANIFEST: &str = "manifest.json";
 
-/// The six files under the names `<name>.partial`, until [`Files::publish`].
+/// The files under the names `<name>.partial`, until [`Files::publish`].
 pub(crate) struct Files {
     files: EnumMap<TableId, File>,
     partials: Partials,
@@ -24,15 +24,17 @@ impl Files {
     pub(crate) fn create(out: &Path) -> Result<Self> {
         refuse_real_data(out)?;
         fs::create_dir_all(out).map_err(|error| failed("cannot create the directory", out, error))?;
-        let partials = Partials { out: out.to_owned() };
-        let create = |table| {
+        let mut partials = Partials { out: out.to_owned(), created: Vec::new() };
+        let mut create = |table| {
             let path = partials.of(table);
             let mut file = File::create(&path).map_err(|error| failed("cannot write", &path, error))?;
+            partials.created.push(path.clone());
             let header = file.write_all(table.table().header().as_bytes());
             header.map_err(|error| failed("cannot write", &path, error))?;
             Ok::<_, Error>(file)
         };
-        Ok(Self { files: enum_map! { table => create(table)? }, partials })
+        let files = enum_map! { table => create(table)? };
+        Ok(Self { files, partials })
     }
 
     /// Appends to a table's file.
@@ -52,10 +54,10 @@ impl Files {
     /// Gives the files their names, and the manifest last: as long as it is missing, what is there is not
     /// known to be whole. The files are not synced to the disk, which would take longer than writing them:
     /// what is lost with the power can be generated again.
-    pub(crate) fn publish(self, manifest: &Manifest) -> Result<()> {
-        let out = &self.partials.out;
-        let path = out.join(MANIFEST);
-        let partial = self.partials.of_manifest();
+    pub(crate) fn publish(mut self, manifest: &Manifest) -> Result<()> {
+        let path = self.partials.out.join(MANIFEST);
+        let partial = self.partials.out.join(format!("{MANIFEST}.partial"));
+        self.partials.created.push(partial.clone());
         // First of all, so that a full disk is found before the old files are touched.
         let result = serde_json::to_vec_pretty(manifest)
             .map_err(io::Error::from)
@@ -66,12 +68,11 @@ impl Files {
             });
         result.map_err(|error| failed("cannot write", &path, error))?;
         for table in self.files.iter().map(|(table, _)| table) {
-            let path = out.join(file_name(table));
-            fs::rename(self.partials.of(table), &path)
-                .map_err(|error| failed("cannot replace", &path, error))?;
+            let (partial, path) = (self.partials.of(table), self.partials.out.join(file_name(table)));
+            let result = self.partials.rename(&partial, &path);
+            result.map_err(|error| failed("cannot replace", &path, error))?;
         }
-        fs::rename(&partial, &path).map_err(|error| failed("cannot write", &path, error))?;
-        Ok(())
+        self.partials.rename(&partial, &path).map_err(|error| failed("cannot write", &path, error))
     }
 }
 
@@ -80,9 +81,11 @@ pub(crate) fn file_name(table: TableId) -> String {
     format!("{}.csv", table.table().stems[0])
 }
 
-/// The names of the files until they are whole. Dropping it removes those that were not renamed.
+/// The names of the files until they are whole. Dropping it removes those that were created and not renamed: others are of
+/// another process.
 struct Partials {
     out: PathBuf,
+    created: Vec<PathBuf>,
 }
 
 impl Partials {
@@ -90,15 +93,16 @@ impl Partials {
         self.out.join(format!("{}.partial", file_name(table)))
     }
 
-    fn of_manifest(&self) -> PathBuf {
-        self.out.join(format!("{MANIFEST}.partial"))
+    fn rename(&mut self, partial: &Path, path: &Path) -> io::Result<()> {
+        fs::rename(partial, path)?;
+        self.created.retain(|created| created != partial);
+        Ok(())
     }
 }
 
 impl Drop for Partials {
     fn drop(&mut self) {
-        let tables = TABLES.iter().map(|table| self.of(table.id));
-        for partial in tables.chain([self.of_manifest()]) {
+        for partial in &self.created {
             // What cannot be removed is not taken for a catalogue; the error that led here is reported.
             let _ = fs::remove_file(partial);
         }

@@ -366,3 +366,17 @@ fn a_full_disk_leaves_nothing_behind() {
     assert!(message.contains("photos.csv.partial") && message.contains("make room"), "{message}");
     assert!(names(dir.path()).is_empty(), "{:?}", names(dir.path()));
 }
+
+#[test]
+fn partial_files_of_another_process_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        Options { out: dir.path().into(), products: 10, seed: 1, defects: Defects::None, threads: 1 };
+    let partial = |name: &str| dir.path().join(format!("{name}.csv.partial"));
+    std::fs::create_dir(partial("skus")).unwrap();
+    std::fs::write(partial("related"), "of another").unwrap();
+    let error = generate(&options, &|| Ok(())).unwrap_err();
+    assert!(format!("{error:#}").contains("skus.csv.partial"), "{error:#}");
+    assert_eq!(names(dir.path()), ["related.csv.partial", "skus.csv.partial"]);
+    assert_eq!(std::fs::read_to_string(partial("related")).unwrap(), "of another");
+}
