@@ -1,6 +1,6 @@
-//! `atelier-manual DIRECTORY DATE`: writes `man/*.1`, one page a program and one a command of it, and `completions/`
-//! for bash, zsh and fish. Options and their words come from the command lines themselves; what they cannot say stands
-//! in `sections/`, in roff.
+//! `atelier-manual DIRECTORY DATE`: writes `man/*.1`, one page for each program and each of its commands, and `completions/`
+//! for bash, zsh and fish. Options and their help come from the definitions of the command lines; everything else is in
+//! `sections/`, in roff.
 
 use std::env::args;
 use std::fs::{File, create_dir_all};
@@ -12,7 +12,7 @@ use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// What stands behind the options of each page, in this order.
+/// The sections that follow the options of each page, in this order.
 const SECTIONS: [(&str, &[&str]); 8] = [
     ("atelier-etl", &[LOADER, DATABASE, include_str!("../sections/atelier-etl.roff")]),
     ("atelier-etl-load", &[LOADER, DATABASE, include_str!("../sections/load.roff")]),
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Writes everything of one program.
+/// Writes the pages and completions of a program.
 fn write(program: Command, directory: &Path, date: &str) -> io::Result<()> {
     let (man, completions) = (directory.join("man"), directory.join("completions"));
     create_dir_all(&man)?;
@@ -89,11 +89,11 @@ fn write_page(command: Command, man: &Path, names: &[String], source: &str, date
     let others = names.iter().map(String::as_str).filter(|other| *other != name);
     let other_program = if names[0] == "atelier-etl" { "atelier-server" } else { "atelier-etl" };
     let also: Vec<String> =
-        others.chain([other_program]).map(|other| format!(".BR {} (1)", dashes(other))).collect();
+        others.chain([other_program]).map(|other| format!(".BR {} (1)", escaped(other))).collect();
     writeln!(file, ".SH \"SEE ALSO\"\n{}", also.join(" ,\n"))
 }
 
-/// A name as roff takes it: a bare `-` may become a hyphen.
-fn dashes(name: &str) -> String {
+/// Escapes a name for roff, which may print a bare `-` as a hyphen.
+fn escaped(name: &str) -> String {
     name.replace('-', "\\-")
 }
