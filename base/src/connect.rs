@@ -8,5 +8,6 @@ mod session_attrs;
 mod target;
 
 pub use attempt::Opened;
-pub use refused::{Refused, describe, without_passwords};
+pub(crate) use refused::without_passwords;
+pub use refused::{Refused, describe};
 pub use target::{Connection, Setting, Target, Tls};

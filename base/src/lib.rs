@@ -1,5 +1,5 @@
-//! What both programs need: the six tables, connections to PostgreSQL, errors, colours, and command-line arguments. Knows
-//! nothing of CSV or HTTP, and no flag that only one of the programs has.
+//! What several crates need: the tables and their files, connections to PostgreSQL, errors, colours, and command-line
+//! arguments. Knows nothing of CSV or HTTP, and no flag that only one of the programs has.
 
 pub mod args;
 pub mod connect;

@@ -24,7 +24,7 @@ pub fn styled(style: Style, text: impl Display) -> String {
 }
 
 /// Prints to standard error. Ignores failures: the exit code is left to report the error.
-pub fn print_to_stderr(text: &str) {
+pub(crate) fn print_to_stderr(text: &str) {
     let _ = AutoStream::auto(stderr()).write_all(text.as_bytes());
 }
 

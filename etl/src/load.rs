@@ -5,10 +5,12 @@ mod announced;
 mod context;
 pub(crate) mod copy;
 mod lanes;
+pub(crate) mod meter;
 pub(crate) mod parents;
 pub(crate) mod pipeline;
 pub(crate) mod queue;
 mod unchanged;
+pub(crate) mod waits;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,8 +31,8 @@ use crate::database::lock::{lock, lockable, unlock};
 use crate::database::metadata;
 use crate::database::names::CONTROL_SESSION;
 use crate::database::preflight::preflight;
+use crate::database::privileges::grant_to_reader;
 use crate::database::publish::{self, interruptible};
-use crate::database::rights::grant_to_reader;
 use crate::database::session::{Canceller, Session};
 use crate::database::staging;
 use crate::load::announced::Announced;
@@ -202,7 +204,8 @@ impl Load<'_> {
         stages.copy = (copied_at - copying).as_secs_f64();
         stages.index = copied_at.elapsed().as_secs_f64();
 
-        let acceptance = input.check_acceptance(&done);
+        let outcomes = done.iter().map(|(&table, done)| (table, &done.outcome));
+        let acceptance = input.acceptance().check_all(&input.sources, outcomes);
         let mut report = Report::of_tables("load", begin, &input.sources, &done);
         report.stages = stages;
         report.printed = self.announced.printed();

@@ -1,6 +1,5 @@
 //! The resolved command line: its values were checked.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
@@ -21,7 +20,6 @@ use crate::output::acceptance::Acceptance;
 use crate::output::limit::Limit;
 use crate::output::progress::Show;
 use crate::output::rejects;
-use crate::output::report::TableDone;
 use crate::output::report_file::ReportFile;
 
 /// The files, how to read them, and what to write.
@@ -87,14 +85,6 @@ impl Input {
 
     pub(crate) fn acceptance(&self) -> Acceptance<'_> {
         Acceptance { max_rejects: self.max_rejects, rejects: &self.rejects }
-    }
-
-    /// Fails with the error of the first table that is not accepted.
-    pub(crate) fn check_acceptance(&self, done: &BTreeMap<TableId, TableDone>) -> Result<()> {
-        let check = |(&table, done): (&TableId, &TableDone)| {
-            self.acceptance().check(table, &self.sources[table], &done.outcome)
-        };
-        done.iter().try_for_each(check)
     }
 }
 

@@ -8,7 +8,6 @@ pub mod digest;
 pub mod duplicates;
 pub mod encode;
 pub(crate) mod ids;
-pub(crate) mod meter;
 pub(crate) mod number;
 pub mod outcome;
 mod ranks;

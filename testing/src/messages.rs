@@ -79,10 +79,10 @@ pub fn unlisted(directory: &Path, listed: &str) -> Vec<String> {
 fn sources(directory: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
-        let for_tests = ["testing", "testing.rs", "tests.rs"].iter().any(|name| entry.ends_with(name));
-        if entry.is_dir() && !for_tests {
+        if entry.is_dir() {
             all.extend(sources(&entry));
-        } else if entry.extension().is_some_and(|extension| extension == "rs") && !for_tests {
+        } else if entry.extension().is_some_and(|extension| extension == "rs") && !entry.ends_with("tests.rs")
+        {
             all.push(fs::read_to_string(entry).unwrap());
         }
     }

@@ -67,7 +67,7 @@ struct HostFailure {
     /// The other attempt, with TLS or without, may succeed.
     try_other_mode: bool,
     /// A password file that cannot be used.
-    pub(super) error: Option<Error>,
+    error: Option<Error>,
 }
 
 impl HostFailure {

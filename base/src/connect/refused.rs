@@ -127,7 +127,7 @@ fn is_transient(error: &tokio_postgres::Error) -> bool {
 }
 
 /// A message of another library, such as clap, without what may be a password: a line is cut after `://` or `password=`.
-pub fn without_passwords(text: &str) -> String {
+pub(crate) fn without_passwords(text: &str) -> String {
     let line = |line: &str| match line.find("://").into_iter().chain(line.find("password=")).min() {
         Some(end) => format!("{}…\n", &line[..end]),
         None => format!("{line}\n"),

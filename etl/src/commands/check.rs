@@ -6,13 +6,13 @@ use std::thread;
 use std::time::Instant;
 
 use atelier_base::error::{Error, Result};
-use atelier_base::tables::TableId;
+use atelier_base::tables::{TableId, longest_first, parent_tables};
 use atelier_base::terminal::{SUCCESS, styled};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli;
 use crate::commands::signals::{check_cancelled, run_blocking};
-use crate::load::pipeline::{self, Job, RowSink};
+use crate::load::pipeline::{self, Job, PipelineDone, RowSink};
 use crate::load::queue::Queue;
 use crate::options::Input;
 use crate::output::progress::{Display, Phase, Progress};
@@ -56,7 +56,7 @@ fn check_and_show(args: &cli::Check, cancel: &CancellationToken) -> Result<()> {
 }
 
 /// What the checked tables share.
-struct Context<'a> {
+struct CheckContext<'a> {
     input: &'a Input,
     progress: Arc<Progress>,
     cancel: &'a CancellationToken,
@@ -66,21 +66,18 @@ struct Context<'a> {
 fn check(input: &Input, cancel: &CancellationToken) -> Result<CheckOutcome> {
     let begin = Instant::now();
     let progress = Arc::new(Progress::new(&input.sources));
-    let context = Context { input, progress: Arc::clone(&progress), cancel, begin };
+    let context = CheckContext { input, progress: Arc::clone(&progress), cancel, begin };
     let mut rejects = rejects::create(&input.rejects)?.map(|_, file| Some(file));
     let display = Display::start(input.show, progress);
 
     let mut parents = ParentIds::default();
     let mut done = BTreeMap::new();
-    // The tables of a group need the ids of those of the groups before.
-    let groups: [&[TableId]; 3] = [
-        &[TableId::Product],
-        &[TableId::Styles],
-        &[TableId::Photos, TableId::Skus, TableId::Related, TableId::Features],
-    ];
-    for group in groups {
+    // The tables of a group need the ids of those of the groups before: one parent after the other, then the others.
+    let parents_first = parent_tables().map(|table| vec![table]);
+    let others = longest_first().filter(|table| !table.is_parent()).collect();
+    for group in parents_first.chain([others]) {
         let files: Vec<(TableId, RejectFile)> =
-            group.iter().filter_map(|&table| Some((table, rejects[table].take()?))).collect();
+            group.into_iter().filter_map(|table| Some((table, rejects[table].take()?))).collect();
         for (table, mut checked) in context.check_group(files, &parents)? {
             parents.insert(table, std::mem::take(&mut checked.outcome.ids));
             done.insert(table, checked);
@@ -88,7 +85,8 @@ fn check(input: &Input, cancel: &CancellationToken) -> Result<CheckOutcome> {
     }
     drop(display);
     let report = Report::of_tables("check", begin, &input.sources, &done);
-    let acceptance = input.check_acceptance(&done);
+    let outcomes = done.iter().map(|(&table, done)| (table, &done.outcome));
+    let acceptance = input.acceptance().check_all(&input.sources, outcomes);
     rejects::rename_all(done.into_values().map(|done| done.rejects))?;
     Ok(match acceptance {
         Ok(()) => CheckOutcome::Accepted(report),
@@ -96,7 +94,7 @@ fn check(input: &Input, cancel: &CancellationToken) -> Result<CheckOutcome> {
     })
 }
 
-impl Context<'_> {
+impl CheckContext<'_> {
     /// Checks tables whose parents are known, `jobs` at a time.
     fn check_group(
         &self,
@@ -134,10 +132,16 @@ impl Context<'_> {
             meter: &progress.meter,
         };
         let mut sink = RejectSink { rejects, cancel: self.cancel };
-        let outcome = pipeline::run(&job, &self.input.pool, &mut sink)?;
+        let PipelineDone { outcome, waits } = pipeline::run(&job, &self.input.pool, &mut sink)?;
         sink.rejects.finish()?;
         progress.enter(Phase::Done);
-        Ok(TableDone { outcome, rejects: sink.rejects, rows: Span::since(start, self.begin), index: None })
+        Ok(TableDone {
+            outcome,
+            waits,
+            rejects: sink.rejects,
+            rows: Span::since(start, self.begin),
+            index: None,
+        })
     }
 }
 

@@ -9,27 +9,25 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// How long blocking work may take to clean up after it was cancelled.
-const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
+const BLOCKING_CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A token that the first signal cancels. The second one ends the process.
+/// A token that the first signal cancels. The second one ends the process, whichever they are.
 pub(crate) fn cancel_on_signal() -> CancellationToken {
     let cancel = CancellationToken::new();
-    let handlers = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    // Without a handler, the first signal ends the process.
-    let (Ok(mut interrupt), Ok(mut terminate)) = handlers else { return cancel };
-    let mut received = async move || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    let token = cancel.clone();
-    tokio::spawn(async move {
-        received().await;
-        token.cancel();
-        received().await;
-        std::process::exit(130);
-    });
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        // A signal without a handler ends the process. A handler is never removed: each has its own task, so that it works
+        // without the other.
+        let Ok(mut signals) = signal(kind) else { continue };
+        let cancel = cancel.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if cancel.is_cancelled() {
+                    std::process::exit(130);
+                }
+                cancel.cancel();
+            }
+        });
+    }
     cancel
 }
 
@@ -48,7 +46,7 @@ pub(crate) async fn run_blocking(
         done = &mut working => done,
         () = cancel.cancelled() => {
             // It may wait for a disk that does not answer.
-            timeout(CLEANUP_TIMEOUT, working).await.map_err(|_| Error::interrupted())?
+            timeout(BLOCKING_CLEANUP_TIMEOUT, working).await.map_err(|_| Error::interrupted())?
         }
     };
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

@@ -83,8 +83,9 @@ fn describe(published: &LoadRecord, sizes: &BTreeMap<String, Size>) -> String {
         let record = &tables[table.id];
         let rejected = record.rejected.values().sum();
         let size = sizes.get(table.name).copied().unwrap_or_default();
-        Line { name: table.name, rows: record.loaded, rejected, size }.write(&mut text);
-        total.rows += record.loaded;
+        let rows = record.loaded.unwrap_or_default();
+        Line { name: table.name, rows, rejected, size }.write(&mut text);
+        total.rows += rows;
         total.rejected += rejected;
         total.size.rows += size.rows;
         total.size.indexes += size.indexes;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use atelier_base::connect::describe;
 use atelier_base::error::{Error, Result};
-use atelier_base::tables::{LONGEST_FIRST, TABLES, Table, TableId};
+use atelier_base::tables::{TABLES, Table, TableId, longest_first};
 use atelier_base::terminal::{SUCCESS, styled};
 use futures_util::StreamExt as _;
 use tokio::task::JoinSet;
@@ -89,16 +89,16 @@ async fn compare(options: &Verify) -> Result<Comparison> {
 
 fn compare_table(published: &LoadRecord, read: &ReadBack) -> Result<TableComparison> {
     let record = &published.tables[read.table];
-    let Some(content_digest) = record.content_digest.clone() else {
+    let (Some(loaded), Some(content_digest)) = (record.loaded, record.content_digest.clone()) else {
         let (load_id, name) = (published.load_id, read.table.table().name);
-        return Err(Error::database(format!("load {load_id} has no digest of the rows of {name}"))
+        return Err(Error::database(format!("load {load_id} did not record what it loaded into {name}"))
             .hint("load the files again with this version of atelier-etl"));
     };
     let Content { rows, digest, bytes } = read.content;
     let published_digest = digest.to_string();
     Ok(TableComparison {
-        equal: record.loaded == rows && content_digest == published_digest,
-        loaded: record.loaded,
+        equal: loaded == rows && content_digest == published_digest,
+        loaded,
         published: rows,
         content_digest,
         published_digest,
@@ -109,7 +109,7 @@ fn compare_table(published: &LoadRecord, read: &ReadBack) -> Result<TableCompari
 
 /// Reads the tables, `jobs` at a time. The first failure ends all.
 async fn read_back(database: &Database, jobs: usize) -> Result<Vec<ReadBack>> {
-    let queue = Arc::new(Queue::new(LONGEST_FIRST));
+    let queue = Arc::new(Queue::new(longest_first()));
     let mut lanes = JoinSet::new();
     for _ in 0..jobs.min(TABLES.len()) {
         lanes.spawn(lane(database.clone(), Arc::clone(&queue)));

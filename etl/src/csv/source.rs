@@ -23,6 +23,10 @@ const COMPRESSED_BUFFER_BYTES: usize = 128 << 10;
 /// Bytes read at a time where only the digest is needed.
 const DIGEST_BUFFER_BYTES: usize = 1 << 20;
 
+/// Bytes of CSV for each byte of a compressed file: 6.4 with `gzip -6`, 5.9 with `zstd -3`, of a generated catalogue of
+/// 100,000 products.
+const COMPRESSION_RATIO: u64 = 6;
+
 /// The largest window of Zstandard, that of `zstd --long=31`. It takes as much memory as the file's own window.
 const MAX_WINDOW_LOG: u32 = 31;
 
@@ -120,11 +124,13 @@ impl Source {
         Ok(Reader { text, raw, source: self.clone(), compression, is_plain })
     }
 
-    /// Whether the file is compressed. False if it cannot be read.
-    pub(crate) fn is_compressed(&self) -> bool {
-        self.open_raw()
-            .and_then(|raw| self.decompressed(raw))
-            .is_ok_and(|(_, compression)| compression.is_some())
+    /// Bytes of CSV in the file, an estimate if it is compressed.
+    pub(crate) fn unpacked_bytes(&self) -> u64 {
+        let opened = self.open_raw().and_then(|raw| self.decompressed(raw));
+        match opened.is_ok_and(|(_, compression)| compression.is_some()) {
+            false => self.bytes,
+            true => self.bytes * COMPRESSION_RATIO,
+        }
     }
 
     /// The bytes of the file, decompressed, and how they were compressed.
@@ -270,7 +276,7 @@ impl Read for Raw {
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
     let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "give this account the right to read it",
+        io::ErrorKind::PermissionDenied => "give this user permission to read it",
         _ => "check the file and the disk it is on",
     };
     Error::input(format!("cannot read {}", path.display())).cause(error).hint(hint)

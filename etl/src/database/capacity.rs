@@ -8,7 +8,6 @@ use atelier_base::sql::quoted;
 use indicatif::HumanCount;
 use tokio_postgres::Row;
 
-use crate::csv::source::Source;
 use crate::database::lock::LANE_LOCK;
 use crate::database::session::Session;
 
@@ -19,9 +18,6 @@ const RECOUNT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes in the database, rows and indexes, for each byte of CSV. A generated catalogue of 100,000 products (`--seed 1`)
 /// is 221 MB of CSV and takes 347 MB: 291 of rows, 56 of indexes.
 const DATABASE_BYTES: f64 = 1.6;
-
-/// Bytes of CSV for each byte of a compressed file: 6.4 with `gzip -6`, 5.9 with `zstd -3`, of the same catalogue.
-const UNPACKED_BYTES: f64 = 6.0;
 
 /// With less free than the estimate divided by this, a load is refused: even a file system that compresses would hardly
 /// do with less. Between that and the estimate it is a warning.
@@ -55,7 +51,7 @@ const LIMITS: &str = "
     FROM reserved";
 
 /// A limit on connections.
-struct Limit {
+struct ConnectionLimit {
     /// `ROLE`, `DATABASE` or `SERVER`.
     of: String,
     name: String,
@@ -71,7 +67,7 @@ pub(crate) async fn check_connections(session: &Session, jobs: usize, lanes: usi
     loop {
         let rows = session.client.query(LIMITS, &[&LANE_LOCK]).await;
         let rows = rows.map_err(|error| session.failed("cannot count the connections", &error))?;
-        let too_low = rows.iter().map(Limit::of).find(|limit| limit.max - limit.used < lanes);
+        let too_low = rows.iter().map(ConnectionLimit::of).find(|limit| limit.max - limit.used < lanes);
         match too_low {
             None => return Ok(()),
             Some(limit) if Instant::now() >= deadline => return Err(limit.refused(jobs, lanes)),
@@ -80,13 +76,13 @@ pub(crate) async fn check_connections(session: &Session, jobs: usize, lanes: usi
     }
 }
 
-impl Limit {
-    fn of(row: &Row) -> Limit {
-        Limit { of: row.get(0), name: row.get(1), max: row.get(2), used: row.get(3) }
+impl ConnectionLimit {
+    fn of(row: &Row) -> ConnectionLimit {
+        ConnectionLimit { of: row.get(0), name: row.get(1), max: row.get(2), used: row.get(3) }
     }
 
     fn refused(&self, jobs: usize, lanes: i64) -> Error {
-        let Limit { of, name, max, used } = self;
+        let ConnectionLimit { of, name, max, used } = self;
         let (holder, raise) = match of.as_str() {
             "SERVER" => (
                 "the server has".to_owned(),
@@ -109,10 +105,10 @@ impl Limit {
     }
 }
 
-/// Compares the free space with an estimate: returns a warning if it may be too little, and refuses if it surely is. Does
+/// Compares the free space with an estimate for so many bytes of CSV: returns a warning if it may be too little, and refuses if it surely is. Does
 /// nothing if the database is on another host, or if this user may not see the data directory. Call it after what an
 /// earlier load left behind is dropped.
-pub(crate) async fn check_disk(session: &Session, sources: &[Source]) -> Result<Option<String>> {
+pub(crate) async fn check_disk(session: &Session, csv_bytes: u64) -> Result<Option<String>> {
     let query = "SELECT pg_backend_pid(), coalesce(
                      nullif(pg_tablespace_location(t.oid), ''),
                      (SELECT setting FROM pg_settings WHERE name = 'data_directory'))
@@ -126,7 +122,7 @@ pub(crate) async fn check_disk(session: &Session, sources: &[Source]) -> Result<
         return Ok(None);
     };
     let Ok(disk) = rustix::fs::statvfs(&directory) else { return Ok(None) };
-    let (free, needed) = (disk.f_bavail * disk.f_frsize, estimate(sources));
+    let (free, needed) = (disk.f_bavail * disk.f_frsize, (csv_bytes as f64 * DATABASE_BYTES) as u64);
     let megabytes = |bytes: u64| HumanCount(bytes.div_ceil(1_000_000));
     let what = format!(
         "the database's disk ({directory}) has {} MB free, and the load needs about {} MB",
@@ -140,15 +136,6 @@ pub(crate) async fn check_disk(session: &Session, sources: &[Source]) -> Result<
         free if free < needed => Ok(Some(what)),
         _ => Ok(None),
     }
-}
-
-/// Bytes that the files will take in the database.
-fn estimate(sources: &[Source]) -> u64 {
-    let unpacked = |source: &Source| match source.is_compressed() {
-        false => source.bytes as f64,
-        true => source.bytes as f64 * UNPACKED_BYTES,
-    };
-    (sources.iter().map(unpacked).sum::<f64>() * DATABASE_BYTES) as u64
 }
 
 /// Whether our backend is a process of this host, so that the server's paths are valid here. Through a tunnel or from a

@@ -2,7 +2,7 @@
 //! that would drop rows of others is refused.
 
 use atelier_base::error::{Error, Result};
-use tokio_postgres::types::ToSql;
+use postgres_types::ToSql;
 
 use crate::database::names::{DISCARDED, PREVIOUS, PUBLISHED, STAGING};
 use crate::database::schema;
@@ -40,7 +40,7 @@ impl Replaced {
 
 /// Everything that `DROP … CASCADE` would take along with the schema `$1`, besides its tables, their keys (`$2`), and
 /// what is part of something else that is dropped, as an index is of its materialized view. What is dropped at that very
-/// moment has no identity any more. Then the settings of the tables that differ from `schema.sql`; not rights, comments and
+/// moment has no identity any more. Then the settings of the tables that differ from `schema.sql`; not privileges, comments and
 /// policies, as the new tables get them. Nor, if `$3`, are views that will be replaced ([`IS_REPLACEABLE`], for `{replaceable}`), and what depends on them.
 const DEPENDENTS: &str = "
     WITH RECURSIVE tables AS (

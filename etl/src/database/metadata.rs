@@ -2,16 +2,18 @@
 //! only, so this module alone knows which load is published.
 
 use std::collections::BTreeMap;
+use std::error;
 use std::fmt::Debug;
 
 use atelier_base::connect::Target;
 use atelier_base::error::{Error, Result};
 use atelier_base::tables::TableId;
 use enum_map::EnumMap;
-use serde::{Deserialize, Serialize};
+use postgres_types::{FromSql, Json, Type};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use crate::database::names::{PREVIOUS, PUBLISHED, STAGING};
@@ -35,17 +37,16 @@ pub(crate) struct LoadRecord {
     pub(crate) tables: EnumMap<TableId, TableRecord>,
 }
 
-/// What the load's report said of a table. Another version of atelier-etl may have written something else: what is missing
-/// has its default, and equals nothing that was loaded.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// What the load's report said of a table. Another version of atelier-etl may have written something else: a field that is
+/// missing or of another type has its default, whatever the others are.
+#[derive(Debug, Default)]
 pub(crate) struct TableRecord {
     /// Size of the file.
     pub(crate) bytes: u64,
     /// Of the file.
     pub(crate) digest: String,
     pub(crate) read: u64,
-    pub(crate) loaded: u64,
+    pub(crate) loaded: Option<u64>,
     /// By code.
     pub(crate) rejected: BTreeMap<String, u64>,
     /// Of the loaded rows.
@@ -112,15 +113,73 @@ async fn read(session: &Session, schema: &str) -> Result<Option<LoadRecord>> {
 
 impl LoadRecord {
     fn decode(row: &Row) -> LoadRecord {
-        let Json(tables): Json<Value> = row.get(4);
+        let TableRecords(tables) = row.get(4);
         LoadRecord {
             load_id: row.get(0),
             finished: row.get(1),
             seconds: row.get(2),
             version: row.get(3),
-            tables: EnumMap::from_fn(|table: TableId| {
-                TableRecord::deserialize(&tables[table.table().name]).unwrap_or_default()
-            }),
+            tables,
+        }
+    }
+}
+
+/// The column `tables`.
+struct TableRecords(EnumMap<TableId, TableRecord>);
+
+impl FromSql<'_> for TableRecords {
+    fn from_sql(kind: &Type, raw: &[u8]) -> Result<TableRecords, Box<dyn error::Error + Sync + Send>> {
+        // serde_json cannot read all of jsonb: not numbers beyond f64, nor more than 127 levels.
+        let tables = Json::<Value>::from_sql(kind, raw).map_or(Value::Null, |Json(tables)| tables);
+        let record = |table: TableId| TableRecord::decode(&tables[table.table().name]);
+        Ok(TableRecords(EnumMap::from_fn(record)))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <Json<Value> as FromSql>::accepts(kind)
+    }
+}
+
+impl TableRecord {
+    fn decode(record: &Value) -> TableRecord {
+        fn field<T: DeserializeOwned + Default>(record: &Value, name: &str) -> T {
+            T::deserialize(&record[name]).unwrap_or_default()
+        }
+        TableRecord {
+            bytes: field(record, "bytes"),
+            digest: field(record, "digest"),
+            read: field(record, "read"),
+            loaded: field(record, "loaded"),
+            rejected: field(record, "rejected"),
+            content_digest: field(record, "content_digest"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(json: &str) -> EnumMap<TableId, TableRecord> {
+        // The version of jsonb's binary format.
+        let raw = [&[1], json.as_bytes()].concat();
+        TableRecords::from_sql(&Type::JSONB, &raw).unwrap().0
+    }
+
+    #[test]
+    fn a_field_of_another_type_leaves_the_others() {
+        let json = r#"{"skus": {"bytes": "many", "digest": "ab", "read": 3, "loaded": 2, "rejected": [1]}}"#;
+        let skus = &records(json)[TableId::Skus];
+        assert_eq!((skus.bytes, skus.digest.as_str(), skus.read, skus.loaded), (0, "ab", 3, Some(2)));
+        assert_eq!((skus.rejected.len(), &skus.content_digest), (0, &None));
+        assert_eq!(records(json)[TableId::Photos].loaded, None);
+    }
+
+    #[test]
+    fn json_that_cannot_be_read_is_as_if_missing() {
+        let deep = format!("{{\"skus\": {}1{}}}", "[".repeat(200), "]".repeat(200));
+        for json in ["{\"skus\": {\"loaded\": 1e400}}", &deep, "[]", "null"] {
+            assert_eq!(records(json)[TableId::Skus].loaded, None, "{json}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What would fail later is refused first: an unsuitable database, missing rights, schemas and objects that atelier-etl did
+//! What would fail later is refused first: an unsuitable database, missing privileges, schemas and objects that atelier-etl did
 //! not create. Only what it created is ever dropped.
 
 use atelier_base::error::{Error, Result};
 use atelier_base::sql::quoted;
-use tokio_postgres::types::ToSql;
+use postgres_types::ToSql;
 
 use crate::database::metadata::IS_LOAD;
 use crate::database::names::{NEXT, OWN, PREVIOUS, PUBLISHED};
@@ -122,7 +122,7 @@ async fn check_database(session: &Session) -> Result<String> {
 }
 
 /// Refuses schemas of a role that this user is not a member of, or cannot make the owner of new objects: a load keeps
-/// the owner. From PostgreSQL 16 on the latter is a right of its own.
+/// the owner. From PostgreSQL 16 on the latter is an option of its own (SET).
 async fn check_owners(session: &Session, user: &str) -> Result<()> {
     let query = "SELECT nspname::text, rolname::text, pg_has_role(nspowner, 'USAGE'), rolsuper
                  FROM pg_namespace JOIN pg_roles r ON r.oid = nspowner

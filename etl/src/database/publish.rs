@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::database::dependents::{Dependent, Replaced, dependents};
 use crate::database::names::{DISCARDED, NEXT, PREVIOUS, PUBLISHED, STAGING};
 use crate::database::preflight::{check_contents, check_schemas};
-use crate::database::rights::{self, Own};
+use crate::database::privileges::{self, Own};
 use crate::database::session::{Session, is_lock_timeout};
 use crate::database::views::{self, InUse};
 
@@ -55,7 +55,7 @@ struct Swap<'a> {
     by: &'a str,
     /// The schema that the published one moves to.
     replaced: &'a str,
-    /// What becomes of the rights that the new one has already.
+    /// What becomes of the privileges that the new one has already.
     own: Own,
     /// For errors.
     what: &'a str,
@@ -88,7 +88,7 @@ pub(crate) async fn roll_back(session: &Session) -> Result<Published> {
 }
 
 impl Swap<'_> {
-    /// In one transaction, the new catalogue gets the published one's name, owner, rights, comments, policies and views.
+    /// In one transaction, the new catalogue gets the published one's name, owner, privileges, comments, policies and views.
     /// An older previous catalogue is renamed for discarding in the same transaction, so a failure leaves it in place.
     ///
     /// Renaming a schema takes no lock on its tables, and PostgreSQL resolves their names one by one: a statement that
@@ -195,7 +195,7 @@ impl Swap<'_> {
         check_contents(session).await.map_err(Failure::Refused)?;
         // Renamed only, and dropped later: a dump may be reading it.
         let discards = is_kept && by != PREVIOUS;
-        let rights = rights::statements(session, PUBLISHED, by, own).await?;
+        let privileges = privileges::statements(session, PUBLISHED, by, own).await?;
         let views = views::statements(session, PUBLISHED).await?;
         let on_published = dependents(session, PUBLISHED).await?;
         let on_previous = if discards { dependents(session, PREVIOUS).await? } else { Vec::new() };
@@ -210,7 +210,7 @@ impl Swap<'_> {
             statements.push(format!("ALTER SCHEMA {PUBLISHED} RENAME TO {replaced}"));
         }
         statements.push(format!("ALTER SCHEMA {NEXT} RENAME TO {PUBLISHED}"));
-        statements.extend(rights);
+        statements.extend(privileges);
         session.client.batch_execute(&statements.join("; ")).await?;
         if in_use == InUse::Skip {
             session

@@ -38,7 +38,8 @@ pub(crate) struct Session {
     tls: Tls,
     ended: watch::Receiver<Option<Arc<str>>>,
     again: &'static str,
-    rights: Cow<'static, str>,
+    /// What to do if a privilege is missing.
+    privilege_hint: Cow<'static, str>,
 }
 
 impl Session {
@@ -94,7 +95,14 @@ impl Session {
             end.send_replace(Some(why.into()));
         });
         let (silence, tls) = (target.silence(), target.tls());
-        Ok(Session { client, silence, tls, ended, again: "load again", rights: RIGHTS_TO_LOAD.into() })
+        Ok(Session {
+            client,
+            silence,
+            tls,
+            ended,
+            again: "load again",
+            privilege_hint: PRIVILEGE_TO_LOAD.into(),
+        })
     }
 
     /// Sets what hints say to do again. The default is `load again`.
@@ -102,10 +110,10 @@ impl Session {
         Session { again, ..self }
     }
 
-    /// For a command that only reads: if a right is missing, the hint names the one to read.
+    /// For a command that only reads: if a privilege is missing, the hint names the one to read.
     pub(crate) fn for_reading(self, target: &Target) -> Session {
-        let rights = grant_reader(target.user()) + "; or use the owner of the catalogue";
-        Session { rights: rights.into(), ..self }
+        let privilege_hint = grant_reader(target.user()) + "; or use the owner of the catalogue";
+        Session { privilege_hint: privilege_hint.into(), ..self }
     }
 
     /// What hints say to do again.
@@ -148,7 +156,7 @@ impl Session {
             SqlState::DISK_FULL => format!(
                 "free space on the database's disk (a load needs about as much as the published catalogue takes) and {again}; {UNCHANGED}"
             ),
-            SqlState::INSUFFICIENT_PRIVILEGE => self.rights.to_string(),
+            SqlState::INSUFFICIENT_PRIVILEGE => self.privilege_hint.to_string(),
             SqlState::READ_ONLY_SQL_TRANSACTION => {
                 "the database is read-only: see default_transaction_read_only, or \
                 name another in --database-url"
@@ -214,7 +222,7 @@ fn lost(again: &str) -> String {
 
 const UNCHANGED: &str = "the published catalogue is unchanged";
 
-const RIGHTS_TO_LOAD: &str =
+const PRIVILEGE_TO_LOAD: &str =
     "as an administrator, grant this privilege to the user; or load as the owner of the catalogue";
 
 /// Whether a statement gave up because another session holds a lock.

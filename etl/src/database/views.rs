@@ -1,5 +1,5 @@
 //! Views of others on the published tables. A view is bound to tables, not to their names, so it is replaced by one on the
-//! new tables. It keeps its owner, its rights and whatever depends on it.
+//! new tables. It keeps its owner, its privileges and whatever depends on it.
 
 use tokio_postgres::error::SqlState;
 

@@ -2,6 +2,7 @@
 
 use atelier_base::error::Result;
 
+use crate::csv::source::Source;
 use crate::database::capacity::check_disk;
 use crate::database::dependents::{LEFT_BEHIND, REPLACED, Replaced, affected};
 use crate::database::session::Session;
@@ -27,7 +28,8 @@ impl Announced {
             announced.if_published.push(warning);
         }
         announced.clear(control).await?;
-        if let Some(warning) = check_disk(control, input.sources.as_slice()).await? {
+        let csv_bytes = input.sources.values().map(Source::unpacked_bytes).sum();
+        if let Some(warning) = check_disk(control, csv_bytes).await? {
             announced.warn(warning)?;
         }
         Ok(announced)

@@ -17,7 +17,8 @@ use crate::csv::source::Source;
 use crate::database::names::BEGIN_STAGED;
 use crate::database::schema;
 use crate::database::session::Session;
-use crate::load::pipeline::{self, Job, RowSink};
+use crate::load::pipeline::{self, Job, PipelineDone, RowSink};
+use crate::load::waits::Waits;
 use crate::output::progress::Progress;
 use crate::output::rejects::RejectFile;
 use crate::rows::convert::Output;
@@ -45,6 +46,7 @@ pub(crate) struct TableCopy {
 
 pub(crate) struct Copied {
     pub(crate) outcome: Outcome,
+    pub(crate) waits: Waits,
     /// The rejected rows, in a file that has no name yet.
     pub(crate) rejects: RejectFile,
 }
@@ -101,12 +103,12 @@ impl TableCopy {
             output: self.output,
             meter: &self.progress.table(self.table.id).meter,
         };
-        let outcome = pipeline::run(&job, &self.pool, &mut sink)?;
+        let PipelineDone { outcome, waits } = pipeline::run(&job, &self.pool, &mut sink)?;
         if self.first_digest.is_some_and(|digest| digest != outcome.file_digest) {
             return Err(self.source.changed());
         }
         sink.rejects.finish()?;
-        Ok(Copied { outcome, rejects: sink.rejects })
+        Ok(Copied { outcome, waits, rejects: sink.rejects })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use atelier_base::connect::{Setting, Target};
 use atelier_base::error::Result;
-use atelier_base::tables::{LONGEST_FIRST, TABLES, Table, TableId};
+use atelier_base::tables::{TABLES, Table, TableId, longest_first};
 use enum_map::EnumMap;
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
@@ -59,7 +59,7 @@ impl<'a> Lanes<'a> {
         first_pass: &FirstPass,
     ) -> Lanes<'a> {
         let mut rejects = rejects.map(|_, file| Some(file));
-        let copies = LONGEST_FIRST.into_iter().filter_map(|table| {
+        let copies = longest_first().filter_map(|table| {
             Some(Task::Copy(Box::new(TableCopy {
                 table: table.table(),
                 source: context.input.sources[table].clone(),
@@ -130,7 +130,7 @@ impl<'a> Lanes<'a> {
         let (table, begin) = (copy.table, Instant::now());
         let Context { input, ref progress, .. } = *self.context;
         progress.table(table.id).enter(Phase::Rows);
-        let Copied { outcome, rejects } = copy.run(session).await?;
+        let Copied { outcome, waits, rejects } = copy.run(session).await?;
         drop(permit);
         commit(session, table).await?;
         progress.table(table.id).enter(Phase::Waiting);
@@ -139,7 +139,7 @@ impl<'a> Lanes<'a> {
         }
         self.tasks.push(Task::Index(table, outcome.loaded));
         let rows = self.context.span(begin);
-        self.done.lock().insert(table.id, TableDone { outcome, rejects, rows, index: None });
+        self.done.lock().insert(table.id, TableDone { outcome, waits, rejects, rows, index: None });
         *self.copied_at.lock() = Instant::now();
         Ok(())
     }

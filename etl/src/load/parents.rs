@@ -8,11 +8,11 @@ use enum_map::EnumMap;
 use rayon::ThreadPool;
 
 use crate::csv::source::Source;
+use crate::load::meter::Meter;
 use crate::load::pipeline::{self, Job, RowSink};
 use crate::rows::convert::Output;
 use crate::rows::defect::Reject;
 use crate::rows::ids::ParentIds;
-use crate::rows::meter::Meter;
 
 /// Discards all rows: the ids are in the outcome.
 struct NullSink;
@@ -44,7 +44,7 @@ pub(crate) fn first_pass(sources: &EnumMap<TableId, Source>, pool: &ThreadPool) 
             output: Output::Ids,
             meter: &meter,
         };
-        let outcome = pipeline::run(&job, pool, &mut NullSink)?;
+        let outcome = pipeline::run(&job, pool, &mut NullSink)?.outcome;
         digests[table] = Some(outcome.file_digest);
         ids.insert(table, outcome.ids);
     }

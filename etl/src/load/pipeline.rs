@@ -16,12 +16,13 @@ use crate::csv::chunk::{CHUNK_BYTES, Chunk, Chunks, Rereadable, Start};
 use crate::csv::excerpt::excerpt;
 use crate::csv::header::{self, Header};
 use crate::csv::source::{Reader, Source};
+use crate::load::meter::Meter;
+use crate::load::waits::Waits;
 use crate::rows::convert::{Converter, Output};
 use crate::rows::converted::Converted;
 use crate::rows::defect::{Reject, Repair, Repaired};
 use crate::rows::duplicates::reject_duplicates;
 use crate::rows::ids::ParentIds;
-use crate::rows::meter::Meter;
 use crate::rows::outcome::Outcome;
 use crate::rows::validate::Validator;
 
@@ -44,8 +45,14 @@ pub(crate) trait RowSink {
     fn rejects(&mut self, rejects: &[Reject]) -> Result<()>;
 }
 
+/// A file that was read to its end.
+pub(crate) struct PipelineDone {
+    pub(crate) outcome: Outcome,
+    pub(crate) waits: Waits,
+}
+
 /// Reads a whole file and passes its rows to `sink`. Ends early with the sink's error.
-pub(crate) fn run(job: &Job<'_>, pool: &ThreadPool, sink: &mut impl RowSink) -> Result<Outcome> {
+pub(crate) fn run(job: &Job<'_>, pool: &ThreadPool, sink: &mut impl RowSink) -> Result<PipelineDone> {
     let mut reader = job.source.open()?;
     let Header { layout, line, line_number, rows } = header::read(&mut reader, job.table, job.source)?;
     let mut outcome = Outcome {
@@ -82,14 +89,14 @@ pub(crate) fn run(job: &Job<'_>, pool: &ThreadPool, sink: &mut impl RowSink) -> 
         };
         // The reader's own error comes first: after it, the queue merely ends.
         let digest = read?;
-        drained?;
+        let waits = drained?;
         outcome.file_digest = digest.unwrap_or_default();
-        Ok(outcome)
+        Ok(PipelineDone { outcome, waits })
     })
 }
 
 /// Chunks that are being converted, in the order of the file.
-type Queue = SyncSender<Receiver<Converted>>;
+type PendingChunks = SyncSender<Receiver<Converted>>;
 
 /// Passes the converted chunks to `sink` until the queue ends.
 fn drain(
@@ -97,10 +104,11 @@ fn drain(
     sink: &mut impl RowSink,
     outcome: &mut Outcome,
     job: &Job<'_>,
-) -> Result<()> {
+) -> Result<Waits> {
+    let mut waits = Waits::default();
     loop {
         let begin = Instant::now();
-        let Ok(pending) = queue.recv() else { return Ok(()) };
+        let Ok(pending) = queue.recv() else { return Ok(waits) };
         let queued = Instant::now();
         let mut converted = pending.recv().map_err(|_| {
             Error::mismatch(format!("a thread that converts {} panicked", job.table.name))
@@ -121,9 +129,9 @@ fn drain(
         if !converted.encoded.is_empty() {
             sink.rows(converted.encoded)?;
         }
-        outcome.waits.reading += queued - begin;
-        outcome.waits.parsing += ready - queued;
-        outcome.waits.database += validated.elapsed();
+        waits.reading += queued - begin;
+        waits.parsing += ready - queued;
+        waits.database += validated.elapsed();
     }
 }
 
@@ -169,7 +177,7 @@ fn read_chunks(
     rows: Start,
     converter: &Arc<Converter>,
     pool: &ThreadPool,
-    queue: &Queue,
+    queue: &PendingChunks,
 ) -> Result<Option<u128>> {
     let send = |chunk: Chunk| -> bool {
         let (result, pending) = sync_channel(1);

@@ -27,7 +27,7 @@ pub(crate) async fn published_already(session: &Session, input: &Input) -> Resul
     for (table, source) in &input.sources {
         let record = &published.tables[table];
         // A load with a stricter limit refuses the files, published or not.
-        let rejected = record.read.saturating_sub(record.loaded);
+        let rejected = record.read.saturating_sub(record.loaded.unwrap_or_default());
         if record.bytes != source.bytes || input.max_rejects.is_exceeded(record.read, rejected) {
             return Ok(None);
         }

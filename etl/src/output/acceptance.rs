@@ -4,6 +4,7 @@ use std::path::Path;
 
 use atelier_base::error::{Error, Result};
 use atelier_base::tables::{Table, TableId};
+use enum_map::EnumMap;
 
 use crate::csv::excerpt::excerpt;
 use crate::csv::lines_like_records::LinesLikeRecords;
@@ -39,6 +40,15 @@ impl Acceptance<'_> {
                 .hint("a catalogue needs at least one product: check that this is the right file"));
         }
         Ok(())
+    }
+
+    /// Fails with the error of the first table that is not accepted.
+    pub(crate) fn check_all<'a>(
+        self,
+        sources: &EnumMap<TableId, Source>,
+        outcomes: impl IntoIterator<Item = (TableId, &'a Outcome)>,
+    ) -> Result<()> {
+        outcomes.into_iter().try_for_each(|(table, outcome)| self.check(table, &sources[table], outcome))
     }
 }
 

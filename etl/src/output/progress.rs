@@ -12,7 +12,7 @@ use enum_map::EnumMap;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::csv::source::Source;
-use crate::rows::meter::Meter;
+use crate::load::meter::Meter;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Show {

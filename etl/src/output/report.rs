@@ -9,10 +9,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::csv::source::Source;
+use crate::load::waits::Waits;
 use crate::output::acceptance::warnings;
 use crate::output::rejects::RejectFile;
 use crate::rows::defect::{Code, by_code};
-use crate::rows::outcome::{Outcome, Waits};
+use crate::rows::outcome::Outcome;
 
 /// Seconds are wall-clock time.
 #[derive(Debug, Serialize)]
@@ -117,6 +118,7 @@ impl Span {
 /// A table whose file was read to its end.
 pub(crate) struct TableDone {
     pub(crate) outcome: Outcome,
+    pub(crate) waits: Waits,
     pub(crate) rejects: RejectFile,
     /// When its rows were read, and copied by a load.
     pub(crate) rows: Span,
@@ -126,7 +128,7 @@ pub(crate) struct TableDone {
 
 impl TableReport {
     fn new(source: &Source, done: &TableDone) -> TableReport {
-        let TableDone { outcome, rejects, rows, index } = done;
+        let TableDone { outcome, rejects, rows, index, .. } = done;
         let repaired = outcome.first_repairs.iter().map(|repaired| Example {
             code: repaired.repair.code(),
             outcome: "repaired",
@@ -188,7 +190,7 @@ impl Report {
     ) -> Report {
         let tables = done.iter().map(|(id, done)| (id.table().name, TableReport::new(&sources[*id], done)));
         Report {
-            bottleneck: done.values().map(|done| done.outcome.waits).sum::<Waits>().bottleneck(),
+            bottleneck: done.values().map(|done| done.waits).sum::<Waits>().bottleneck(),
             warnings: done.iter().flat_map(|(id, done)| warnings(id.table(), &done.outcome)).collect(),
             tables: tables.collect(),
             ..Report::new(command, begin)

@@ -1,8 +1,5 @@
 //! What was found in a file, added up chunk by chunk.
 
-use std::iter::Sum;
-use std::time::Duration;
-
 use roaring::RoaringBitmap;
 
 use crate::csv::lines_like_records::LinesLikeRecords;
@@ -36,7 +33,6 @@ pub struct Outcome {
     pub lines_like_records: Option<LinesLikeRecords>,
     /// Names in the header that no column has.
     pub unknown_columns: Vec<String>,
-    pub waits: Waits,
 }
 
 impl Outcome {
@@ -62,34 +58,5 @@ impl Outcome {
             }
             self.rejected[reject.fault] += 1;
         }
-    }
-}
-
-/// How long a file's thread waited, and for what.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Waits {
-    /// For the next chunk: reading and splitting are the slowest.
-    pub reading: Duration,
-    /// For a chunk to be converted.
-    pub parsing: Duration,
-    /// For what takes the rows.
-    pub database: Duration,
-}
-
-impl Waits {
-    /// The name of the longest one.
-    pub(crate) fn bottleneck(self) -> &'static str {
-        let waits = [("reading", self.reading), ("parsing", self.parsing), ("database", self.database)];
-        waits.into_iter().max_by_key(|(_, wait)| *wait).map_or("reading", |(name, _)| name)
-    }
-}
-
-impl Sum for Waits {
-    fn sum<I: Iterator<Item = Waits>>(waits: I) -> Waits {
-        waits.fold(Waits::default(), |sum, wait| Waits {
-            reading: sum.reading + wait.reading,
-            parsing: sum.parsing + wait.parsing,
-            database: sum.database + wait.database,
-        })
     }
 }

@@ -229,7 +229,7 @@ fn too_many_rejects_publish_nothing_and_are_all_recorded() {
 
 /// What a person would change in a rejected record: table, found text, correct text. Orphans of a product or
 /// style that was itself rejected need nothing.
-const MENDED: [(&str, &str, &str); 15] = [
+const REPAIRED: [(&str, &str, &str); 15] = [
     ("product", "15,\"No Slogan\",", "15,\"No Slogan\",\"\","),
     ("product", "\"Stray \"quote\" inside\"", "\"Stray \"\"quote\"\" inside\""),
     ("product", "free", "17"),
@@ -260,9 +260,10 @@ fn rejected_rows_are_all_loaded_once_they_are_repaired() {
             assert_eq!(&bytes[offset..offset + raw.len()], raw.as_bytes(), "{table}, line {}", &reject[0]);
             let line = bytes[..offset].iter().filter(|&&byte| byte == b'\n').count() + 1;
             assert_eq!(line.to_string(), reject[0], "{table}, byte {offset}");
-            let mended = MENDED.iter().filter(|(of, wrong, _)| *of == table && raw.contains(wrong));
-            let mended = mended.fold(raw.to_owned(), |raw, (_, wrong, right)| raw.replacen(wrong, right, 1));
-            bytes.splice(offset..offset + raw.len(), mended.into_bytes());
+            let repaired = REPAIRED.iter().filter(|(of, wrong, _)| *of == table && raw.contains(wrong));
+            let repaired =
+                repaired.fold(raw.to_owned(), |raw, (_, wrong, right)| raw.replacen(wrong, right, 1));
+            bytes.splice(offset..offset + raw.len(), repaired.into_bytes());
         }
         (format!("{table}.csv"), bytes)
     });

@@ -392,7 +392,7 @@ fn databases(bench: &mut Bench, standby: &Server) {
     let server = Server::shared();
     let database = server.database();
     let (name, ann) = (database.name(), database.url_of("messages_ann", "secret"));
-    bench.say_on("a user without rights", &ann, LOAD);
+    bench.say_on("a user without privileges", &ann, LOAD);
     database.execute(&format!("GRANT CREATE ON DATABASE {name} TO messages_ann; CREATE SCHEMA atelier"));
     bench.say_on("a schema that is no catalogue", &database.url(), LOAD);
     bench.say_on("a schema that is no catalogue", &database.url(), &["status"]);
@@ -465,7 +465,7 @@ fn published(bench: &mut Bench) {
     bench.say_on("nothing depends on it", &url, &[LOAD, &["--force", "--keep-previous"]].concat());
     bench.say_on("sound", &url, &["verify"]);
     let ann = database.url_of("messages_ann", "secret");
-    bench.say_on("a user without rights", &ann, &["status"]);
+    bench.say_on("a user without privileges", &ann, &["status"]);
     database.execute("CREATE SCHEMA atelier_staging; CREATE TABLE atelier_staging.load (LIKE atelier.load)");
     bench.say_on("a load has died", &url, &["status"]);
     database.execute(

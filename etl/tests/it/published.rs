@@ -175,14 +175,14 @@ fn the_reader_may_read_and_nothing_else() {
     for table in TABLES.iter().map(|table| table.name).chain(["load"]) {
         let rows = one(&database, &format!("SET ROLE atelier_reader; SELECT count(*) FROM atelier.{table}"));
         assert!(rows != "0", "{table}");
-        let rights = one(
+        let privileges = one(
             &database,
             &format!(
                 "SELECT string_agg(kind, ' ') FROM unnest('{{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}}'::text[]) kind
                  WHERE has_table_privilege('atelier_reader', 'atelier.{table}', kind)"
             ),
         );
-        assert_eq!(rights, "SELECT", "{table}");
+        assert_eq!(privileges, "SELECT", "{table}");
     }
     assert_eq!(one(&database, "SELECT has_schema_privilege('atelier_reader', 'atelier', 'CREATE')"), "f");
     assert_eq!(one(&database, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'atelier_reader'"), "f");

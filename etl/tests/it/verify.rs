@@ -185,7 +185,7 @@ fn a_catalogue_can_be_verified_after_a_rollback() {
 }
 
 #[test]
-fn the_rights_of_a_reader_are_enough() {
+fn the_privileges_of_a_reader_are_enough() {
     let server = Server::shared();
     let database = server.database();
     load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
@@ -212,7 +212,7 @@ fn a_verification_that_is_impossible_says_why() {
     failed(4, &["no load is published in database", "load a catalogue with atelier-etl load"]);
     load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
     database.execute("UPDATE atelier.load SET tables = tables #- '{skus,content_digest}'");
-    failed(4, &["has no digest of the rows of skus", "load the files again"]);
+    failed(4, &["did not record what it loaded into skus", "load the files again"]);
     load(&database, &example(), &["--max-rejects", "50%", "--force"]).succeeded();
     database.execute("ALTER TABLE atelier.skus RENAME COLUMN size TO sizes");
     failed(5, &["skus: not the table that was loaded", "size"]);

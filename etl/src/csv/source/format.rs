@@ -34,11 +34,11 @@ pub(super) struct Wide {
     pub(super) big_endian: bool,
 }
 
-const UNPACK: &str = "unpack it; gzip and zstd files need not be unpacked";
+const UNPACK: &str = "unpack it: only gzip and zstd files are read compressed";
 const EXPORT: &str = "export it as CSV, in UTF-8";
 const FETCH: &str = "fetch the CSV file itself";
 
-/// The first bytes of formats that are mistaken for CSV, as `file` knows them.
+/// The first bytes of formats that are passed in place of CSV, from their specifications.
 const OTHERS: &[(&[u8], &str, &str)] = &[
     (b"PK\x03\x04", "a zip archive (or a spreadsheet, which is one)", UNPACK),
     (b"BZh", "compressed with bzip2", UNPACK),

@@ -74,7 +74,7 @@ struct Shelf<'a> {
     took: Vec<Duration>,
     watch: Option<Watch>,
     /// How often a load was struck where.
-    tally: BTreeMap<String, u32>,
+    strikes_by_phase: BTreeMap<String, u32>,
 }
 
 impl<'a> Shelf<'a> {
@@ -104,7 +104,7 @@ impl<'a> Shelf<'a> {
             replaced: None,
             took: Vec::new(),
             watch: None,
-            tally: BTreeMap::new(),
+            strikes_by_phase: BTreeMap::new(),
         };
         shelf.history.push(shelf.seen());
         shelf
@@ -259,7 +259,7 @@ impl<'a> Shelf<'a> {
         strike(self, &load, &sessions);
         let run = load.finish();
         println!("{after:?}, {phase}: exit {}", run.code);
-        *self.tally.entry(phase).or_default() += 1;
+        *self.strikes_by_phase.entry(phase).or_default() += 1;
         self.survives(new, &run);
         self.loads(new, how);
         run

@@ -126,7 +126,7 @@ fn refusals_name_who_and_where() {
         }
         shop.is_untouched();
     }
-    // The right to make schemas is not the right to another's catalogue.
+    // The privilege to create schemas is not one on another owner's catalogue.
     shop.database.execute(&format!("GRANT CREATE ON DATABASE {name} TO failures_visitor"));
     let run = load(&visitor, &example()).run();
     run.failed(

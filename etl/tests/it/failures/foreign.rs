@@ -177,7 +177,7 @@ fn hints_can_be_pasted() {
         pasted.push(sql);
     };
     assert_eq!(published.stderr, "", "{published:?}");
-    // The rights to create and to be the owner, five tables of seven and then two, the connections.
+    // The privileges to create and to be the owner, five tables of seven and then two, the connections.
     assert_eq!(pasted.len(), 5, "{pasted:?}");
 
     server.execute("CREATE ROLE \"read\"\"er\" LOGIN PASSWORD 'secret'");

@@ -192,7 +192,7 @@ fn a_file_that_may_not_be_read() {
     };
     etl.command().arg("--data").arg(data.path());
     let what = format!("cannot read {}", skus.display());
-    etl.run().failed(3, &[&what, "Permission denied", "the right to read it"]);
+    etl.run().failed(3, &[&what, "Permission denied", "permission to read it"]);
     shop.is_untouched();
 }
 

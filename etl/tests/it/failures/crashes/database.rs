@@ -25,7 +25,7 @@ fn a_backend_is_killed_at_any_moment() {
     for (n, moment) in moments(&mut seeded(), STRIKES, duration).into_iter().enumerate() {
         judge(&shelf.strike(moment, How::nth(n), &mut kill));
     }
-    println!("{:?}", shelf.tally);
+    println!("{:?}", shelf.strikes_by_phase);
     for place in PLACES {
         shelf.strike_at(place, How::default(), &mut kill).failed(4, &[]);
     }
@@ -46,7 +46,7 @@ fn the_server_is_killed_at_any_moment() {
         for (n, moment) in moments(&mut seeded(), STRIKES, duration).into_iter().enumerate() {
             judge(&shelf.strike(moment, How::nth(n), &mut kill));
         }
-        println!("{wal_level}: {:?}", shelf.tally);
+        println!("{wal_level}: {:?}", shelf.strikes_by_phase);
         for place in PLACES {
             shelf.strike_at(place, How::default(), &mut kill).failed(4, &[]);
         }

@@ -35,7 +35,7 @@ fn killed_at_any_moment_while_readers_run() {
                 strikes += 1;
             }
         }
-        println!("{killed} of {strikes} before they ended, {:?}", shelf.tally);
+        println!("{killed} of {strikes} before they ended, {:?}", shelf.strikes_by_phase);
         assert!(killed >= wanted, "{killed} of {strikes} before they ended");
         for (n, place) in [Place::Copy, Place::Index, Place::Publish, Place::Drop].into_iter().enumerate() {
             assert_eq!(shelf.strike_at(place, How::nth(n), kill).code, KILLED);

@@ -78,7 +78,7 @@ fn all_connections_are_reset_at_any_moment() {
     for (n, moment) in moments(&mut seeded(), 8, duration).into_iter().enumerate() {
         judge(&shelf.strike(moment, How::nth(n), cut));
     }
-    println!("{:?}", shelf.tally);
+    println!("{:?}", shelf.strikes_by_phase);
     for place in PLACES {
         shelf.strike_at(place, How::default(), cut).failed(4, &[]);
     }

@@ -1,4 +1,4 @@
-//! Owner, rights, row-level security policies and comments of the published catalogue: a load replaces the tables and keeps
+//! Owner, privileges, row-level security policies and comments of the published catalogue: a load replaces the tables and keeps
 //! these.
 
 use atelier_base::error::Result;
@@ -9,7 +9,7 @@ use crate::database::session::Session;
 /// The role that may read the published catalogue, and nothing else.
 const READER: &str = "atelier_reader";
 
-/// What becomes of rights that the new catalogue has and the published one does not.
+/// What becomes of privileges that the new catalogue has and the published one does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Own {
     /// After a load: they come from the database's default privileges, or are those of [`READER`].
@@ -44,7 +44,7 @@ pub(crate) async fn grant_to_reader(session: &Session) -> Result<()> {
 }
 
 /// `$1`: the schema to copy from; `$2`: the one to copy to; `$3`: whether to revoke what `$2` has already. Statements in
-/// the order to run them, after `$2` got the name of `$1`. The owner becomes the grantor of all rights. Without a search
+/// the order to run them, after `$2` got the name of `$1`. The owner becomes the grantor of all privileges. Without a search
 /// path, the conditions of policies have qualified names.
 const STATEMENTS: &str = "
     WITH spaces AS (
@@ -131,7 +131,7 @@ const STATEMENTS: &str = "
     SELECT 7, format('COMMENT ON %s IS %L', object, words) FROM comments WHERE words IS NOT NULL
     ORDER BY 1, 2";
 
-/// The statements that give the catalogue in `to` the owner, rights, comments and policies of the one in `from`, after it
+/// The statements that give the catalogue in `to` the owner, privileges, comments and policies of the one in `from`, after it
 /// has taken that name. None if there is no such schema.
 pub(crate) async fn statements(
     session: &Session,

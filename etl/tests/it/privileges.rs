@@ -1,4 +1,4 @@
-//! Loads and rollbacks keep the owner, rights, policies, comments and views of the published catalogue.
+//! Loads and rollbacks keep the owner, privileges, policies, comments and views of the published catalogue.
 
 use atelier_base::tables::TABLES;
 use atelier_testing::{Database, Rows, Server, until};
@@ -12,9 +12,9 @@ use crate::run::{Etl, Run, etl};
 const LOAD: [&str; 3] = ["--max-rejects", "50%", "--force"];
 const LOAD_AND_KEEP: [&str; 4] = ["--max-rejects", "50%", "--force", "--keep-previous"];
 
-/// The owners of the schema and its tables, and all rights on them and their columns except those of the owner and of
+/// The owners of the schema and its tables, and all privileges on them and their columns except those of the owner and of
 /// atelier_reader.
-fn rights(database: &Database<'_>) -> Rows {
+fn privileges(database: &Database<'_>) -> Rows {
     database.query(
         "SELECT 'schema' AS object, nspowner::regrole::text AS owner, a.grantee::regrole::text, a.privilege_type, a.is_grantable
          FROM pg_namespace LEFT JOIN LATERAL aclexplode(nspacl) a ON a.grantee NOT IN (nspowner, coalesce(to_regrole('atelier_reader'), 0))
@@ -41,36 +41,36 @@ fn warnings(report: &serde_json::Value) -> usize {
 }
 
 #[test]
-fn rights_of_others_are_kept() {
+fn privileges_of_others_are_kept() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     database.execute(
-        "CREATE ROLE rights_web; CREATE ROLE rights_admin; CREATE ROLE \"rights \"\"odd\"\"\";
-         GRANT USAGE ON SCHEMA atelier TO rights_web, rights_admin WITH GRANT OPTION;
-         GRANT SELECT ON ALL TABLES IN SCHEMA atelier TO rights_web;
-         GRANT SELECT, UPDATE ON atelier.product TO rights_admin WITH GRANT OPTION;
-         GRANT SELECT (id), UPDATE (size) ON atelier.skus TO \"rights \"\"odd\"\"\";
-         GRANT REFERENCES (id) ON atelier.styles TO rights_admin WITH GRANT OPTION;
+        "CREATE ROLE privileges_web; CREATE ROLE privileges_admin; CREATE ROLE \"privileges \"\"odd\"\"\";
+         GRANT USAGE ON SCHEMA atelier TO privileges_web, privileges_admin WITH GRANT OPTION;
+         GRANT SELECT ON ALL TABLES IN SCHEMA atelier TO privileges_web;
+         GRANT SELECT, UPDATE ON atelier.product TO privileges_admin WITH GRANT OPTION;
+         GRANT SELECT (id), UPDATE (size) ON atelier.skus TO \"privileges \"\"odd\"\"\";
+         GRANT REFERENCES (id) ON atelier.styles TO privileges_admin WITH GRANT OPTION;
          GRANT SELECT ON atelier.load TO PUBLIC;
-         SET ROLE rights_admin; GRANT SELECT ON atelier.product TO \"rights \"\"odd\"\"\"",
+         SET ROLE privileges_admin; GRANT SELECT ON atelier.product TO \"privileges \"\"odd\"\"\"",
     );
-    let before = rights(&database);
+    let before = privileges(&database);
     assert!(before.len() > 15, "{before:?}");
     for arguments in [&LOAD[..], &LOAD_AND_KEEP, &LOAD_AND_KEEP] {
         let done = load(&database, &example(), arguments).succeeded();
-        assert_eq!(rights(&database), before);
+        assert_eq!(privileges(&database), before);
         assert_eq!(warnings(&done.report), 0, "{}", done.report);
     }
     rollback(&database.url());
-    assert_eq!(rights(&database), before);
+    assert_eq!(privileges(&database), before);
     database.execute(
-        "DROP OWNED BY rights_web, rights_admin, \"rights \"\"odd\"\"\";
-         DROP ROLE rights_web, rights_admin, \"rights \"\"odd\"\"\"",
+        "DROP OWNED BY privileges_web, privileges_admin, \"privileges \"\"odd\"\"\";
+         DROP ROLE privileges_web, privileges_admin, \"privileges \"\"odd\"\"\"",
     );
 }
 
 #[test]
-fn rights_granted_during_a_load_are_kept() {
+fn privileges_granted_during_a_load_are_kept() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     let gate = Gate::close(&database, Place::Index);
@@ -89,45 +89,48 @@ fn rights_granted_during_a_load_are_kept() {
     .arg(example())
     .spawn();
     gate.wait();
-    database.execute("CREATE ROLE rights_late; GRANT SELECT ON atelier.product TO rights_late");
+    database.execute("CREATE ROLE privileges_late; GRANT SELECT ON atelier.product TO privileges_late");
     drop(gate);
     assert_eq!(running.finish().code, 0);
-    assert_eq!(one(&database, "SELECT has_table_privilege('rights_late', 'atelier.product', 'SELECT')"), "t");
-    database.execute("DROP OWNED BY rights_late; DROP ROLE rights_late");
+    assert_eq!(
+        one(&database, "SELECT has_table_privilege('privileges_late', 'atelier.product', 'SELECT')"),
+        "t"
+    );
+    database.execute("DROP OWNED BY privileges_late; DROP ROLE privileges_late");
 }
 
-/// Rights that were revoked or granted since the previous catalogue was published.
+/// Privileges that were revoked or granted since the previous catalogue was published.
 #[test]
-fn a_rollback_keeps_the_current_rights() {
+fn a_rollback_keeps_the_current_privileges() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     database.execute(
-        "CREATE ROLE rights_gone; CREATE ROLE rights_grantor; CREATE ROLE rights_new;
-         GRANT USAGE ON SCHEMA atelier TO rights_gone, rights_grantor;
-         GRANT SELECT ON atelier.product TO rights_grantor WITH GRANT OPTION;
-         GRANT SELECT (id) ON atelier.skus TO rights_gone;
-         SET ROLE rights_grantor; GRANT SELECT ON atelier.product TO rights_gone",
+        "CREATE ROLE privileges_gone; CREATE ROLE privileges_grantor; CREATE ROLE privileges_new;
+         GRANT USAGE ON SCHEMA atelier TO privileges_gone, privileges_grantor;
+         GRANT SELECT ON atelier.product TO privileges_grantor WITH GRANT OPTION;
+         GRANT SELECT (id) ON atelier.skus TO privileges_gone;
+         SET ROLE privileges_grantor; GRANT SELECT ON atelier.product TO privileges_gone",
     );
     load(&database, &example(), &LOAD_AND_KEEP).succeeded();
     database.execute(
-        "REVOKE ALL ON SCHEMA atelier FROM rights_gone; REVOKE ALL ON atelier.product, atelier.skus FROM rights_gone;
+        "REVOKE ALL ON SCHEMA atelier FROM privileges_gone; REVOKE ALL ON atelier.product, atelier.skus FROM privileges_gone;
          REVOKE ALL ON atelier.styles, atelier.load FROM atelier_reader;
-         GRANT SELECT ON atelier.related TO rights_new",
+         GRANT SELECT ON atelier.related TO privileges_new",
     );
-    let now = rights(&database);
+    let now = privileges(&database);
     rollback(&database.url());
-    assert_eq!(rights(&database), now);
+    assert_eq!(privileges(&database), now);
     let may = |role: &str, table: &str| {
         one(&database, &format!("SELECT has_table_privilege('{role}', 'atelier.{table}', 'SELECT')"))
     };
-    assert_eq!(may("rights_gone", "product"), "f");
-    assert_eq!(may("rights_new", "related"), "t");
+    assert_eq!(may("privileges_gone", "product"), "f");
+    assert_eq!(may("privileges_new", "related"), "t");
     assert_eq!((may("atelier_reader", "styles"), may("atelier_reader", "skus")), ("f".into(), "t".into()));
     // A load grants to atelier_reader again.
     load(&database, &example(), &LOAD).succeeded();
     assert_eq!(may("atelier_reader", "styles"), "t");
     database.execute(
-        "DROP OWNED BY rights_gone, rights_grantor, rights_new; DROP ROLE rights_gone, rights_grantor, rights_new",
+        "DROP OWNED BY privileges_gone, privileges_grantor, privileges_new; DROP ROLE privileges_gone, privileges_grantor, privileges_new",
     );
 }
 
@@ -136,12 +139,12 @@ fn all_members_of_the_owning_role_can_load() {
     let server = Server::shared();
     let database = server.database();
     let name = database.name();
-    for member in ["rights_ann", "rights_bob"] {
+    for member in ["privileges_ann", "privileges_bob"] {
         server.create_role(member, "secret");
     }
     database.execute(&format!(
-        "CREATE ROLE rights_owners; GRANT rights_owners TO rights_ann, rights_bob;
-         GRANT CREATE ON DATABASE {name} TO rights_ann, rights_bob"
+        "CREATE ROLE privileges_owners; GRANT privileges_owners TO privileges_ann, privileges_bob;
+         GRANT CREATE ON DATABASE {name} TO privileges_ann, privileges_bob"
     ));
     let url = |member: &str| database.url_of(member, "secret");
     let as_member = |member: &str, more: &[&str]| {
@@ -152,15 +155,15 @@ fn all_members_of_the_owning_role_can_load() {
             .run();
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{member}: {run:?}");
     };
-    as_member("rights_ann", &[]);
+    as_member("privileges_ann", &[]);
     database.execute(
-        "ALTER SCHEMA atelier OWNER TO rights_owners;
+        "ALTER SCHEMA atelier OWNER TO privileges_owners;
          DO $$ DECLARE t text; BEGIN
              FOR t IN SELECT relname FROM pg_class WHERE relnamespace = 'atelier'::regnamespace AND relkind = 'r'
-             LOOP EXECUTE format('ALTER TABLE atelier.%I OWNER TO rights_owners', t); END LOOP;
+             LOOP EXECUTE format('ALTER TABLE atelier.%I OWNER TO privileges_owners', t); END LOOP;
          END $$",
     );
-    let owned = rights(&database);
+    let owned = privileges(&database);
     let owners = |schema: &str| {
         one(
             &database,
@@ -171,22 +174,22 @@ fn all_members_of_the_owning_role_can_load() {
             ),
         )
     };
-    as_member("rights_bob", &[]);
-    as_member("rights_ann", &["--keep-previous"]);
-    as_member("rights_bob", &["--keep-previous"]);
-    rollback(&url("rights_ann"));
+    as_member("privileges_bob", &[]);
+    as_member("privileges_ann", &["--keep-previous"]);
+    as_member("privileges_bob", &["--keep-previous"]);
+    rollback(&url("privileges_ann"));
     assert_eq!(
         (owners("atelier"), owners("atelier_previous")),
-        ("rights_owners".into(), "rights_owners".into())
+        ("privileges_owners".into(), "privileges_owners".into())
     );
     // A load by an administrator keeps the owner too.
     load(&database, &example(), &LOAD).succeeded();
-    assert_eq!(rights(&database), owned);
+    assert_eq!(privileges(&database), owned);
 
     // What a load of one member leaves behind, another can drop.
     let gate = Gate::close(&database, Place::Index);
     let running =
-        Etl::new([&["load", "--database-url", &url("rights_ann")], &LOAD[..], &["--data"]].concat())
+        Etl::new([&["load", "--database-url", &url("privileges_ann")], &LOAD[..], &["--data"]].concat())
             .arg(example())
             .spawn();
     gate.wait();
@@ -198,21 +201,21 @@ fn all_members_of_the_owning_role_can_load() {
          WHERE datname = current_database() AND application_name LIKE 'atelier-etl%'",
     );
     drop(gate);
-    as_member("rights_bob", &[]);
-    assert_eq!((owners("atelier"), schemas(&database)), ("rights_owners".into(), "atelier".into()));
+    as_member("privileges_bob", &[]);
+    assert_eq!((owners("atelier"), schemas(&database)), ("privileges_owners".into(), "atelier".into()));
 }
 
 #[test]
-fn views_read_the_new_tables_and_keep_their_rights() {
+fn views_read_the_new_tables_and_keep_their_privileges() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD).succeeded();
     database.execute(
-        "CREATE ROLE rights_reporter; CREATE SCHEMA reports;
+        "CREATE ROLE privileges_reporter; CREATE SCHEMA reports;
          CREATE VIEW reports.\"of \"\"load\"\"\" WITH (security_barrier) AS SELECT load_id AS id FROM atelier.load;
          CREATE VIEW reports.joined AS SELECT concat(name, slogan) AS words FROM atelier.product;
          CREATE VIEW reports.both (a, b) AS SELECT p.id, l.id FROM atelier.product p, reports.\"of \"\"load\"\"\" l;
          CREATE VIEW reports.names AS SELECT id, name FROM atelier.product WHERE id < 3 WITH LOCAL CHECK OPTION;
-         GRANT SELECT ON reports.both TO rights_reporter; COMMENT ON VIEW reports.both IS 'both'",
+         GRANT SELECT ON reports.both TO privileges_reporter; COMMENT ON VIEW reports.both IS 'both'",
     );
     // Its argument types match better than those of PostgreSQL's own function.
     database.execute(
@@ -234,7 +237,7 @@ fn views_read_the_new_tables_and_keep_their_rights() {
     rollback(&database.url());
     assert_eq!(of_view(), kept);
     assert_eq!(views(), before);
-    database.execute("DROP OWNED BY rights_reporter; DROP ROLE rights_reporter");
+    database.execute("DROP OWNED BY privileges_reporter; DROP ROLE privileges_reporter");
 }
 
 #[test]
@@ -242,10 +245,10 @@ fn policies_and_comments_are_kept() {
     let database = Server::shared().database();
     load(&database, &example(), &LOAD_AND_KEEP).succeeded();
     database.execute(
-        "CREATE ROLE rights_tenant; GRANT USAGE ON SCHEMA atelier TO rights_tenant;
-         GRANT SELECT ON ALL TABLES IN SCHEMA atelier TO rights_tenant;
+        "CREATE ROLE privileges_tenant; GRANT USAGE ON SCHEMA atelier TO privileges_tenant;
+         GRANT SELECT ON ALL TABLES IN SCHEMA atelier TO privileges_tenant;
          ALTER TABLE atelier.product ENABLE ROW LEVEL SECURITY;
-         CREATE POLICY \"one \"\"row\"\"\" ON atelier.product FOR SELECT TO rights_tenant
+         CREATE POLICY \"one \"\"row\"\"\" ON atelier.product FOR SELECT TO privileges_tenant
              USING (id = (SELECT min(product_id) FROM atelier.styles));
          CREATE POLICY never ON atelier.product AS RESTRICTIVE FOR INSERT TO PUBLIC WITH CHECK (false);
          ALTER TABLE atelier.skus ENABLE ROW LEVEL SECURITY; ALTER TABLE atelier.skus FORCE ROW LEVEL SECURITY;
@@ -274,16 +277,16 @@ fn policies_and_comments_are_kept() {
         let done = load(&database, &example(), arguments).succeeded();
         assert_eq!(state(), before);
         assert_eq!(warnings(&done.report), 0, "{}", done.report);
-        assert_eq!(one(&database, "SET ROLE rights_tenant; SELECT count(*) FROM atelier.product"), "1");
+        assert_eq!(one(&database, "SET ROLE privileges_tenant; SELECT count(*) FROM atelier.product"), "1");
     }
     // Meanwhile the previous one has other policies.
     database.execute(
-        "CREATE POLICY old ON atelier_previous.product FOR SELECT TO rights_tenant USING (true);
+        "CREATE POLICY old ON atelier_previous.product FOR SELECT TO privileges_tenant USING (true);
          ALTER TABLE atelier_previous.load ENABLE ROW LEVEL SECURITY",
     );
     rollback(&database.url());
     assert_eq!(state(), before);
-    database.execute("DROP OWNED BY rights_tenant; DROP ROLE rights_tenant");
+    database.execute("DROP OWNED BY privileges_tenant; DROP ROLE privileges_tenant");
 }
 
 /// A dump reads views too. Publishing does not wait for it, and replaces the view when it has ended.
@@ -321,16 +324,16 @@ fn the_owner_of_a_first_load_is_its_user_whatever_the_name() {
     let server = Server::shared();
     let create = |name: &str| {
         server.execute(&format!(
-            "CREATE ROLE \"{}\" LOGIN PASSWORD 'secret' IN ROLE rights_named",
+            "CREATE ROLE \"{}\" LOGIN PASSWORD 'secret' IN ROLE privileges_named",
             name.replace('"', "\"\"")
         ));
     };
-    server.execute("CREATE ROLE rights_named");
-    create("rights_loader");
-    for name in ["Rights_Loader", "Rights.Smith@x", "rights lo\"ader; drop"] {
+    server.execute("CREATE ROLE privileges_named");
+    create("privileges_loader");
+    for name in ["Privileges_Loader", "Privileges.Smith@x", "privileges lo\"ader; drop"] {
         create(name);
         let database = server.database();
-        database.execute(&format!("GRANT CREATE ON DATABASE {} TO rights_named", database.name()));
+        database.execute(&format!("GRANT CREATE ON DATABASE {} TO privileges_named", database.name()));
         let url = format!(
             "host=127.0.0.1 port={} sslmode=disable user='{name}' password=secret dbname={}",
             server.port(),
