@@ -211,9 +211,16 @@ fn a_verification_that_is_impossible_says_why() {
     };
     failed(4, &["no load is published in database", "load a catalogue with atelier-etl load"]);
     load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
-    database.execute("UPDATE atelier.load SET tables = tables #- '{skus,content_digest}'");
-    failed(4, &["did not record what it loaded into skus", "load the files again"]);
-    load(&database, &example(), &["--max-rejects", "50%", "--force"]).succeeded();
+    let damages = [
+        ("tables #- '{skus,content_digest}'", "did not record what it loaded into skus"),
+        ("tables #- '{skus,loaded}'", "did not record what it loaded into skus"),
+        ("'{\"skus\": 1e400}'", "did not record what it loaded into"),
+    ];
+    for (damage, telling) in damages {
+        database.execute(&format!("UPDATE atelier.load SET tables = {damage}"));
+        failed(4, &[telling, "load the files again"]);
+        load(&database, &example(), &["--max-rejects", "50%", "--force"]).succeeded();
+    }
     database.execute("ALTER TABLE atelier.skus RENAME COLUMN size TO sizes");
     failed(5, &["skus: not the table that was loaded", "size"]);
     database.execute("DROP TABLE atelier.skus");
