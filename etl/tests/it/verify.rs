@@ -83,7 +83,7 @@ fn one_change_among_all_rows_is_found() {
           INSERT INTO atelier.features SELECT * FROM atelier.features WHERE id = 31", vec!["features"], same_number),
         ("DELETE FROM atelier.photos WHERE id = 9; TRUNCATE atelier.related", vec!["photos", "related"], "are published"),
     ];
-    for (change, tables, telling) in changes {
+    for (change, tables, expected) in changes {
         load(&database, catalogue.path(), &["--force"]).succeeded();
         // With equal quantities, the swap would change nothing.
         if change.contains("(20, 21)") {
@@ -102,7 +102,7 @@ fn one_change_among_all_rows_is_found() {
             assert_eq!(run.stderr.contains(&format!("{table}: ")), differs, "{change}: {}", run.stderr);
         }
         assert!(
-            run.stderr.contains(telling) && run.stderr.contains("\n  hint: "),
+            run.stderr.contains(expected) && run.stderr.contains("\n  hint: "),
             "{change}: {}",
             run.stderr
         );
@@ -193,8 +193,8 @@ fn the_privileges_of_a_reader_are_enough() {
     let url = database.url_of("verify_reader", "s3cret");
     for run in [verify(&url, &[]).0, etl(["status", "--database-url", &url])] {
         assert_eq!(run.code, 4, "{run:?}");
-        let to_do = "hint: as an administrator: GRANT atelier_reader TO \"verify_reader\"";
-        assert!(run.stderr.contains(to_do) && !run.stderr.contains("CREATE"), "{}", run.stderr);
+        let hint = "hint: as an administrator: GRANT atelier_reader TO \"verify_reader\"";
+        assert!(run.stderr.contains(hint) && !run.stderr.contains("CREATE"), "{}", run.stderr);
     }
     database.execute("GRANT atelier_reader TO verify_reader");
     let (run, _) = verify(&database.url_of("verify_reader", "s3cret"), &[]);
@@ -204,16 +204,23 @@ fn the_privileges_of_a_reader_are_enough() {
 #[test]
 fn a_verification_that_is_impossible_says_why() {
     let database = Server::shared().database();
-    let failed = |code: i32, telling: &[&str]| {
+    let failed = |code: i32, expected: &[&str]| {
         let (run, _) = verify(&database.url(), &[]);
         assert_eq!(run.code, code, "{run:?}");
-        assert!(telling.iter().all(|text| run.stderr.contains(text)), "{telling:?}: {}", run.stderr);
+        assert!(expected.iter().all(|text| run.stderr.contains(text)), "{expected:?}: {}", run.stderr);
     };
     failed(4, &["no load is published in database", "load a catalogue with atelier-etl load"]);
     load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
-    database.execute("UPDATE atelier.load SET tables = tables #- '{skus,content_digest}'");
-    failed(4, &["did not record what it loaded into skus", "load the files again"]);
-    load(&database, &example(), &["--max-rejects", "50%", "--force"]).succeeded();
+    let damages = [
+        ("tables #- '{skus,content_digest}'", "did not record what it loaded into skus"),
+        ("tables #- '{skus,loaded}'", "did not record what it loaded into skus"),
+        ("'{\"skus\": 1e400}'", "did not record what it loaded into"),
+    ];
+    for (damage, expected) in damages {
+        database.execute(&format!("UPDATE atelier.load SET tables = {damage}"));
+        failed(4, &[expected, "load the files again"]);
+        load(&database, &example(), &["--max-rejects", "50%", "--force"]).succeeded();
+    }
     database.execute("ALTER TABLE atelier.skus RENAME COLUMN size TO sizes");
     failed(5, &["skus: not the table that was loaded", "size"]);
     database.execute("DROP TABLE atelier.skus");
