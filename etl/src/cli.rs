@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use atelier_sample::{Defects, MAX_PRODUCTS};
 
-/// There are six tables: more jobs would only take memory.
+/// Far above what machines have in cores. More threads than cores only take memory.
 pub const MAX_JOBS: usize = 64;
 
 /// Loads the Atelier product catalogue from six CSV files into PostgreSQL. Every row is either loaded, or written to a

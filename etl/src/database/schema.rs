@@ -125,6 +125,10 @@ mod tests {
         assert_eq!(kind("load", "load_id"), Some("uuid"));
         assert_eq!(kind("product", "default_price"), Some("numeric(12,2)"));
         assert_eq!(kind("features", "value"), Some("text"));
-        assert_eq!(keys().len(), 8);
+        // Of each table and of load, and the positions of product.
+        assert_eq!(keys().len(), TABLES.len() + 2);
+        for table in &TABLES {
+            assert!(!statements(table).after.is_empty(), "{} has no key", table.name);
+        }
     }
 }

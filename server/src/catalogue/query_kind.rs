@@ -52,6 +52,8 @@ impl QueryKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueryKinds(u8);
 
+const _: () = assert!(QueryKind::COUNT <= u8::BITS as usize);
+
 impl QueryKinds {
     pub(crate) const EMPTY: QueryKinds = QueryKinds(0);
 
