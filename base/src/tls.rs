@@ -71,7 +71,7 @@ impl TlsOptions {
         if mode == Mode::VerifyFull && !by_name {
             return Err(parameters.refusal(
                 "sslmode",
-                "is verify-full, which needs the name of the host: add host=NAME to hostaddr",
+                "is verify-full, which needs the name of the host: add host=NAME beside hostaddr",
             ));
         }
         let negotiation = [("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)];

@@ -34,7 +34,7 @@ const LOAD_EXAMPLES: &str = "\
 Examples:
   atelier-etl load --data csv --database-url postgresql://me@db.example/shop
   atelier-etl load --data csv --max-rejects 0.5% --report load.json
-  atelier-etl load --data csv --keep-previous     # atelier-etl rollback returns
+  atelier-etl load --data csv --keep-previous     # so that atelier-etl rollback can return to it
   atelier-etl load --data csv --wait 60           # for a database that is starting";
 
 const CHECK_EXAMPLES: &str = "\
@@ -83,10 +83,10 @@ pub struct Input {
     /// Directory of the six CSV files: product, features, styles, photos, skus, related (.csv, .csv.gz or .csv.zst)
     #[arg(long, value_name = "DIR", default_value = "data", env = "ATELIER_DATA")]
     pub data: PathBuf,
-    /// Tables to load in parallel, and threads that parse [default: number of cores]
+    /// Tables to read in parallel, and threads that parse [default: number of cores]
     #[arg(long, value_name = "N", env = "ATELIER_JOBS", value_parser = number(1..=MAX_JOBS))]
     pub jobs: Option<usize>,
-    /// Maximum rejected rows of each file: a number, or a share such as 0.5%
+    /// Maximum rejected rows per file: a number, or a share such as 0.5%
     #[arg(long, value_name = "N|SHARE%", default_value = "1%", env = "ATELIER_MAX_REJECTS")]
     pub max_rejects: String,
     /// Directory for rejected rows, one file for each table

@@ -40,7 +40,7 @@ async fn status(database: &Database) -> Result<String> {
             writeln!(text, "{} {}\n{:10}the next load drops it", label("staging"), styled(WARNING, what), "");
     }
     for schema in schemas.iter().filter(|schema| !schema.is_catalogue) {
-        let what = format!("the schema {} was not created by atelier-etl: load refuses it", schema.name);
+        let what = format!("the schema {} is not a catalogue of atelier-etl: load refuses it", schema.name);
         let _ = writeln!(text, "{} {}", label("schema"), styled(WARNING, what));
     }
     Ok(text)

@@ -150,7 +150,7 @@ pub(crate) async fn check_schemas(session: &Session) -> Result<()> {
     let foreign = schemas(session).await?.into_iter().find(|schema| !schema.is_catalogue);
     let Some(Schema { name, owner, rename, .. }) = foreign else { return Ok(()) };
     Err(Error::database(format!(
-        "the schema {name} was not created by atelier-etl: it belongs to \"{owner}\""
+        "the schema {name} is not a catalogue of atelier-etl: it belongs to \"{owner}\""
     ))
     .hint(format!("as \"{owner}\" or an administrator: {rename}; or use another database")))
 }

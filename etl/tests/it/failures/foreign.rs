@@ -20,7 +20,7 @@ fn a_schema_that_is_no_catalogue() {
         for what in ["", "CREATE TABLE {}.load (x int); CREATE TABLE {}.precious AS SELECT 1 AS id"] {
             let database = Server::shared().database();
             database.execute(&format!("CREATE SCHEMA {name}; {}", what.replace("{}", name)));
-            let refused = format!("the schema {name} was not created by atelier-etl");
+            let refused = format!("the schema {name} is not a catalogue of atelier-etl");
             let run = load(&database.url(), &example()).run();
             run.failed(4, &[&refused, "it belongs to \"postgres\"", "or use another database"]);
             etl(["rollback", "--database-url", &database.url()]).failed(4, &[&refused]);
@@ -28,7 +28,7 @@ fn a_schema_that_is_no_catalogue() {
             assert_eq!(status.code, 0, "{status:?}");
             assert!(status.stdout.starts_with("no load is published in"), "{}", status.stdout);
             assert!(!status.stdout.contains("a load is running"), "{}", status.stdout);
-            let not_ours = format!("schema    the schema {name} was not created by atelier-etl");
+            let not_ours = format!("schema    the schema {name} is not a catalogue of atelier-etl");
             assert!(status.stdout.contains(&not_ours), "{}", status.stdout);
 
             paste(&database, &run.stderr, "or an administrator: ");
@@ -196,7 +196,7 @@ fn objects_created_during_a_load() {
         (
             true,
             format!("CREATE SCHEMA atelier; {secret}"),
-            "the schema atelier was not created by atelier-etl",
+            "the schema atelier is not a catalogue of atelier-etl",
             "SELECT secret FROM atelier.product",
         ),
         (
