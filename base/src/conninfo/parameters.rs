@@ -109,7 +109,7 @@ impl fmt::Display for Origin {
 /// The parameters that were given, by name. As in libpq, an empty value is none.
 pub(crate) struct Parameters {
     pub(super) given: BTreeMap<&'static str, (String, Origin)>,
-    /// `-c` options of the variables in [`SETTINGS`].
+    /// `-c` options of the variables in `SETTINGS`.
     pub(crate) settings: Vec<(&'static str, String)>,
     pub(super) home: Option<PathBuf>,
 }

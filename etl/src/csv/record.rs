@@ -130,7 +130,7 @@ impl Fields {
         self.count
     }
 
-    /// The first [`MAX_FIELDS`] fields.
+    /// The first `MAX_FIELDS` fields.
     pub fn kept(&self) -> &[Field] {
         &self.kept[..self.count.min(MAX_FIELDS)]
     }

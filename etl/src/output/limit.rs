@@ -23,8 +23,10 @@ impl Limit {
             None => text.parse().ok().map(Limit::Rows),
         };
         limit.ok_or_else(|| {
-            Error::usage(format!("--max-rejects {text:?} is neither a number of rows nor a share from 0% to 100%"))
-                .hint("give a number of rows such as 250, or a share of a file's rows such as 0.5%")
+            Error::usage(format!(
+                "--max-rejects {text:?} is neither a number of rows nor a share from 0% to 100%"
+            ))
+            .hint("give a number of rows such as 250, or a share of a file's rows such as 0.5%")
         })
     }
 

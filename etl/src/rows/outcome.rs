@@ -20,7 +20,7 @@ pub struct Outcome {
     /// Accepted rows with a repair: one with two repairs is one row.
     pub repaired_rows: u64,
     pub rejected: Counts<Fault>,
-    /// The first repaired rows, up to [`MAX_EXAMPLES`] of each repair.
+    /// The first repaired rows, up to `MAX_EXAMPLES` of each repair.
     pub first_repairs: Vec<Repaired>,
     /// The first rejected rows, at most one of each code.
     pub first_rejects: Vec<Reject>,

@@ -223,7 +223,7 @@ impl Server {
         self.execute(&format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'"));
     }
 
-    /// The certificate that [`Database::tls_url`] is to be verified against, as a PEM file.
+    /// The certificate that `Database::tls_url` is to be verified against, as a PEM file.
     pub fn ca_certificate(&self) -> PathBuf {
         self.dir.join("ca.crt")
     }

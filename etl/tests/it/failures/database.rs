@@ -183,7 +183,10 @@ fn a_schema_of_another_program() {
     let database = Server::shared().database();
     database.execute("CREATE SCHEMA atelier; CREATE TABLE atelier.paintings AS SELECT 1 AS id");
     let run = load(&database.url(), &example()).run();
-    run.failed(4, &["the schema atelier is not a catalogue of atelier-etl", "ALTER SCHEMA atelier RENAME TO"]);
+    run.failed(
+        4,
+        &["the schema atelier is not a catalogue of atelier-etl", "ALTER SCHEMA atelier RENAME TO"],
+    );
     assert_eq!(database.query("SELECT id FROM atelier.paintings")[0][0].as_deref(), Some("1"));
     assert_eq!(schemas(&database), "atelier");
     database.execute("ALTER SCHEMA atelier RENAME TO paintings");
