@@ -11,7 +11,7 @@ fn rows(database: &Database<'_>, table: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn every_row_stands_as_it_is_written() {
+fn every_row_is_loaded_as_it_is_written() {
     let database = Server::shared().database();
     load(&database, &example(), &["--max-rejects", "50%"]).succeeded();
 
