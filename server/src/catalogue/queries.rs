@@ -116,6 +116,7 @@ const STYLES: Part = Part {
     columns: "3::int2, product_id, id, default_style::int, name, pg_catalog.concat_ws(' ', original_price, sale_price)",
     from: "style",
 };
+/// Photos and skus name their style alone: a statement with them needs [`STYLES`] too, which says of which product it is.
 const PHOTOS: Part = Part {
     columns: "4::int2, style_id, id, 0, thumbnail_url, url",
     from: "atelier.photos WHERE style_id = ANY(ARRAY(SELECT id FROM style))",
