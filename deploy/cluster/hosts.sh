@@ -1,29 +1,27 @@
-# The hosts of scripts/cluster: image, network, and what is on each.
+# The hosts of scripts/cluster: image, network, booting, and loading a catalogue.
 #
 #   data/cluster/image/       the distribution with the packages of all roles
 #   data/cluster/hosts/HOST/  what a host has changed; root/ is an overlay of that over the image
 #   data/cluster/bundle/      the bundle of scripts/package, unpacked: /opt/atelier on the hosts
-#   data/cluster/catalogue/   a and b, two catalogues of `products` products; `loaded` is the name of the published one
+#   data/cluster/catalogue/   a and b, two catalogues of `products` products; `loaded` names the published one
 #   data/cluster/settings     of the hosts; secrets/ and the number of standbys beside it
 # shellcheck shell=bash
 
 CLUSTER=$DATA/cluster
-NETWORK=/run/netns/atelier-cluster
-LB_URL=http://10.77.0.10
-MAX_STANDBYS=8
+NETWORK=atelier-cluster
 
-# set_hosts STANDBYS: sets HOSTS, in the order in which they depend on each other, STANDBYS, ADDRESS and ROLE.
-declare -A ADDRESS ROLE
+# address HOST. What is before the number is the host's role.
+address() {
+    case $1 in
+    lb) printf 10.77.0.10 ;;
+    app?) printf '10.77.0.1%s' "${1#app}" ;;
+    db?) printf '10.77.0.2%s' "${1#db}" ;;
+    esac
+}
+# set_hosts STANDBYS: sets HOSTS, in the order in which they depend on each other.
 set_hosts() {
-    local number
-    ADDRESS=([lb]=10.77.0.10 [app1]=10.77.0.11 [app2]=10.77.0.12 [db1]=10.77.0.21)
-    ROLE=([lb]=lb [app1]=app [app2]=app [db1]=db)
-    STANDBYS=''
-    for ((number = 2; number <= $1 + 1; number++)); do
-        ADDRESS[db$number]=10.77.0.$((20 + number)) ROLE[db$number]=db
-        STANDBYS+=" db$number"
-    done
-    HOSTS="db1$STANDBYS app1 app2 lb"
+    STANDBYS=$(seq -f db%g -s ' ' 2 $(($1 + 1)))
+    HOSTS="db1 $STANDBYS app1 app2 lb"
 }
 set_hosts "$(cat "$CLUSTER/standbys" 2>/dev/null || echo 1)"
 
@@ -39,49 +37,37 @@ on() {
     local host=$1 pid
     shift
     if [ "$host" = client ]; then
-        nsenter --net="$NETWORK" "$@"
+        nsenter --net="/run/netns/$NETWORK" "$@"
         return
     fi
-    pid=$(leader "$host") || die "$host is down" "scripts/cluster up, or scripts/cluster boot $host"
+    pid=$(leader "$host") || die "$host is down" "scripts/cluster up"
     nsenter -t "$pid" -m -u -i -n -p -r -w -- env -i PATH=/usr/sbin:/usr/bin HOME=/root TERM="${TERM:-dumb}" LC_ALL=C.UTF-8 "$@"
 }
 
-# provision HOST
-provision() { on "$1" /opt/atelier/scripts/provision "${ROLE[$1]}"; }
-
-unpack_bundle() {
-    mkdir -p "$CLUSTER/bundle/data" # not replaced: hosts that are up have it mounted
-    rm -rf "$CLUSTER/bundle/packages"
-    tar -xzf "${CARGO_TARGET_DIR:-target}"/debian/atelier-provision_*.tar.gz -C "$CLUSTER/bundle"
-}
-
-# The image has the packages because the hosts reach no mirror.
-cluster_image() {
+# The image has all packages because the hosts reach no mirror.
+make_cluster_image() {
     local image=$CLUSTER/image role
-    if leader db1 >/dev/null; then return; fi
     if [ ! -e "$image/complete" ]; then
         make_image "$image" systemd systemd-sysv dbus iproute2 ca-certificates
+        systemctl --root="$image" --quiet enable systemd-networkd
+        systemctl --root="$image" --quiet mask console-getty.service apt-daily.timer apt-daily-upgrade.timer
         touch "$image/complete"
     fi
-    step "Installing the packages of all roles in ${image#"$REPO/"} (scripts/provision --packages)"
     cp /etc/resolv.conf "$image/etc/resolv.conf"
     # shellcheck disable=SC2034 # for in_image
     BINDS=("$CLUSTER/bundle:/opt/atelier")
     for role in db app lb; do in_image "$image" /opt/atelier/scripts/provision --packages "$role"; done
     rm "$image/etc/resolv.conf"
-    systemctl --root="$image" --quiet disable nginx 2>/dev/null # as installed by scripts/provision lb alone
-    systemctl --root="$image" --quiet enable systemd-networkd 2>/dev/null
-    systemctl --root="$image" --quiet mask console-getty.service apt-daily.timer apt-daily-upgrade.timer 2>/dev/null
+    systemctl --root="$image" --quiet disable nginx # on the load balancer, scripts/provision enables it
 }
 
 # A bridge in a network namespace of its own, without a route to other networks. The client is in the namespace.
-cluster_network() {
-    if [ -e "$NETWORK" ]; then return; fi
-    ip netns add "${NETWORK##*/}"
-    ip -n "${NETWORK##*/}" link set lo up
-    ip -n "${NETWORK##*/}" link add hosts type bridge
-    ip -n "${NETWORK##*/}" addr add 10.77.0.2/24 dev hosts
-    ip -n "${NETWORK##*/}" link set hosts up
+make_network() {
+    ip netns add "$NETWORK"
+    ip -n "$NETWORK" link set lo up
+    ip -n "$NETWORK" link add hosts type bridge
+    ip -n "$NETWORK" addr add 10.77.0.2/24 dev hosts
+    ip -n "$NETWORK" link set hosts up
 }
 
 # boot HOST: starts it, and waits until it is up.
@@ -92,16 +78,16 @@ boot() {
     rm -f "$home/root/usr/sbin/policy-rc.d"
     mkdir -p "$home/root/etc/atelier"
     printf '%s\n' "$host" >"$home/root/etc/hostname"
-    printf '127.0.0.1 localhost\n%s %s\n' "${ADDRESS[$host]}" "$host" >"$home/root/etc/hosts"
-    printf '[Match]\nName=host0\n[Network]\nAddress=%s/24\n' "${ADDRESS[$host]}" >"$home/root/etc/systemd/network/host0.network"
-    setsid nsenter --net="$NETWORK" systemd-nspawn --quiet --directory="$home/root" --machine="atelier-$host" --boot \
+    printf '127.0.0.1 localhost\n%s %s\n' "$(address "$host")" "$host" >"$home/root/etc/hosts"
+    printf '[Match]\nName=host0\n[Network]\nAddress=%s/24\n' "$(address "$host")" >"$home/root/etc/systemd/network/host0.network"
+    setsid nsenter --net="/run/netns/$NETWORK" systemd-nspawn --quiet --directory="$home/root" --machine="atelier-$host" --boot \
         --register=no --keep-unit --network-bridge=hosts --resolv-conf=off --timezone=off --link-journal=no \
         --capability=CAP_SYS_RESOURCE --console=passive --bind-ro="$CLUSTER/bundle:/opt/atelier" \
         --bind-ro="$CLUSTER/settings:/etc/atelier/settings" --bind-ro="$CLUSTER/secrets:/etc/atelier/secrets" \
         </dev/null >"$home/console" 2>&1 &
     printf '%s\n' $! >"$home/pid"
     until leader "$host" >/dev/null && [[ $(on "$host" systemctl is-system-running 2>/dev/null) =~ running|degraded ]]; do
-        [ "$SECONDS" -lt "$limit" ] || { tail -n 5 "$home/console" >&2 && die "$host is not up after a minute" "see $home/console"; }
+        [ "$SECONDS" -lt "$limit" ] || die "$host is not up after a minute: $(tail -n 5 "$home/console")"
         sleep 0.1
     done
 }
@@ -114,34 +100,32 @@ cut_power() {
     while [ -d "/proc/$(cat "$CLUSTER/hosts/$1/pid")" ]; do sleep 0.05; done
 }
 
-# serves HOST: whether its server responds.
-serves() { on client curl -sf --cacert "$CLUSTER/secrets/ca.crt" -o /dev/null "https://${ADDRESS[$1]}:3000/products/1"; }
-
 # The id of the published load; nothing if there is none.
 published() { on db1 runuser -u postgres -- psql -XAt -d atelier -c 'select load_id from atelier.load' 2>/dev/null || true; }
 
 # load_catalogue a|b: as an operator does it, and waits until it is published.
 load_catalogue() {
-    local before incoming=$CLUSTER/hosts/db1/root/var/lib/atelier/incoming
+    local before
     before=$(published)
-    cp "$CLUSTER/catalogue/$1"/*.csv "$incoming"
+    cp "$CLUSTER/catalogue/$1"/*.csv "$CLUSTER/hosts/db1/root/var/lib/atelier/incoming"
     on db1 touch /var/lib/atelier/incoming/complete
     while [ "$(published)" = "$before" ]; do
-        ! on db1 systemctl is-failed -q atelier-load || { on db1 journalctl -u atelier-load -n 20 --no-pager >&2 && die "the load failed"; }
+        ! on db1 systemctl is-failed -q atelier-load || die "the load failed: $(on db1 journalctl -u atelier-load -n 20 --no-pager)"
         sleep 0.05
     done
     printf '%s\n' "$1" >"$CLUSTER/loaded"
 }
 
 write_settings() {
-    local host addresses=()
-    for host in $STANDBYS; do addresses+=("${ADDRESS[$host]}"); done
+    mkdir -p "$CLUSTER/secrets"
+    # Characters that have to be quoted in SQL and in password files.
+    printf '%s\n' ":p's\\s :w" >"$CLUSTER/secrets/server.password"
     cat >"$CLUSTER/settings" <<SETTINGS
 SUBNET=10.77.0.0/24
-LB=${ADDRESS[lb]}
-APPS="${ADDRESS[app1]} ${ADDRESS[app2]}"
-DB_PRIMARY=${ADDRESS[db1]}
-DB_STANDBYS="${addresses[*]}"
+LB=$(address lb)
+APPS="$(address app1) $(address app2)"
+DB_PRIMARY=$(address db1)
+DB_STANDBYS="$(for host in $STANDBYS; do printf '%s ' "$(address "$host")"; done)"
 DB_MEMORY_MB=$(clamp $(($(memory_mb) / 4)) 512 8192)
 CLIENT_RATE=100000
 CLIENT_BURST=10000
@@ -154,41 +138,37 @@ SETTINGS
 # cluster_up PRODUCTS STANDBYS
 cluster_up() {
     local products=$1 host name
-    [ "$2" -le "$MAX_STANDBYS" ] || die "--standbys $2 is more than $MAX_STANDBYS"
-    if [ "$2" -ne "$(wc -w <<<"$STANDBYS")" ] && leader db1 >/dev/null; then
-        die "a cluster with another number of standbys is up:$STANDBYS" "scripts/cluster down, then run this again"
+    if leader db1 >/dev/null && [ "$2" -ne "$(wc -w <<<"$STANDBYS")" ]; then
+        die "a cluster with another number of standbys is up: $STANDBYS" "scripts/cluster down, then run this again"
     fi
     set_hosts "$2"
     need ip iproute2
     need systemd-nspawn systemd-container
-    need curl curl
-    mkdir -p "$CLUSTER"
+    mkdir -p "$CLUSTER/bundle/data"
     printf '%s\n' "$2" >"$CLUSTER/standbys"
     scripts/package >/dev/null
-    unpack_bundle
-    cluster_image
-    cluster_network
+    rm -rf "$CLUSTER/bundle/packages"
+    tar -xzf "${CARGO_TARGET_DIR:-target}"/debian/atelier-provision_*.tar.gz -C "$CLUSTER/bundle"
+    leader db1 >/dev/null || make_cluster_image
+    [ -e "/run/netns/$NETWORK" ] || make_network
     write_settings
     if [ "$(cat "$CLUSTER/products" 2>/dev/null)" != "$products" ]; then
         rm -rf "$CLUSTER/catalogue" "$CLUSTER/loaded"
         for name in a b; do
-            "$ETL" generate --out "$CLUSTER/catalogue/$name" --products "$products" --seed "$(printf %d "'$name")" --defects legacy >&2
+            "$ETL" generate --out "$CLUSTER/catalogue/$name" --products "$products" --seed $((0x$name)) --defects legacy >&2
         done
         printf '%s\n' "$products" >"$CLUSTER/products"
     fi
     for host in $HOSTS; do
-        step "$host, ${ADDRESS[$host]}"
+        step "$host, $(address "$host")"
         boot "$host"
-        provision "$host"
         if [ "$host" = app1 ] && { [ ! -e "$CLUSTER/loaded" ] || [ -z "$(published)" ]; }; then
             step "Loading $products products: six files to db1:/var/lib/atelier/incoming, then the marker"
             load_catalogue a
         fi
+        on "$host" /opt/atelier/scripts/provision "${host%[0-9]}"
     done
-    for host in app1 app2; do
-        until serves "$host"; do sleep 0.2; done
-    done
-    say "up after $SECONDS s: scripts/cluster on client curl -i $LB_URL/products/1"
+    say "up after $SECONDS s: scripts/cluster on client curl -i http://$(address lb)/products/1"
 }
 
 cluster_status() {
@@ -196,19 +176,19 @@ cluster_status() {
     for host in $HOSTS; do
         units=down
         if leader "$host" >/dev/null; then
-            units="up   $(on "$host" systemctl list-units --plain --no-legend --state=active --type=service,path \
-                'atelier*' 'nginx*' 'postgresql@*' | awk '{ printf "%s ", $1 }')"
+            units="up $(on "$host" systemctl --plain --no-legend --state=active list-units 'atelier*' 'nginx*' 'postgresql@*' |
+                awk '{ printf " %s", $1 }')"
         fi
-        printf '%-5s %-11s %s\n' "$host" "${ADDRESS[$host]}" "$units"
+        printf '%-5s %-11s %s\n' "$host" "$(address "$host")" "$units"
     done
 }
 
 cluster_down() {
     local host
-    for host in lb app1 app2 $STANDBYS db1; do
+    for host in $HOSTS; do
         cut_power "$host"
         if mountpoint -q "$CLUSTER/hosts/$host/root"; then umount "$CLUSTER/hosts/$host/root"; fi
         rm -rf "$CLUSTER/hosts/$host"
     done
-    if [ -e "$NETWORK" ]; then ip netns del "${NETWORK##*/}"; fi
+    if [ -e "/run/netns/$NETWORK" ]; then ip netns del "$NETWORK"; fi
 }
