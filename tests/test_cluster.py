@@ -1,13 +1,9 @@
-"""Faults on the hosts of scripts/cluster, which are booted if they are down. docs/cluster.md explains the rows."""
+"""Faults and scripts/provision on the hosts of scripts/cluster, booted if they are down. See docs/cluster.md."""
 
 import concurrent.futures
 import contextlib
 import ctypes
-import hashlib
 import http.client
-import itertools
-import json
-import os
 import ssl
 import threading
 import time
@@ -26,7 +22,6 @@ SERVERS = {"lb": LOAD_BALANCER, "app1": "https://10.77.0.11:3000", "app2": "http
 CACHE_SECONDS = 5  # of nginx, by CACHE_CONTROL
 RATE = 1000
 SECONDS_BEFORE = 4  # of load before the fault
-ROLES = {"db1": "db", "db2": "db", "app1": "app", "app2": "app", "lb": "lb"}
 
 
 def cluster(*arguments, **options):
@@ -54,12 +49,15 @@ def hosts(root, request):
 
 
 def random_styles():
-    return [f"{LOAD_BALANCER}/products/{product}/styles" for product in range(1, int((CLUSTER / "products").read_text()) + 1)]
+    return [
+        f"{LOAD_BALANCER}/products/{product}/styles"
+        for product in range(1, int((CLUSTER / "products").read_text()) + 1)
+    ]
 
 
 @pytest.fixture
 def load(request):
-    """A block under load, which begins some seconds before the block. Prints a row. The figures are there after the block."""
+    """A block under load, which begins some seconds before it. Prints a row. The figures are complete after it."""
 
     @contextlib.contextmanager
     def block(what, seconds, urls=None):
@@ -133,7 +131,9 @@ def test_standby_stopped(load):
 
 def test_databases_stopped(load):
     products = int((CLUSTER / "products").read_text())
-    pages = [f"{LOAD_BALANCER}/products?page={page}&count={count}" for count in (3, 4, 5) for page in range(1, products // 5)]
+    pages = [
+        f"{LOAD_BALANCER}/products?page={page}&count={count}" for count in (3, 4, 5) for page in range(1, products // 5)
+    ]
     cached = [f"{LOAD_BALANCER}/products/{product}/styles" for product in range(1, 21)]
     urls = {"cached": cached * (len(pages) // len(cached)), "uncached": pages}  # half of the requests each
     databases = [line.split()[0] for line in cluster("status").splitlines() if line.startswith("db")]
@@ -150,95 +150,75 @@ def test_databases_stopped(load):
 
 def test_new_catalogue(load, request):
     other = "a" if (CLUSTER / "loaded").read_text().strip() == "b" else "b"
-    with Watch() as watch, load("a catalogue loaded and published", 30) as figures:
-        cluster("load", other)
-        published = time.time()
-    assert figures["failed"] == watch.failed == 0
-    assert watch.mixed == []
-    assert set(watch.first_seen) == set(SERVERS)
-    seen = {name: max(loads.values()) - published for name, loads in watch.first_seen.items()}
-    text = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in seen.items())
-    request.config.get_terminal_writer().line(f"    {watch.responses} responses, none mixed; new catalogue seen after {text}")
-    for name, loads in watch.first_seen.items():
-        assert len(loads) == 2
+    stop = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        watches = {name: pool.submit(watch, url, stop) for name, url in SERVERS.items()}
+        try:
+            with load("a catalogue loaded and published", 30) as figures:
+                cluster("load", other)
+                published = time.time()
+        finally:
+            stop.set()
+    responses = {name: done.result() for name, done in watches.items()}
+    assert figures["failed"] == 0
+    assert {status for rows in responses.values() for _, status, _, _ in rows} == {200}
+    # An ETag identifies a load: all responses with the same one are identical.
+    assert len({(etag, body) for rows in responses.values() for _, _, etag, body in rows}) == 2
+    for name, rows in responses.items():
+        assert rows[0][2] != rows[-1][2]
+        seen = min(moment for moment, _, etag, _ in rows if etag == rows[-1][2]) - published
+        request.config.get_terminal_writer().line(
+            f"    {name}: {len(rows)} responses, none mixed; new after {seen:.2f} s"
+        )
         # The first client behind the cache gets the old response while the new one is fetched.
-        assert seen[name] <= (CACHE_SECONDS + 3 if name == "lb" else 2)
+        assert seen <= (CACHE_SECONDS + 3 if name == "lb" else 2)
 
 
-class Watch:
-    """Requests the same products repeatedly from each server and through the load balancer, while the block runs.
-
-    An ETag identifies a load. So all responses for a path with the same ETag must be identical, and a profile must consist of
-    the product, the styles and the related ids with its ETag.
-    """
-
-    def __enter__(self):
-        self.stop, self.lock = threading.Event(), threading.Lock()
-        self.digests, self.parts = {}, {}
-        self.first_seen = {name: {} for name in SERVERS}
-        self.mixed, self.failed, self.responses = [], 0, 0
-        self.threads = [threading.Thread(target=self.watch, args=server) for server in SERVERS.items()]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
-
-    def watch(self, name, url):
-        with Path(NETWORK).open() as network:  # of this thread alone; Python before 3.12 has no os.setns
-            assert ctypes.CDLL(None, use_errno=True).setns(network.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
-        scheme, _, address = url.partition("://")
-        if scheme == "https":
-            context = ssl.create_default_context(cafile=CLUSTER / "secrets/ca.crt")
-            connection = http.client.HTTPSConnection(address, timeout=10, context=context)
-        else:
-            connection = http.client.HTTPConnection(address, timeout=10)
-        paths = itertools.cycle(itertools.product((1, 2, 3), ("", "/styles", "/related", "/profile")))
-        while not self.stop.wait(0.01):
-            product, part = next(paths)
-            try:
-                connection.request("GET", f"/products/{product}{part}")
-                response = connection.getresponse()
-                body, etag = response.read(), response.getheader("ETag")
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                response = None
-            with self.lock:
-                if response is None or response.status not in (200, 404):
-                    self.failed += 1
-                else:
-                    self.note(name, etag, product, part, body, response.status)
-
-    def note(self, name, etag, product, part, body, status):
-        self.responses += 1
-        self.first_seen[name].setdefault(etag, time.time())
-        digest = hashlib.sha256(body).digest()
-        if self.digests.setdefault((etag, product, part), digest) != digest:
-            self.mixed.append(f"{name}: two responses for /products/{product}{part} with {etag}")
-        parts = self.parts.setdefault((etag, product), {})
-        if status == 200 and part not in parts:
-            parts[part] = json.loads(body)
-            if len(parts) == 4:
-                expected = parts[""], parts["/styles"]["results"], parts["/related"]
-                if tuple(parts["/profile"][key] for key in ("product", "styles", "related")) != expected:
-                    self.mixed.append(f"/products/{product}/profile with {etag} does not consist of its parts")
+def watch(url, stop):
+    """Requests a profile repeatedly in the network of the hosts. Gives time, status, ETag and body of the responses."""
+    with Path(NETWORK).open() as network:  # of this thread alone; Python before 3.12 has no os.setns
+        assert ctypes.CDLL(None).setns(network.fileno(), 0) == 0
+    scheme, _, address = url.partition("://")
+    if scheme == "https":
+        context = ssl.create_default_context(cafile=CLUSTER / "secrets/ca.crt")
+        connection = http.client.HTTPSConnection(address, timeout=10, context=context)
+    else:
+        connection = http.client.HTTPConnection(address, timeout=10)
+    responses = []
+    while not stop.wait(0.01):
+        try:
+            connection.request("GET", "/products/1/profile")
+            response = connection.getresponse()
+            responses.append((time.time(), response.status, response.getheader("ETag"), response.read()))
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            responses.append((time.time(), str(error), "", b""))
+    return responses
 
 
 # --- scripts/provision ------------------------------------------------------------------------------------------------
 
 
 def provision(host):
-    """What it says it has changed."""
-    command = f"/opt/atelier/scripts/provision {ROLES[host]} 2>&1"
-    return [line.strip() for line in on(host, "sh", "-c", command).splitlines()]
+    """Exit code, and the lines of what it says."""
+    command = f"/opt/atelier/scripts/provision {host.rstrip('0123456789')} 2>&1; echo $?"
+    *lines, code = on(host, "sh", "-c", command).splitlines()
+    return int(code), [line.strip() for line in lines]
 
 
-@pytest.mark.parametrize("host", ROLES)
+def query(host, statement):
+    return on(host, "runuser", "-u", "postgres", "--", "psql", "-XAtc", statement)
+
+
+@pytest.mark.parametrize("host", ["db1", "db2", "app1", "app2", "lb"])
 def test_second_provision_changes_nothing(host):
-    assert provision(host) == []
+    assert provision(host) == (0, [])
+
+
+@pytest.mark.parametrize("host", ["db1", "db2"])
+def test_postgresql_accepts_every_setting(host):
+    assert query(host, "select name, error from pg_file_settings where error is not null") == ""
+    assert query(host, "select line_number, error from pg_hba_file_rules where error is not null") == ""
 
 
 @contextlib.contextmanager
@@ -254,27 +234,69 @@ def settings(text):
 
 
 @pytest.mark.parametrize(
-    ("host", "text", "written", "action"),
+    ("host", "text", "file", "action"),
     [
-        ("db1", 'DB_STANDBYS="$DB_STANDBYS 10.77.0.99"', "pg_hba.conf", "reloaded postgresql@"),
-        ("db2", "DB_MEMORY_MB=512", "atelier.conf", "restarted postgresql@"),
-        ("app1", 'CACHE_CONTROL="public, max-age=7"', "server.env", "restarted atelier-server"),
-        ("lb", "CLIENT_RATE=99999", "nginx.conf", "reloaded nginx"),
+        ("db1", 'DB_STANDBYS="$DB_STANDBYS 10.77.0.99"', "/pg_hba.conf", "reloaded postgresql@"),
+        ("db2", "DB_MEMORY_MB=512", "/atelier.conf", "restarted postgresql@"),
+        ("app1", 'CACHE_CONTROL="public, max-age=7"', "/server.env", "restarted atelier-server"),
+        ("lb", "CLIENT_RATE=99999", "/nginx.conf", "reloaded nginx"),
     ],
 )
-def test_changed_setting(host, text, written, action):
-    def changes():
-        first, second = provision(host)
-        assert first.startswith("wrote /etc/")
-        assert first.endswith(written)
-        assert second.startswith(action)
-        assert provision(host) == []
+def test_changed_setting(host, text, file, action):
+    def changed_file():
+        code, (first, second) = provision(host)
+        assert (code, first.endswith(file), second.startswith(action)) == (0, True, True)
+        assert provision(host) == (0, [])
         return first.removeprefix("wrote ")
 
     with settings(text):
-        file = changes()
-    assert changes() == file
-    # As if a run had been interrupted when it had written the file.
-    on(host, "touch", file)
-    (line,) = provision(host)
-    assert line.startswith(action)
+        path = changed_file()
+    assert changed_file() == path
+    on(host, "touch", path)  # as if a run had been interrupted after writing it
+    code, (line,) = provision(host)
+    assert (code, line.startswith(action)) == (0, True)
+
+
+@pytest.fixture
+def fresh_db2():
+    """The major version of PostgreSQL on db2, which has no cluster. At the end it is a standby again."""
+    major = on("db2", "ls", "/etc/postgresql")
+    on("db2", "pg_dropcluster", "--stop", major, "main")
+    yield major
+    on("db2", "pg_dropcluster", "--stop", major, "main")
+    query("db1", "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like '%22'")
+    assert provision("db2")[0] == 0
+    assert query("db2", "select status from pg_stat_wal_receiver") == "streaming"
+
+
+def test_standby_killed_while_it_copies_the_primary(fresh_db2):
+    copy = CLUSTER / f"hosts/db2/root/var/lib/postgresql/{fresh_db2}/main.new/base"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        pool.submit(provision, "db2")
+        while not copy.exists():
+            time.sleep(0.01)
+        cluster("kill", "db2")
+    cluster("boot", "db2")
+    assert copy.exists()
+    assert query("db2", "select datname from pg_database where datname = 'atelier'") == ""  # it is no second primary
+    assert provision("db2")[0] == 0
+    assert not copy.exists()
+    assert query("db2", "select pg_is_in_recovery(), (select status from pg_stat_wal_receiver)") == "t|streaming"
+
+
+def test_copy_of_another_primary_is_refused(fresh_db2):
+    on("db2", "pg_createcluster", fresh_db2, "main")
+    data = f"/var/lib/postgresql/{fresh_db2}/main"
+    on("db2", "touch", f"{data}/standby.signal")
+    code, lines = provision("db2")
+    assert code == 1
+    assert f"error: {data} is a copy of another primary than 10.77.0.21" in lines
+
+
+def test_standby_without_wal_is_reported(fresh_db2):
+    assert provision("db2")[0] == 0
+    on("db2", "systemctl", "stop", f"postgresql@{fresh_db2}-main")
+    query("db1", "select pg_drop_replication_slot('standby_10_77_0_22')")
+    code, lines = provision("db2")
+    assert code == 1
+    assert any(line.startswith("error: this standby receives no WAL from its primary") for line in lines)

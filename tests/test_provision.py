@@ -166,7 +166,7 @@ def test_secrets(secrets):
     ("name", "content", "message"),
     [
         ("ca.key", "", "ca.key is missing"),
-        ("ca.key", "nonsense", "openssl req failed"),
+        ("ca.key", "nonsense", "openssl could not create the certificate 10.0.1.24"),
         ("ca.crt", "", "has certificates of hosts, but not ca.crt"),
     ],
 )
@@ -201,7 +201,7 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture
 def nginx(tmp_path, certificates):
-    """A function that writes the configuration of some settings, with paths and ports of a test; returns the command."""
+    """A function that writes the configuration of some settings, with a test's paths and ports; returns the command."""
     program = need("nginx", "nginx-light")
 
     def configure(replacements, **values):

@@ -70,7 +70,7 @@ make_network() {
     ip -n "$NETWORK" link set hosts up
 }
 
-# boot HOST: starts it, and waits until it is up.
+# boot HOST: starts it, and waits until it is up. Nobody reads its console: with much on it, its systemd would block.
 boot() {
     local host=$1 home=$CLUSTER/hosts/$1 limit=$((SECONDS + 60))
     if leader "$host" >/dev/null; then return; fi
@@ -79,12 +79,12 @@ boot() {
     mkdir -p "$home/root/etc/atelier"
     printf '%s\n' "$host" >"$home/root/etc/hostname"
     printf '127.0.0.1 localhost\n%s %s\n' "$(address "$host")" "$host" >"$home/root/etc/hosts"
-    printf '[Match]\nName=host0\n[Network]\nAddress=%s/24\n' "$(address "$host")" >"$home/root/etc/systemd/network/host0.network"
+    printf '[Match]\nName=host0\n[Network]\nAddress=%s/24\n' "$(address "$host")" >"$home/root/etc/systemd/network/10-host0.network"
     setsid nsenter --net="/run/netns/$NETWORK" systemd-nspawn --quiet --directory="$home/root" --machine="atelier-$host" --boot \
         --register=no --keep-unit --network-bridge=hosts --resolv-conf=off --timezone=off --link-journal=no \
         --capability=CAP_SYS_RESOURCE --console=passive --bind-ro="$CLUSTER/bundle:/opt/atelier" \
         --bind-ro="$CLUSTER/settings:/etc/atelier/settings" --bind-ro="$CLUSTER/secrets:/etc/atelier/secrets" \
-        </dev/null >"$home/console" 2>&1 &
+        -- --show-status=no </dev/null >"$home/console" 2>&1 &
     printf '%s\n' $! >"$home/pid"
     until leader "$host" >/dev/null && [[ $(on "$host" systemctl is-system-running 2>/dev/null) =~ running|degraded ]]; do
         [ "$SECONDS" -lt "$limit" ] || die "$host is not up after a minute: $(tail -n 5 "$home/console")"
@@ -172,14 +172,10 @@ cluster_up() {
 }
 
 cluster_status() {
-    local host units
+    local host
     for host in $HOSTS; do
-        units=down
-        if leader "$host" >/dev/null; then
-            units="up $(on "$host" systemctl --plain --no-legend --state=active list-units 'atelier*' 'nginx*' 'postgresql@*' |
-                awk '{ printf " %s", $1 }')"
-        fi
-        printf '%-5s %-11s %s\n' "$host" "$(address "$host")" "$units"
+        printf '%-5s %-11s %s\n' "$host" "$(address "$host")" \
+            "$(leader "$host" >/dev/null && on "$host" systemctl is-system-running || echo down)"
     done
 }
 

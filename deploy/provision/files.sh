@@ -20,8 +20,8 @@ read_settings() {
     # SUBNET goes into pg_hba.conf, where a mistake could let everybody in.
     check_setting "$1" SUBNET "^$address/([89]|[12][0-9]|3[0-2])$" "one subnet, such as 10.0.1.0/24; it may contain several smaller ones"
     for name in LB DB_PRIMARY; do check_setting "$1" "$name" "^$address$" "an IPv4 address"; done
-    check_setting "$1" APPS "^$address( +$address)*$" "IPv4 addresses, separated by spaces"
-    check_setting "$1" DB_STANDBYS "^($address( +$address)*)?$" "IPv4 addresses, separated by spaces, or nothing"
+    check_setting "$1" APPS "^ *($address( +|$))+$" "IPv4 addresses, separated by spaces"
+    check_setting "$1" DB_STANDBYS "^ *($address( +|$))*$" "IPv4 addresses, separated by spaces, or nothing"
     twice=$(printf '%s\n' "$DB_PRIMARY" $DB_STANDBYS | sort | uniq -d)
     [ -z "$twice" ] || die "${twice//$'\n'/ } is more than once in DB_PRIMARY and DB_STANDBYS of $1" "a host is one or the other"
     check_setting "$1" DATABASE '^[a-z_][a-z0-9_]*$' "a name of lower-case letters, digits and _"
@@ -48,12 +48,8 @@ render() {
     printf '%s\n' "$text"
 }
 
-secret() { cat "$SECRETS/$1"; }
-
 # pgpass ROLE: the password file of load, server or replication, for any database host.
-pgpass() { printf '*:*:*:atelier_%s:%s\n' "$1" "$(secret "$1.password" | sed 's/[\\:]/\\&/g')"; }
-
-# --- PostgreSQL -------------------------------------------------------------------------------------------------------
+pgpass() { printf '*:*:*:atelier_%s:%s\n' "$1" "$(sed 's/[\\:]/\\&/g' "$SECRETS/$1.password")"; }
 
 # postgresql_conf MAJOR
 postgresql_conf() {
@@ -84,7 +80,7 @@ roles_sql() {
     local role
     printf '\\set database %s\n' "$DATABASE"
     for role in load server replication; do
-        printf "\\\\set %s '%s'\n" "$role" "$(secret "$role.password" | sed "s/'/''/g; s/\\\\/&&/g")"
+        printf "\\\\set %s '%s'\n" "$role" "$(sed "s/'/''/g; s/\\\\/&&/g" "$SECRETS/$role.password")"
     done
     cat "$DEPLOY/postgresql/roles.sql"
 }
@@ -107,16 +103,12 @@ standby_conf() {
     printf "primary_conninfo = '%s'\nprimary_slot_name = '%s'\n" "$(primary_conninfo)" "$(slot_of "$1")"
 }
 
-# --- loader and server ------------------------------------------------------------------------------------------------
-
 # database_url HOSTS USER [PARAMETER]
 database_url() {
     printf '# Written by scripts/provision. Changes here are lost.\n'
     printf 'DATABASE_URL="host=%s dbname=%s user=%s sslmode=verify-full sslrootcert=/etc/atelier/ca.crt%s"\n' \
         "$1" "$DATABASE" "$2" "${3:+ $3}"
 }
-
-load_env() { database_url "$DB_PRIMARY" atelier_load; }
 
 # server_env ADDRESS: each application host prefers another standby, and uses the primary last.
 server_env() {
@@ -131,8 +123,6 @@ server_env() {
     printf 'ATELIER_LISTEN=%s:3000\nATELIER_LOG_FORMAT=json\n' "$1"
     if [ "$CACHE_CONTROL" ]; then printf 'ATELIER_CACHE_CONTROL="%s"\n' "$CACHE_CONTROL"; fi
 }
-
-# --- nginx ------------------------------------------------------------------------------------------------------------
 
 nginx_conf() {
     local UPSTREAMS UPSTREAMS_AGAIN PROXY_CACHE='' PROXY_CACHE_PATH='' TLS='' CERTIFICATE_DIGEST

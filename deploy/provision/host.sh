@@ -20,13 +20,14 @@ installed() {
 # our_package NAME: installs it from PACKAGES, unless it has the files of the installed one. It restarts its service itself.
 our_package() {
     local file
-    file=$(find "$PACKAGES" -maxdepth 1 -name "$1_*_$(dpkg --print-architecture).deb" 2>/dev/null | sort -V | tail -n 1)
+    file=$(compgen -G "$PACKAGES/$1_*_$(dpkg --print-architecture).deb" | sort -V | tail -n 1) || true
     [ -n "$file" ] || die "no package $1 in $PACKAGES" "scripts/package builds it; PACKAGES in $settings names another directory"
     if [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] &&
         cmp -s <(dpkg-query --control-show "$1" md5sums) <(dpkg-deb --info "$file" md5sums); then return; fi
     # The conffiles in /etc/atelier are written by scripts/provision.
-    quietly apt-get install -y -qq --no-install-recommends --allow-downgrades --reinstall \
-        -o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=300 "$(realpath "$file")" </dev/null
+    quietly "apt-get could not install $file" "dpkg --configure -a, then run this again" apt-get install -y \
+        --no-install-recommends --allow-downgrades --reinstall -o Dpkg::Options::=--force-confold \
+        -o DPkg::Lock::Timeout=300 "$(realpath "$file")"
     say "installed ${file##*/}"
 }
 

@@ -5,12 +5,6 @@
 #   ADDRESS.crt ADDRESS.key                                of each host with a database or a server
 # shellcheck shell=bash
 
-# quietly COMMAND…: prints its output only if it fails.
-quietly() {
-    local output
-    output=$("$@" 2>&1) || die "$1 $2 failed: $output"
-}
-
 # need_secrets NAME…: called before anything is changed. A missing one would end up as an empty file or an empty password.
 need_secrets() {
     local name
@@ -23,21 +17,20 @@ need_secrets() {
 }
 
 make_secrets() {
-    local name address names made=()
+    local name address names
     need openssl openssl
     umask 077
     mkdir -p "$SECRETS"
     for name in load server replication; do
         if [ -s "$SECRETS/$name.password" ]; then continue; fi
         openssl rand -hex 24 >"$SECRETS/$name.password"
-        made+=("$name.password")
+        say "created $SECRETS/$name.password"
     done
     if [ ! -s "$SECRETS/ca.crt" ]; then
         ! compgen -G "$SECRETS/*.*.*.*.crt" >/dev/null || die "$SECRETS has certificates of hosts, but not ca.crt, which they need" \
             "restore ca.crt and ca.key; or remove all .crt and .key there, and give every host the new ones"
         make_certificate ca -subj '/CN=Atelier Catalogue' \
             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
-        made+=(ca.crt ca.key)
     fi
     for address in $DB_PRIMARY $DB_STANDBYS $APPS; do
         if [ -s "$SECRETS/$address.crt" ]; then continue; fi
@@ -48,17 +41,16 @@ make_secrets() {
         case " $APPS " in *" $address "*) names+=,DNS:$SERVER_NAME ;; esac
         make_certificate "$address" -CA "$SECRETS/ca.crt" -CAkey "$SECRETS/ca.key" -subj "/CN=$address" \
             -addext "subjectAltName=$names" -addext extendedKeyUsage=serverAuth -addext basicConstraints=CA:FALSE
-        made+=("$address.crt" "$address.key")
     done
-    if [ ${#made[@]} -gt 0 ]; then say "created in $SECRETS: ${made[*]}"; fi
 }
 
 # make_certificate NAME OPTION…: a key and a certificate with these options of openssl req. Both files or none.
 make_certificate() {
     local name=$1
     shift
-    quietly openssl req -x509 -config /dev/null -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
-        -keyout "$SECRETS/.new.key" -out "$SECRETS/.new.crt" "$@"
+    quietly "openssl could not create the certificate $name" "see what is in $SECRETS" openssl req -x509 -config /dev/null \
+        -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -keyout "$SECRETS/.new.key" -out "$SECRETS/.new.crt" "$@"
     mv "$SECRETS/.new.key" "$SECRETS/$name.key"
     mv "$SECRETS/.new.crt" "$SECRETS/$name.crt"
+    say "created $SECRETS/$name.key and $name.crt"
 }

@@ -48,7 +48,8 @@ copy_primary() {
     # Copied beside the data and renamed when it is a standby: without standby.signal it would start as a second primary.
     rm -rf "$copy"
     as_postgres mkdir -m 700 "$copy"
-    quietly as_postgres "$PG_BIN/pg_basebackup" -d "$(primary_conninfo)" -D "$copy" -S "$slot" -X stream -c fast
+    quietly "the primary, $DB_PRIMARY, could not be copied" "run this again" \
+        as_postgres "$PG_BIN/pg_basebackup" -d "$(primary_conninfo)" -D "$copy" -S "$slot" -X stream -c fast
     as_postgres touch "$copy/standby.signal"
     rm -rf "$data"
     mv "$copy" "$data"
