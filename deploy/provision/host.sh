@@ -38,13 +38,13 @@ running() {
     shift 2
     if [ "$how" = reload ]; then since=StateChangeTimestamp; fi
     since=$(TZ=UTC systemctl show --timestamp=us -P "$since" "$unit")
-    if [ "$(systemctl show -P NeedDaemonReload "$unit")" = yes ]; then systemctl daemon-reload; fi
     systemctl is-enabled -q "$unit" 2>/dev/null || systemctl enable -q "$unit"
     if ! systemctl is-active -q "$unit"; then
         how=restart # with new settings, should it be starting already
     elif [ -z "$(find "$@" -newermt "$since")" ]; then
         return
     fi
+    systemctl daemon-reload # a file may be a drop-in; NeedDaemonReload does not notice a new directory
     if systemctl "$how" "$unit" 2>"$scratch/log"; then
         say "${how}ed $unit"
     elif [ "$(systemctl show -P ActiveState "$unit")" = activating ]; then

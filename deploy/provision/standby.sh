@@ -16,12 +16,15 @@ same_system() {
             "systemctl stop postgresql@$1-main, move $2 away, then run this again to copy it anew"
 }
 
-# streams MAJOR: waits until the standby receives the primary's WAL; fails after FOLLOW_SECONDS.
-FOLLOW_SECONDS=30
+# The process that receives WAL.
+receiver() { as_postgres psql -XAtc "select pid from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null; }
+
+# streams MAJOR: waits until the standby receives the primary's WAL.
 streams() {
-    local limit=$((SECONDS + FOLLOW_SECONDS))
+    local pid limit=$((SECONDS + 30))
     ask_primary IDENTIFY_SYSTEM >/dev/null 2>&1 || return 0 # it connects when the primary is back
-    until [ "$(as_postgres psql -X -At -c 'select status from pg_stat_wal_receiver' 2>/dev/null)" = streaming ]; do
+    # One that the primary refuses is there for a moment, too.
+    until pid=$(receiver) && [ "$pid" ] && sleep 1 && [ "$pid" = "$(receiver)" ]; do
         [ "$SECONDS" -lt "$limit" ] || die "this standby receives no WAL from its primary, $DB_PRIMARY, and serves old data" \
             "see /var/log/postgresql/postgresql-$1-main.log, and docs/operating.md, 'A standby that fell behind'"
         sleep 0.2
@@ -29,9 +32,8 @@ streams() {
 }
 
 # copy_primary MAJOR DATA SLOT: replaces the empty cluster in DATA. Hosts may be set up at the same time: it waits for the primary.
-PRIMARY_SECONDS=600
 copy_primary() {
-    local data=$2 slot=$3 copy=$2.new limit=$((SECONDS + PRIMARY_SECONDS))
+    local data=$2 slot=$3 copy=$2.new limit=$((SECONDS + 600))
     if [ -e "$data/PG_VERSION" ] && [ "$(find "$data/base" -mindepth 1 -maxdepth 1 -type d | wc -l)" -gt 3 ]; then
         die "$data has databases, and a standby begins with a copy of the primary" \
             "move $data away if nobody needs it, then run this again"
@@ -39,7 +41,7 @@ copy_primary() {
     systemctl stop "postgresql@$1-main"
     say "waiting for the primary, $DB_PRIMARY"
     until ask_primary IDENTIFY_SYSTEM >/dev/null 2>"$scratch/log"; do
-        [ "$SECONDS" -lt "$limit" ] || { cat "$scratch/log" >&2 && die "no connection to the primary, $DB_PRIMARY, in $PRIMARY_SECONDS s"; }
+        [ "$SECONDS" -lt "$limit" ] || die "no connection to the primary, $DB_PRIMARY, in ten minutes: $(cat "$scratch/log")"
         sleep 1
     done
     # An interrupted run has created the slot already.
