@@ -32,6 +32,13 @@ def on(host, *command, **options):
     return cluster("on", host, *command, **options).strip()
 
 
+def print_row(request, row):
+    """On the terminal, also while pytest captures output."""
+    terminal = request.config.get_terminal_writer()
+    terminal.line(row)
+    terminal.flush()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def hosts(root, request):
     need_oha()
@@ -39,7 +46,7 @@ def hosts(root, request):
     if any(line.endswith("down") for line in status):
         cluster("up")
     columns = "fault", "requests", "late", "failed", "p50 ms", "p99 ms", "gap ms"
-    request.config.get_terminal_writer().line("\n{:36} {:>8} {:>7} {:>7} {:>8} {:>8} {:>8}".format(*columns))
+    print_row(request, "\n{:36} {:>8} {:>7} {:>7} {:>8} {:>8} {:>8}".format(*columns))
     yield
     if all(line.endswith("down") for line in status):
         cluster("down")
@@ -63,13 +70,13 @@ def load(request):
     def block(what, seconds, urls=None):
         figures = {}
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            options = {"connections": 512, "prefix": ["nsenter", f"--net={NETWORK}"]}
+            options = {"connections": 100, "prefix": ["nsenter", f"--net={NETWORK}"]}
             requests = pool.submit(request_rate, urls or random_styles(), RATE, seconds, **options)
             time.sleep(SECONDS_BEFORE)
             yield figures
             figures.update(requests.result())
         row = "{requests:8} {dropped:7} {failed:7} {p50:8.1f} {p99:8.1f} {gap:8.0f}".format(**figures)
-        request.config.get_terminal_writer().line(f"{what:36} {row}")
+        print_row(request, f"{what:36} {row}")
         assert figures["requests"] >= 0.95 * RATE * seconds
         assert figures["gap"] <= 2000
 
@@ -167,9 +174,7 @@ def test_new_catalogue(load, request):
     for name, rows in responses.items():
         assert rows[0][2] != rows[-1][2]
         seen = min(moment for moment, _, etag, _ in rows if etag == rows[-1][2]) - published
-        request.config.get_terminal_writer().line(
-            f"    {name}: {len(rows)} responses, none mixed; new after {seen:.2f} s"
-        )
+        print_row(request, f"    {name}: {len(rows)} responses, none mixed; new after {seen:.2f} s")
         # The first client behind the cache gets the old response while the new one is fetched.
         assert seen <= (CACHE_SECONDS + 3 if name == "lb" else 2)
 

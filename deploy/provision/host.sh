@@ -17,17 +17,19 @@ installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status} ' "$@" 2>/dev/null)" = "$(printf 'installed %.0s' "$@")" ] || apt_install "$@"
 }
 
-# our_package NAME: installs it from PACKAGES, unless it has the files of the installed one. It restarts its service itself.
+# our_package NAME: installs it from PACKAGES, unless that very file is installed. It restarts its service itself.
 our_package() {
-    local file
-    file=$(compgen -G "$PACKAGES/$1_*_$(dpkg --print-architecture).deb" | sort -V | tail -n 1) || true
-    [ -n "$file" ] || die "no package $1 in $PACKAGES" "scripts/package builds it; PACKAGES in $settings names another directory"
-    if [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] &&
-        cmp -s <(dpkg-query --control-show "$1" md5sums) <(dpkg-deb --info "$file" md5sums); then return; fi
+    local file installed_file=/var/lib/atelier-provision/$1.sha256
+    file=$(compgen -G "$PACKAGES/$1_*_$(dpkg --print-architecture).deb" | sort -V | tail -n 1) ||
+        die "no package $1 in $PACKAGES" "scripts/package builds it; PACKAGES in $settings names another directory"
+    if [ "$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$1" 2>/dev/null)" = "installed $(dpkg-deb -f "$file" Version)" ] &&
+        cmp -s <(sha256sum <"$file") "$installed_file"; then return; fi
     # The conffiles in /etc/atelier are written by scripts/provision.
     quietly "apt-get could not install $file" "dpkg --configure -a, then run this again" apt-get install -y \
         --no-install-recommends --allow-downgrades --reinstall -o Dpkg::Options::=--force-confold \
         -o DPkg::Lock::Timeout=300 "$(realpath "$file")"
+    install -D /dev/null "$installed_file"
+    sha256sum <"$file" >"$installed_file"
     say "installed ${file##*/}"
 }
 
