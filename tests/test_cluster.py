@@ -70,7 +70,7 @@ def load(request):
     def block(what, seconds, urls=None):
         figures = {}
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            options = {"connections": 100, "prefix": ["nsenter", f"--net={NETWORK}"]}
+            options = {"connections": 100, "prefix": ["scripts/cluster", "on", "client"]}
             requests = pool.submit(request_rate, urls or random_styles(), RATE, seconds, **options)
             time.sleep(SECONDS_BEFORE)
             yield figures

@@ -57,7 +57,7 @@ make_cluster_image() {
     # shellcheck disable=SC2034 # for in_image
     BINDS=("$CLUSTER/bundle:/opt/atelier")
     for role in db app lb; do in_image "$image" /opt/atelier/scripts/provision --packages "$role"; done
-    rm "$image/etc/resolv.conf"
+    rm -f "$image/etc/resolv.conf"
     systemctl --root="$image" --quiet disable nginx # on the load balancer, scripts/provision enables it
 }
 
