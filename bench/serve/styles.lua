@@ -1,9 +1,8 @@
--- wrk script for scripts/bench serve, which reads the line that it prints:
+-- wrk script for scripts/bench serve. Prints the number of requests, requests/s, how many failed (no response, or a status of
+-- 400 or more), and bytes for each response, headers included.
 --
---   requests/s   50th and 99th percentile in milliseconds   failed requests (no 2xx or 3xx response)   bytes for each response
---
---   wrk … -s styles.lua http://HOST:PORT/products/1/styles           this URL repeatedly
---   wrk … -s styles.lua http://HOST:PORT -- PRODUCTS                 styles of random products, ids 1 to PRODUCTS
+--   wrk … -s styles.lua http://HOST:PORT/products/1/styles     this URL repeatedly
+--   wrk … -s styles.lua http://HOST:PORT -- PRODUCTS           styles of random products, ids 1 to PRODUCTS
 
 local threads = 0
 
@@ -16,7 +15,7 @@ function init(args)
    local products = tonumber(args[1])
    if not products then return end -- without a function "request", wrk sends the same bytes and never calls Lua
 
-   math.randomseed(os.time() * 64 + number) -- every thread and every run asks for others
+   math.randomseed(os.time() * 64 + number) -- other products in every thread and every run
    -- Made once: putting a request together costs wrk more than sending it.
    local before, after = wrk.format("GET", "/products/@/styles"):match("^(.-)@(.*)$")
    function request()
@@ -24,11 +23,9 @@ function init(args)
    end
 end
 
-function done(summary, latency)
+function done(summary)
    local errors = summary.errors
-   io.write(string.format("%.0f %.3f %.3f %d %.0f\n",
-      summary.requests / summary.duration * 1e6,
-      latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
-      errors.status + errors.connect + errors.read + errors.write + errors.timeout,
-      summary.bytes / math.max(summary.requests, 1)))
+   local failed = errors.status + errors.connect + errors.read + errors.write + errors.timeout
+   local bytes = summary.bytes / math.max(summary.requests, 1)
+   print(summary.requests, summary.requests / summary.duration * 1e6, failed, bytes)
 end
