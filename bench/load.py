@@ -37,13 +37,9 @@ class Bench:
         self.database, self.work = database, work
         path = f"{database.programs}:{os.environ['PATH']}"
         self.environment = dict(os.environ, DATABASE_URL=database.url, PATH=path)
-        anew = [
-            f"drop database if exists {database.name} with (force)",
-            f"create database {database.name}",
-            "checkpoint",
-        ]
-        options = [word for statement in anew for word in ("-c", statement)]
-        self.prepare = join("psql", "-Xqd", database.server_url.geturl(), *options)
+        drop, create = f"drop database if exists {database.name} with (force)", f"create database {database.name}"
+        admin = database.server_url.geturl()
+        self.prepare = join("psql", "-Xqd", admin, "-c", drop, "-c", create, "-c", "checkpoint")
 
     def measure(self, commands):
         """Runs each command once, on a new database: seconds elapsed, and of the client's CPU, by name."""
@@ -130,7 +126,7 @@ def contestants(bench, data, manifest, rounds):
 
 
 def pgloader(bench, products):
-    """pgloader with the tables, keys and indexes of the usual way. No defects: after an open quote it loses all rows."""
+    """pgloader with tables, keys and indexes of the usual way. No defects: after an open quote it loses all rows."""
     data, manifest = catalogue(products, "none")
     script = []
     for name, definition in re.findall(r"^create table (\w+) \((.*)\);", USUAL, re.M):
@@ -197,7 +193,7 @@ def main():
     }
     with system.Database("bench_load") as database, tempfile.TemporaryDirectory() as work:
         bench = Bench(database, Path(work))
-        result["environment"] = environment(database.query("select 'PostgreSQL ' || current_setting('server_version')"))
+        result["environment"] = environment(database)
         result["runs"], rows = contestants(bench, data, manifest, options.rounds)
         result["usual_wrong"] = {name: rows[name] - those["loaded"] for name, those in tables.items()}
         result["jobs"] = bench.measure({f"{count} jobs": bench.load_command(data, count) for count in JOBS})

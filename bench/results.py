@@ -25,8 +25,9 @@ def in_memory(directory):
     subprocess.run(["cat", *directory.iterdir()], stdout=subprocess.DEVNULL, check=True)
 
 
-def environment(*versions):
+def environment(database=None):
     """When, where and with which versions something is measured."""
+    versions = [f"PostgreSQL {database.query('show server_version')}"] if database else []
     cpu = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
     machine = f"{os.cpu_count()} cores ({cpu[1] if cpu else platform.machine()}), {memory:,.0f} MB"
