@@ -46,10 +46,7 @@ def measure(name, settings, products, rate, seconds):
     urls = [f"{target}/products/{id}/styles" for id in ids]
     options = {"cacert": CLUSTER / "secrets/ca.crt", "prefix": (system.REPO / "scripts/cluster", "on", "client")}
     run = oha.request_rate(urls, rate, seconds, connections=CONNECTIONS, **options)
-    print(
-        f"{name}, {rate:,} requests/s: {run['failed']} failed, {run['dropped']} not sent, p99 {run['p99']} ms",
-        flush=True,
-    )
+    print(f"{name}, {rate:,}/s: {run['failed']} failed, {run['dropped']} not sent, p99 {run['p99']} ms", flush=True)
     return {"setup": name, "rate": rate} | run
 
 
@@ -70,7 +67,7 @@ def report(result):
         sums = [f"{sum(run[key] for run in runs):,}" for key in ("requests", "failed", "dropped")]
         times = [f"{median(run[key] for run in runs):.1f}" for key in ("p50", "p99", "p99.9")]
         rows.append([words, *sums, *times, f"{BEFORE_MS[name]:,}"])
-    print(f"\n{result['environment']}; {result['products']:,} products")
+    print(f"\n{result['environment']}")
     head = ["requests", "failed", "not sent", "p50 ms", "p99 ms", "p99.9 ms", "system before, ms"]
     table([f"{RATE:,} requests/s", *head], rows)
 
@@ -81,7 +78,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     settings, products = (CLUSTER / "settings").read_text(), int((CLUSTER / "products").read_text())
-    result = {"environment": environment(), "products": products, "steady": [], "ramp": []}
+    result = {"environment": environment(f"oha {oha.VERSION}", None, products), "steady": [], "ramp": []}
     try:
         for left in reversed(range(options.rounds)):
             for name in SETUPS:

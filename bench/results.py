@@ -25,13 +25,15 @@ def in_memory(directory):
     subprocess.run(["cat", *directory.iterdir()], stdout=subprocess.DEVNULL, check=True)
 
 
-def environment(database=None):
-    """When, where and with which versions something is measured."""
-    versions = [f"PostgreSQL {database.query('show server_version')}"] if database else []
+def environment(versions, database, products):
+    """When, where and with what something is measured."""
+    if database:
+        versions += f", PostgreSQL {database.query('show server_version')}"
     cpu = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
     machine = f"{os.cpu_count()} cores ({cpu[1] if cpu else platform.machine()}), {memory:,.0f} MB"
-    return "; ".join([f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", *versions, machine, f"Linux {platform.release()}"])
+    date, linux = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", f"Linux {platform.release()}"
+    return "; ".join([date, versions, machine, linux, f"{products:,} products"])
 
 
 def save(name, result):

@@ -21,6 +21,7 @@ import oha
 from results import BENCH, catalogue, environment, outcome, save, system, table
 
 FILES = Path(__file__).resolve().parent / "serve"
+VERSIONS = "$0 --version; nginx -v 2>&1 | sed 's/.*: //'; wrk -v | sed -n '1s/ \\[.*//p'"
 CONNECTIONS = 64  # of wrk and oha
 CACHED = "/products/2/styles"  # 2.9 kB with seed 1; the mean is 2.0
 COMPARED = 200  # responses, before anything is measured
@@ -219,10 +220,10 @@ def report(result):
     memory, most = result["memory"], TARGET_MEMORY_MB + IDLE_CACHE_MB
     what = f"memory, {IDLE_CONNECTIONS:,} idle connections and {IDLE_CACHE_MB} MB of cache"
     rows.append([what, f"{memory:.1f} MB", f"{most} MB", outcome(memory < most)])
-    print(f"\n{result['environment']}; {result['products']:,} products")
+    print(f"\n{result['environment']}")
     table(["", "measured", "target", ""], rows)
     middle = {name: {key: median(run[key] for run in those) for key in those[0]} for name, those in runs.items()}
-    rows = [[name, f"{run['rate']:,.0f}", f"{run.get('cpu_us', 0):.2f}"] for name, run in middle.items()]
+    rows = [[name, *(f"{value:,.2f}" for value in run.values())] for name, run in middle.items()]
     table(["", "requests/s", "µs of its CPU a request"], rows)
 
 
@@ -238,7 +239,8 @@ def main():
         database.load(data)
         tables = "select oid from pg_class where relnamespace = 'atelier'::regnamespace and relkind in ('r', 'i')"
         database.query(f"create extension pg_prewarm; select sum(pg_prewarm(oid, 'read')) from ({tables}) t")
-        result = {"environment": environment(database), "products": products}
+        versions = ", ".join([*system.run("sh", "-c", VERSIONS, system.SERVER).splitlines(), f"oha {oha.VERSION}"])
+        result = {"environment": environment(versions, database, products)}
         result["runs"], result["steady"], result["ramp"] = uncached(database, products, length, rounds)
         result["runs"] |= cached(database, length, rounds, Path(work, "floor"))
         result["memory"] = idle_memory(database, products)

@@ -8,7 +8,7 @@ break line ends in quotes, and deletes orphans. The positions of products are nu
 
 There is one session for each core. Each takes the next table, the longest first, and creates and copies it in one
 transaction, so that rows are frozen and, with wal_level=minimal, need no WAL. Then it makes the keys of schema.sql and
-runs ANALYZE. As in the loader, index builds have 256 MB and no parallel workers.
+runs ANALYZE. As in the loader, index builds have at least 256 MB and no parallel workers.
 
 Prints as JSON the steps, with their start and end in seconds, and the number of rows in each table.
 """
@@ -31,7 +31,9 @@ PARENTS = {
     "skus": {"style_id": "styles"},
     "related": {"product_id": "product", "related_product_id": "product"},
 }
-SETTINGS = "-c max_parallel_maintenance_workers=0 -c maintenance_work_mem=256MB -c client_min_messages=warning"
+SETTINGS = "-c max_parallel_maintenance_workers=0 -c client_min_messages=warning"
+MEMORY = """select set_config('maintenance_work_mem', '256MB', true)
+    where pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB')"""
 CLOSE_QUOTES = 'NF > 0 && NF % 2 == 0 { $0 = $0 "\\"" } { print }'
 
 
@@ -66,7 +68,7 @@ def index(table, is_csv):
         if is_csv
     ]
     keys = re.findall(rf"^ALTER TABLE {table} .*;$", SCHEMA, re.MULTILINE)
-    return psql([*orphans, *keys, f"analyze {table}"])
+    return psql([MEMORY, *orphans, *keys, f"analyze {table}"])
 
 
 def main():
