@@ -24,6 +24,11 @@ printf %s "$home/bin/oha"
 """
 
 
+def need_oha():
+    """The path of oha, which no distribution has: built once, into data/tools."""
+    return system.lib(INSTALL, VERSION)
+
+
 def request_rate(urls, rate, seconds, *, connections=64, timeout=10, cacert=None, prefix=()):
     """Sends `rate` requests a second for `seconds` and returns their figures; see `figures`.
 
@@ -35,27 +40,11 @@ def request_rate(urls, rate, seconds, *, connections=64, timeout=10, cacert=None
     with tempfile.TemporaryDirectory() as directory:
         url_file, database = Path(directory, "urls"), Path(directory, "requests")
         url_file.write_text("\n".join(itertools.chain(*groups.values())) + "\n")
-        command = [
-            *prefix,
-            system.lib(INSTALL, VERSION),
-            "--no-tui",
-            "--output-format",
-            "json",
-            "--disable-compression",
-        ]
-        command += [
-            "--latency-correction",
-            "-q",
-            rate,
-            "-z",
-            f"{seconds}s",
-            "-w",
-            "-c",
-            connections,
-            "-t",
-            f"{timeout}s",
-        ]
-        command += ["--db-url", database, "--urls-from-file", url_file, *(["--cacert", cacert] if cacert else [])]
+        options = (
+            f"-q {rate} -z {seconds}s -w -c {connections} -t {timeout}s --latency-correction --disable-compression"
+        )
+        command = [*prefix, need_oha(), *options.split(), "--no-tui", "--output-format", "json", "--db-url", database]
+        command += ["--urls-from-file", url_file, *(["--cacert", cacert] if cacert else [])]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"oha failed: {done.stderr}")
