@@ -74,7 +74,7 @@ def pgbench(database, seconds, products):
     """Transactions/s of the usual statement."""
     options = ["-n", "-M", "prepared", "-c8", "-j2", "-T", seconds, "-D", f"products={products}"]
     command = [database.programs / "pgbench", *options, "-f", FILES / "styles.sql", database.url]
-    return {"rate": float(re.search(r"^tps = ([\d.]+)", system.run(*command, stderr=subprocess.DEVNULL), re.M)[1])}
+    return {"rate": float(re.search(r"^tps = ([\d.]+)", system.run(*command), re.M)[1])}
 
 
 def in_turn(rounds, contestants):
@@ -132,7 +132,7 @@ def latency(server, products, rounds, most):
 @contextlib.contextmanager
 def listening(*command, url):
     """A process that serves at a URL."""
-    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([str(word) for word in command])
     try:
         limit = time.monotonic() + 10
         while not system.status(url + CACHED):
@@ -223,7 +223,9 @@ def report(result):
     print(f"\n{result['environment']}")
     table(["", "measured", "target", ""], rows)
     middle = {name: {key: median(run[key] for run in those) for key in those[0]} for name, those in runs.items()}
-    rows = [[name, *(f"{value:,.2f}" for value in run.values())] for name, run in middle.items()]
+    rows = [
+        [name, f"{run['rate']:,.0f}", f"{run['cpu_us']:.2f}" if "cpu_us" in run else ""] for name, run in middle.items()
+    ]
     table(["", "requests/s", "µs of its CPU a request"], rows)
 
 
