@@ -75,25 +75,21 @@ def main():
     is_csv, directory = sys.argv[1] == "csv", sys.argv[2]
     started, steps, rows = time.monotonic(), [], dict.fromkeys(LONGEST_FIRST, 0)
 
-    def step(what, table, work, after=()):
+    def step(what, table, after=()):
         for earlier in after:
             earlier.result()
         start = time.monotonic() - started
-        rows[table] += work()
+        rows[table] += copy(table, directory, is_csv) if what == "copy" else index(table, is_csv)
         steps.append({"what": what, "table": table, "start": start, "end": time.monotonic() - started})
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = {
-            table: pool.submit(step, "copy", table, lambda table=table: copy(table, directory, is_csv))
-            for table in LONGEST_FIRST
-        }
+        copies = {table: pool.submit(step, "copy", table) for table in LONGEST_FIRST}
+        indexes = []
         # The first to be copied is indexed last, so that the others wait less for their parents.
         for table in [*LONGEST_FIRST[1:], LONGEST_FIRST[0]]:
-            after = [futures[name] for name in {table, *(PARENTS.get(table, {}).values() if is_csv else ())}]
-            futures[f"{table} index"] = pool.submit(
-                step, "index", table, lambda table=table: index(table, is_csv), after
-            )
-    for future in futures.values():
+            parents = PARENTS.get(table, {}).values() if is_csv else []
+            indexes.append(pool.submit(step, "index", table, [copies[name] for name in (table, *parents)]))
+    for future in [*copies.values(), *indexes]:
         future.result()
     json.dump({"steps": steps, "rows": rows}, sys.stdout)
 
