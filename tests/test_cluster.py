@@ -33,10 +33,8 @@ def on(host, *command, **options):
 
 
 def print_row(request, row):
-    """On the terminal, also while pytest captures output."""
-    terminal = request.config.get_terminal_writer()
-    terminal.line(row)
-    terminal.flush()
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(row, flush=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,7 +44,7 @@ def hosts(root, request):
     if any(line.endswith("down") for line in status):
         cluster("up")
     columns = "fault", "requests", "late", "failed", "p50 ms", "p99 ms", "gap ms"
-    print_row(request, "\n{:36} {:>8} {:>7} {:>7} {:>8} {:>8} {:>8}".format(*columns))
+    print_row(request, "{:36} {:>8} {:>7} {:>7} {:>8} {:>8} {:>8}".format(*columns))
     yield
     if all(line.endswith("down") for line in status):
         cluster("down")

@@ -175,7 +175,7 @@ cluster_status() {
     local host
     for host in $HOSTS; do
         printf '%-5s %-11s %s\n' "$host" "$(address "$host")" \
-            "$(leader "$host" >/dev/null && on "$host" systemctl is-system-running || echo down)"
+            "$(if leader "$host" >/dev/null; then on "$host" systemctl is-system-running || true; else echo down; fi)"
     done
 }
 
