@@ -65,10 +65,10 @@ def load(request):
     """A block under load, which begins some seconds before it. Prints a row. The figures are complete after it."""
 
     @contextlib.contextmanager
-    def block(what, seconds, urls=None):
+    def block(what, seconds, urls=None, connections=100):
         figures = {}
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            options = {"connections": 100, "prefix": ["scripts/cluster", "on", "client"]}
+            options = {"connections": connections, "prefix": ["scripts/cluster", "on", "client"]}
             requests = pool.submit(request_rate, urls or random_styles(), RATE, seconds, **options)
             time.sleep(SECONDS_BEFORE)
             yield figures
@@ -142,7 +142,8 @@ def test_databases_stopped(load):
     cached = [f"{LOAD_BALANCER}/products/{product}/styles" for product in range(1, 21)]
     urls = {"cached": cached * (len(pages) // len(cached)), "uncached": pages}  # half of the requests each
     databases = [line.split()[0] for line in cluster("status").splitlines() if line.startswith("db")]
-    with load("all databases stopped for 10 s", 30, urls) as figures:
+    # More connections: half of the requests wait up to a second for their 503.
+    with load("all databases stopped for 10 s", 30, urls, connections=1000) as figures:
         stop_databases(databases, 10)
     assert figures["errors"] == {}
     assert figures["groups"]["cached"]["failed"] == 0
