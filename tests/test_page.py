@@ -1,28 +1,132 @@
-#!/usr/bin/env python3
-"""What the page at / must do, in Chromium and with the real server: tests/page/run starts it.
+"""The page at / in headless Chromium, with a real server. Nothing is loaded from the internet."""
 
-usage: cases.py SERVER PORT ADMIN-PORT PICTURES [CASE…]
-"""
-
+import base64
+import contextlib
+import functools
+import http.server
 import os
 import re
-import sys
+import threading
 import time
+from pathlib import Path
 
-from playwright.sync_api import expect, sync_playwright
-from stage import DESKTOP, PHONE, Server, Stage, other_site, sql, until
+import pytest
+from page_catalogue import add_products, drawing
+from playwright.sync_api import Error, expect, sync_playwright
+from system import TARGET, Database, Server, generate, lib, need, run, status
 
-# Nothing of a browser's that talks to somewhere else, or needs a screen.
-OPTIONS = [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    "--no-first-run",
-]
+PICTURES = Path(os.environ.get("PICTURES", TARGET / "page-pictures"))
+DEADLINE_SECONDS = 60  # far beyond what anything here takes on a busy machine
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 360, "height": 740}
+NARROW = {"width": 320, "height": 640}
+FONTS = [("Inter", "fonts-inter"), ("P052", "fonts-urw-base35")]  # as on a desktop
 PARKA = "#/products/9001"
+
+expect.set_options(timeout=DEADLINE_SECONDS * 1000)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    with Database("atelier_page") as database:
+        csv = generate(tmp_path_factory.mktemp("csv"), 59, "--defects", "none")
+        add_products(csv)
+        database.load(csv, "--max-rejects", 0)
+        yield database
+
+
+@pytest.fixture(scope="module")
+def server(database):
+    with Server(database.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser():
+    need("fc-list", "fontconfig")
+    for font, package in FONTS:
+        if not run("fc-list", font):
+            lib("apt_install $1", package)
+    no_internet = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=need("chromium", "chromium"), args=[no_internet])
+
+
+@pytest.fixture
+def visit(browser, server, request):
+    """Opens a page in a browser context of its own. At the end of the block its console must have no errors and warnings,
+    violations of the Content-Security-Policy included, but those that a pattern of `expected` matches; each must."""
+
+    @contextlib.contextmanager
+    def visit(address="", *, site=server.url, viewport=DESKTOP, scheme="light", photos=True, expected=()):
+        phone = viewport is PHONE
+        context = browser.new_context(
+            viewport=viewport, color_scheme=scheme, is_mobile=phone, has_touch=phone, reduced_motion="reduce"
+        )
+        context.set_default_timeout(DEADLINE_SECONDS * 1000)
+        page, errors = context.new_page(), []
+        answer_for_photos(context.new_cdp_session(page), photos)
+        page.on("console", lambda message: message.type in ("error", "warning") and errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(f"uncaught: {error}"))
+        page.on("dialog", lambda dialog: (errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        try:
+            page.goto(f"{site}/{address}")
+            yield page
+        except Exception:
+            page.screenshot(path=PICTURES / f"failed-{request.node.name}.png")
+            print(f"console: {errors}")
+            raise
+        finally:
+            context.close()
+        assert [text for text in errors if not any(re.search(pattern, text) for pattern in expected)] == []
+        assert [pattern for pattern in expected if not any(re.search(pattern, text) for text in errors)] == []
+
+    return visit
+
+
+def answer_for_photos(session, available):
+    """Answers requests for photos with drawings, or fails them. Playwright's own routes would delay requests to the server
+    as well, and the page shows how long those take."""
+
+    def answer(paused):
+        request = {"requestId": paused["requestId"]}
+        with contextlib.suppress(Error):  # the page has been closed meanwhile
+            if available:
+                headers = [{"name": "Content-Type", "value": "image/svg+xml"}]
+                body = base64.b64encode(drawing(paused["request"]["url"]).encode()).decode()
+                response = {"responseCode": 200, "responseHeaders": headers, "body": body}
+                session.send("Fetch.fulfillRequest", request | response)
+            else:
+                session.send("Fetch.failRequest", request | {"errorReason": "InternetDisconnected"})
+
+    session.on("Fetch.requestPaused", answer)
+    session.send("Fetch.enable", {"patterns": [{"urlPattern": "https://images.unsplash.com/*"}]})
+
+
+def until(page, expression, arg=None):
+    """Playwright's wait_for_function evaluates in the page, which its Content-Security-Policy forbids."""
+    limit = time.monotonic() + DEADLINE_SECONDS
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < limit, f"still false: {expression}"
+        page.wait_for_timeout(20)
+
+
+def all_is_there(page):
+    expect(page.locator("main h1")).to_be_visible()
+    expect(page.locator(".loading, .bone, .pending")).to_have_count(0)
+    until(page, "[...document.images].every((image) => image.complete)")
+
+
+def picture(page, name):
+    """A picture of docs/page.md."""
+    all_is_there(page)
+    page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def fits_its_viewport(page):
+    all_is_there(page)
+    return page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
 
 # Around an element itself, around the label that stands for it, or around the photo in that.
 HAS_VISIBLE_FOCUS = """(element) => {
@@ -49,13 +153,13 @@ CONTRAST = """(element) => {
 }"""
 
 
-def catalogue_page_by_page(stage, _):
-    with stage.page() as page:
+def test_catalogue_page_by_page(visit, server):
+    with visit() as page:
         heading = page.locator(".heading p")
         expect(heading).to_have_text("64 products, page 1 of 6")
         expect(page.locator(".card")).to_have_count(12)
         expect(page).to_have_title("Catalogue, page 1 · Atelier")
-        stage.picture(page, "catalogue-light")
+        picture(page, "catalogue-light")
         pager = page.get_by_role("navigation", name="Pages")
         expect(pager.get_by_role("link")).to_have_text(["Next", "Last"])
         pager.get_by_role("link", name="Next").click()
@@ -71,25 +175,24 @@ def catalogue_page_by_page(stage, _):
         assert page.url.endswith("/#/?page=3"), page.url
         page.go_back()
         expect(heading).to_have_text("64 products, page 6 of 6")
-        page.goto(f"{stage.url}/#/?page=99")
+        page.goto(f"{server.url}/#/?page=99")
         expect(page.locator("h1")).to_have_text("There is no page 99")
         page.get_by_role("link", name="To the last page").click()
         expect(heading).to_have_text("64 products, page 6 of 6")
-    with stage.page("#/?page=0", expected=["400"]) as page:
+    with visit("#/?page=0", expected=["400"]) as page:
         expect(page.get_by_role("alert")).to_contain_text("the parameter page must be a number from 1 to 2147483647")
-    for address in ("#/nowhere", "#//[", "#/[", "#//example.org:x/", "#%", "#/products/", "#/\\\\["):
-        with stage.page(address) as page:
-            expect(page.locator("h1")).to_have_text("There is nothing at this address")
-            page.get_by_role("link", name="To the catalogue").click()
-            expect(heading_of(page)).to_have_text("64 products, page 1 of 6")
 
 
-def heading_of(page):
-    return page.locator(".heading p")
+@pytest.mark.parametrize("address", ["#/nowhere", "#//[", "#/[", "#//example.org:x/", "#%", "#/products/", "#/\\\\["])
+def test_unknown_address(visit, address):
+    with visit(address) as page:
+        expect(page.locator("h1")).to_have_text("There is nothing at this address")
+        page.get_by_role("link", name="To the catalogue").click()
+        expect(page.locator(".heading p")).to_have_text("64 products, page 1 of 6")
 
 
-def product_and_back(stage, _):
-    with stage.page("#/?page=6") as page:
+def test_product_and_back(visit):
+    with visit("#/?page=6") as page:
         link = page.get_by_role("link", name="Harbour Parka")
         link.scroll_into_view_if_needed()
         top = page.evaluate("scrollY")
@@ -120,10 +223,10 @@ def product_and_back(stage, _):
         expect(page.locator("#log tbody tr").first).to_contain_text("/products?page=6&count=12304")
 
 
-def style_changes_price_photos_and_sizes(stage, _):
-    with stage.page(PARKA) as page:
+def test_style_changes_price_photos_and_sizes(visit):
+    with visit(PARKA) as page:
         expect(page.locator(".thumbnail")).to_have_count(4)
-        stage.picture(page, "product-light")
+        picture(page, "product-light")
         page.get_by_role("radio", name="Slate", exact=True).check()
         expect(page.locator(".price")).to_have_text("$240.00")
         expect(page.locator(".thumbnail")).to_have_count(6)
@@ -145,8 +248,8 @@ def style_changes_price_photos_and_sizes(stage, _):
         expect(page).to_have_url("about:blank")
 
 
-def size_limits_quantity(stage, _):
-    with stage.page(f"{PARKA}?style=90001") as page:
+def test_size_limits_quantity(visit):
+    with visit(f"{PARKA}?style=90001") as page:
         quantity, total = page.get_by_label("Quantity"), page.locator(".sum")
         expect(quantity).to_be_disabled()
         expect(total).to_have_text("Choose a size.")
@@ -176,13 +279,13 @@ def size_limits_quantity(stage, _):
         expect(total).to_have_text("$1,439.92 for 8 in size S, SKU 90006. Only 8 of the 12 are in stock.")
         quantity.select_option("3")
         expect(total).to_have_text("$539.97 for 3 in size S, SKU 90006")
-    with stage.page("#/products/9004") as page:
+    with visit("#/products/9004") as page:
         expect(page.locator(".sum")).to_have_text("All sizes of this style are sold out.")
         expect(page.get_by_label("Quantity")).to_be_disabled()
 
 
-def keys_alone(stage, _):
-    with stage.page("#/?page=6") as page:
+def test_keys_alone(visit):
+    with visit("#/?page=6") as page:
         expect(page.locator(".card")).to_have_count(4)
 
         def press(*keys):
@@ -232,26 +335,26 @@ def keys_alone(stage, _):
         expect(page.locator("#log table")).to_be_visible()
 
 
-def what_is_missing(stage, _):
-    with stage.page(expected=["404"]) as page:
+def test_missing_product(visit):
+    with visit(expected=["404"]) as page:
         page.get_by_label("Product no.").fill("77777")
         page.get_by_role("button", name="Go").click()
         expect(page.get_by_role("alert")).to_contain_text("There is no product 77777")
         expect(page.get_by_role("alert")).to_contain_text("no product has the id 77777")
         expect(page.locator("#log-last")).to_contain_text("GET /products/77777/profile 404, ")
-        stage.picture(page, "missing")
         page.get_by_role("link", name="To the catalogue").click()
         expect(page.locator(".card")).to_have_count(12)
-    with stage.page("#/products/x%2Fy", expected=["400"]) as page:
+    with visit("#/products/x%2Fy", expected=["400"]) as page:
         expect(page.get_by_role("alert")).to_contain_text("product_id in the path must be a number")
-    with stage.page("#/products/9003") as page:
+    with visit("#/products/9003") as page:
         expect(page.locator(".price")).to_have_text("$0.00")
         expect(page.locator(".order")).to_contain_text("comes in no style")
         expect(page.locator(".related")).to_contain_text("Nothing is related to this product.")
 
 
-def server_away_and_back(stage, server):
-    with stage.page("#/?page=2", expected=["Failed to load resource: net::ERR_"]) as page:
+def test_server_away_and_back(visit, database):
+    unreachable = ["Failed to load resource: net::ERR_"]
+    with Server(database.url) as server, visit("#/?page=2", site=server.url, expected=unreachable) as page:
         expect(page.locator(".card")).to_have_count(12)
         button = page.get_by_role("button", name="Try now")
         server.stop()
@@ -260,10 +363,10 @@ def server_away_and_back(stage, server):
         expect(page.locator(".countdown")).to_contain_text("Next try in")
         expect(page.locator("#log-last")).to_contain_text("no answer")
         button.focus()
-        # It asks again by itself, and takes nothing away from who reads it.
-        until(page, "document.querySelectorAll('#log tr.bad').length >= 3")
+        # It retries by itself, and the focus stays where it is.
+        expect(page.locator("#log tr.bad").nth(2)).to_be_attached()
         expect(button).to_be_focused()
-        stage.picture(page, "away")
+        picture(page, "away")
         server.start()
         expect(page.locator(".heading p")).to_contain_text("page 3 of 6")
         server.stop()
@@ -274,65 +377,59 @@ def server_away_and_back(stage, server):
         expect(page.locator(".heading p")).to_contain_text("page 4 of 6")
 
 
-def database_away_and_back(stage, _):
-    """A product that no other case asks for: what is in the server's cache is answered all the same."""
-    with stage.page(expected=["503"]) as page:
+def test_database_away_and_back(visit, database):
+    """With a product that no other test requests: what is in the server's cache is answered all the same."""
+    with visit(expected=["503"]) as page:
         expect(page.locator(".card")).to_have_count(12)
-        sql("ALTER TABLE atelier.styles RENAME TO gone")
+        database.query("ALTER TABLE atelier.styles RENAME TO gone")
         try:
-            page.goto(f"{stage.url}/#/products/17")
+            page.get_by_label("Product no.").fill("17")
+            page.get_by_role("button", name="Go").click()
             expect(page.get_by_role("alert")).to_contain_text("The server cannot answer now")
             expect(page.locator(".countdown")).to_contain_text("Next try in")
         finally:
-            sql("ALTER TABLE atelier.gone RENAME TO styles")
+            database.query("ALTER TABLE atelier.gone RENAME TO styles")
         expect(page.locator(".facts h1")).to_be_visible()
 
 
-def photos_that_cannot_be_loaded(stage, _):
-    with stage.page(PARKA, photos=False, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
+def test_photos_that_cannot_be_loaded(visit):
+    with visit(PARKA, photos=False, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
         expect(page.locator(".large")).to_have_text("This photo cannot be loadedfrom images.unsplash.com")
         expect(page.get_by_role("radio", name="Rust, photo 2 of 4: This photo cannot be loaded")).to_be_enabled()
         expect(page.locator(".swatch").first).to_contain_text("no photo")
         page.get_by_role("button", name="Next photo").click()
         expect(page.locator(".counter")).to_have_text("2 / 4")
-        stage.picture(page, "no-photos")
-    for scheme in ("light", "dark"):
-        with stage.page(PARKA, scheme=scheme, photos=False, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
-            expect(page.locator(".thumbnail .words")).to_have_count(4)
-            expect(page.locator(".swatch .words")).to_have_count(3)
-            for words in page.locator(".words :is(strong, small, [aria-hidden])").all():
-                ratio = words.evaluate(CONTRAST)
-                assert ratio >= 4.5, f"{words.text_content()}: {ratio} in the {scheme}"
 
 
-def unbroken_words(stage, _):
-    for viewport in (DESKTOP, PHONE, {"width": 320, "height": 640}):
-        for name, address in (
-            ("product", "#/products/8900"),
-            ("catalogue", "#/?page=5"),
-            ("nothing", "#/" + "W" * 200),
-            ("refused", "#/products/" + "9" * 200),
-        ):
-            with stage.page(address, viewport=viewport, expected=["400"] if name == "refused" else ()) as page:
-                expect(page.locator("main h1")).to_be_visible()
-                until(page, "!document.querySelector('.bone')")
-                for size in page.locator(".chip input").all():
-                    size.check()
-                wide = page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= viewport["width"], f"{name} is {wide} pixels wide of {viewport['width']}"
-                stage.picture(page, f"unbroken-{viewport['width']}-{name}")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_without_photos(visit, scheme):
+    with visit(PARKA, scheme=scheme, photos=False, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
+        expect(page.locator(".thumbnail .words")).to_have_count(4)
+        expect(page.locator(".swatch .words")).to_have_count(3)
+        for words in page.locator(".words :is(strong, small, [aria-hidden])").all():
+            assert words.evaluate(CONTRAST) >= 4.5, words.text_content()
 
 
-def a_sale_is_cheaper(stage, _):
-    with stage.page("#/products/8900?style=89002") as page:
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE, NARROW], ids=["desktop", "phone", "narrow"])
+@pytest.mark.parametrize("address", ["#/products/8900", "#/?page=5", "#/" + "W" * 200, "#/products/" + "9" * 200])
+def test_unbroken_words(visit, viewport, address):
+    with visit(address, viewport=viewport, expected=["400"] if "999" in address else []) as page:
+        all_is_there(page)
+        for size in page.locator(".chip input").all():
+            size.check()
+        assert fits_its_viewport(page)
+
+
+def test_sale_is_cheaper(visit):
+    with visit("#/products/8900?style=89002") as page:
         expect(page.locator(".price")).to_have_text("$50.00")
         page.get_by_role("radio", name="Above its price", exact=True).check()
         expect(page.locator(".price")).to_have_text("$60.00")
         assert page.locator(".price :is(ins, del, .off)").count() == 0
 
 
-def markup_is_text(stage, _):
-    with stage.page("#/products/9002") as page:
+def test_markup_is_text(visit):
+    with visit("#/products/9002") as page:
         expect(page.locator("h1")).to_have_text("<img src=x onerror=alert(1)>")
         expect(page.locator(".facts .slogan")).to_have_text("<script>alert(2)</script>")
         expect(page.locator(".description")).to_have_text('&lt;b&gt; <b>bold</b> "quoted"')
@@ -342,109 +439,76 @@ def markup_is_text(stage, _):
         assert page.locator("main :is(script, b, u, i, img)").count() == 0
 
 
-def on_a_phone_and_in_the_dark(stage, _):
-    def lightness(page):
-        return page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("address", ["", PARKA, "#/products/9002"], ids=["catalogue", "product", "markup"])
+def test_phone(visit, address, scheme):
+    with visit(address, viewport=PHONE, scheme=scheme) as page:
+        assert fits_its_viewport(page)
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        assert (max(colour) < 64) == (scheme == "dark")
+        if (address, scheme) == (PARKA, "dark"):
+            picture(page, "phone-product-dark")
 
-    for scheme in ("light", "dark"):
-        for address, name in (("", "catalogue"), (PARKA, "product"), ("#/products/9002", "markup")):
-            with stage.page(address, viewport=PHONE, scheme=scheme) as page:
-                expect(page.locator("main h1")).to_be_visible()
-                until(page, "!document.querySelector('.bone')")
-                assert (max(lightness(page)) < 64) == (scheme == "dark")
-                wide = page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= PHONE["width"], f"{name} is {wide} pixels wide"
-                stage.picture(page, f"phone-{name}-{scheme}")
-    with stage.page(PARKA, scheme="dark") as page:
+
+def test_requests_in_the_dark(visit):
+    with visit(PARKA, scheme="dark") as page:
         page.locator("#log summary").click()
+        expect(page.locator("#log tbody tr")).to_have_count(2)
         expect(page.locator(".related .card")).to_have_count(4)
-        stage.picture(page, "product-dark")
+        picture(page, "product-dark")
 
 
-def without_a_page(stage, server):
-    """With --no-page there is nothing at /, and everything else is as it was."""
-    with server.other_options("--no-page"):
-        context = stage.browser.new_context()
-        page = context.new_page()
-        for path, status in (("/", 404), ("/page/main.js", 404), ("/products", 200), ("/docs", 200)):
-            answer = page.goto(server.url + path)
-            assert answer.status == status, f"{path}: {answer.status}"
-        context.close()
+def test_no_page(database):
+    """With --no-page nothing is at /, and everything else is as it was."""
+    with Server(database.url, "--no-page") as server:
+        for path, expected in (("/", 404), ("/page/main.js", 404), ("/products", 200), ("/docs", 200)):
+            assert status(server.url + path) == expected, path
 
 
-def below_a_path(stage, server):
-    """With --base-path the page and /docs find their files and the API, with a slash behind the path and without one."""
-    with server.other_options("--base-path", "/api/shop", "--compat"):
-        for base in ("api/shop", "api/shop/"):
-            with stage.page(f"{base}#/products/9001?style=90004") as page:
-                # As without --compat: what is null is not there.
-                expect(page.locator(".large")).to_have_text("There are no photos of this style")
-                expect(page.locator(".order")).to_have_text("There are no sizes of this style.")
-                expect(page.locator("#log-last")).to_contain_text("GET /api/shop/products?ids=")
-                page.get_by_role("link", name="Atelier").click()
-                expect(page.locator(".heading p")).to_have_text("64 products, page 1 of 6")
-                page.get_by_role("link", name="API").click()
-                expect(page).to_have_url(f"{server.url}/api/shop/docs")
-                page.locator("#operations-Catalogue-getProduct button").first.click()
-                page.get_by_role("button", name="Execute").click()
-                expect(page.locator(".request-url")).to_contain_text(f"{server.url}/api/shop/products/1")
-                expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_base_path(visit, database, slash):
+    """The page and /docs find their files and the API, with a slash at the end of the path and without one."""
+    with (
+        Server(database.url, "--base-path", "/api/shop", "--compat") as server,
+        visit(f"api/shop{slash}#/products/9001?style=90004", site=server.url) as page,
+    ):
+        # As without --compat: what is null is not shown.
+        expect(page.locator(".large")).to_have_text("There are no photos of this style")
+        expect(page.locator(".order")).to_have_text("There are no sizes of this style.")
+        expect(page.locator("#log-last")).to_contain_text("GET /api/shop/products?ids=")
+        page.get_by_role("link", name="Atelier").click()
+        expect(page.locator(".heading p")).to_have_text("64 products, page 1 of 6")
+        page.get_by_role("link", name="API").click()
+        expect(page).to_have_url(f"{server.url}/api/shop/docs")
+        page.locator("#operations-Catalogue-getProduct button").first.click()
+        page.get_by_role("button", name="Execute").click()
+        expect(page.locator(".request-url")).to_contain_text(f"{server.url}/api/shop/products/1")
+        expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
 
 
-def earlier_front_end(stage, server):
-    """A front end of another site, written for the earlier API: earlier.html says what it relies on."""
+@pytest.fixture
+def other_site():
+    """The URL of the files of tests/, at another origin than atelier-server's."""
+    files = functools.partial(http.server.SimpleHTTPRequestHandler, directory="tests")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as site:
+        threading.Thread(target=site.serve_forever).start()
+        yield f"http://127.0.0.1:{site.server_port}"
+        site.shutdown()
+
+
+def test_earlier_front_end(visit, database, other_site):
+    """A front end of another site, written for the earlier API: page_earlier.html says what it relies on."""
     base = "/api/fec2/hr-rfp"
-    with server.other_options("--compat", "--base-path", base), other_site() as url:
-        site = Stage(stage.browser, url, stage.pictures, api=server.url)
-        with site.page(f"earlier.html?api={server.url}{base}") as page:
-            expect(page.locator("#products li")).to_have_count(64)
-            page.get_by_role("button", name="Harbour Parka").click()
-            expect(page.locator("h1")).to_have_text("Harbour Parka")
-            expect(page.locator(".style")).to_have_text(["Slate", "Rust", "Moss", "Chalk"])
-            expect(page.locator(".style img")).to_have_count(3)
-            expect(page.locator(".size")).to_have_text(["S: 8", "M: 1", "L: 0"])
-            page.get_by_role("button", name="Chalk").click()
-            expect(page.locator(".size")).to_have_text(["OUT OF STOCK"])
-            expect(page.locator("#related li")).to_have_count(6)
-            site.picture(page, "earlier")
-
-
-CASES = [
-    catalogue_page_by_page,
-    product_and_back,
-    style_changes_price_photos_and_sizes,
-    size_limits_quantity,
-    keys_alone,
-    what_is_missing,
-    photos_that_cannot_be_loaded,
-    markup_is_text,
-    unbroken_words,
-    a_sale_is_cheaper,
-    on_a_phone_and_in_the_dark,
-    server_away_and_back,
-    database_away_and_back,
-    without_a_page,
-    below_a_path,
-    earlier_front_end,
-]
-
-
-def main():
-    program, port, admin_port, pictures, *wanted = sys.argv[1:]
-    server = Server(program, port, admin_port)
-    # Chromium's sandbox is not for root.
-    options = OPTIONS + (["--no-sandbox"] if os.geteuid() == 0 else [])
-    with server.running(), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=options)
-        stage = Stage(browser, server.url, pictures)
-        for case in CASES:
-            if wanted and case.__name__ not in wanted:
-                continue
-            begin = time.monotonic()
-            case(stage, server)
-            print(f"{case.__name__.replace('_', ' '):40} {time.monotonic() - begin:5.1f} s", flush=True)
-        browser.close()
-
-
-if __name__ == "__main__":
-    main()
+    with (
+        Server(database.url, "--compat", "--base-path", base) as server,
+        visit(f"page_earlier.html?api={server.url}{base}", site=other_site) as page,
+    ):
+        expect(page.locator("#products li")).to_have_count(64)
+        page.get_by_role("button", name="Harbour Parka").click()
+        expect(page.locator("h1")).to_have_text("Harbour Parka")
+        expect(page.locator(".style")).to_have_text(["Slate", "Rust", "Moss", "Chalk"])
+        expect(page.locator(".style img")).to_have_count(3)
+        expect(page.locator(".size")).to_have_text(["S: 8", "M: 1", "L: 0"])
+        page.get_by_role("button", name="Chalk").click()
+        expect(page.locator(".size")).to_have_text(["OUT OF STOCK"])
+        expect(page.locator("#related li")).to_have_count(6)
