@@ -1,6 +1,5 @@
 """The page at / in headless Chromium, with a real server. Nothing is loaded from the internet."""
 
-import base64
 import contextlib
 import functools
 import http.server
@@ -11,9 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from page_catalogue import add_products, drawing
-from playwright.sync_api import Error, expect, sync_playwright
-from system import TARGET, Database, Server, generate, lib, need, run, status
+from playwright.sync_api import expect, sync_playwright
+from system import TARGET, Database, Server, generate, lib, need, run
 
 PICTURES = Path(os.environ.get("PICTURES", TARGET / "page-pictures"))
 DEADLINE_SECONDS = 60  # far beyond what anything here takes on a busy machine
@@ -21,6 +19,11 @@ DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 NARROW = {"width": 320, "height": 640}
 FONTS = [("Inter", "fonts-inter"), ("P052", "fonts-urw-base35")]  # as on a desktop
+VIEWS = ["", "translate(-70 -60) scale(1.35)", "translate(400 0) scale(-1 1)", "translate(-250 -330) scale(2.3)"]
+# In tests/page: rows beside the generated ones, a drawing in place of photos, and a front end for the earlier API. Of the
+# products, 8900 has long words and prices that are no sale, 9001 has everything, 9002 is made of markup, 9003 has nothing
+# but a name, and 9004 is sold out.
+FILES = Path(__file__).with_name("page")
 PARKA = "#/products/9001"
 
 expect.set_options(timeout=DEADLINE_SECONDS * 1000)
@@ -30,7 +33,9 @@ expect.set_options(timeout=DEADLINE_SECONDS * 1000)
 def database(tmp_path_factory):
     with Database("atelier_page") as database:
         csv = generate(tmp_path_factory.mktemp("csv"), 59, "--defects", "none")
-        add_products(csv)
+        for rows in FILES.glob("*.csv"):
+            with (csv / rows.name).open("a") as file:
+                file.write("\n" + rows.read_text())  # there is no line end at the end of generated files
         database.load(csv, "--max-rejects", 0)
         yield database
 
@@ -65,7 +70,7 @@ def visit(browser, server, request):
         )
         context.set_default_timeout(DEADLINE_SECONDS * 1000)
         page, errors = context.new_page(), []
-        answer_for_photos(context.new_cdp_session(page), photos)
+        page.route("https://images.unsplash.com/*", answer_with_drawing if photos else lambda route: route.abort())
         page.on("console", lambda message: message.type in ("error", "warning") and errors.append(message.text))
         page.on("pageerror", lambda error: errors.append(f"uncaught: {error}"))
         page.on("dialog", lambda dialog: (errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
@@ -84,23 +89,11 @@ def visit(browser, server, request):
     return visit
 
 
-def answer_for_photos(session, available):
-    """Answers requests for photos with drawings, or fails them. Playwright's own routes would delay requests to the server
-    as well, and the page shows how long those take."""
-
-    def answer(paused):
-        request = {"requestId": paused["requestId"]}
-        with contextlib.suppress(Error):  # the page has been closed meanwhile
-            if available:
-                headers = [{"name": "Content-Type", "value": "image/svg+xml"}]
-                body = base64.b64encode(drawing(paused["request"]["url"]).encode()).decode()
-                response = {"responseCode": 200, "responseHeaders": headers, "body": body}
-                session.send("Fetch.fulfillRequest", request | response)
-            else:
-                session.send("Fetch.failRequest", request | {"errorReason": "InternetDisconnected"})
-
-    session.on("Fetch.requestPaused", answer)
-    session.send("Fetch.enable", {"patterns": [{"urlPattern": "https://images.unsplash.com/*"}]})
+def answer_with_drawing(route):
+    named = re.search(r"/photo-([a-z]+)-(\d)", route.request.url)
+    colour, view = (named[1], int(named[2])) if named else ("gray", 0)
+    drawing = (FILES / "photo.svg").read_text().replace("COLOUR", colour).replace("VIEW", VIEWS[view % len(VIEWS)])
+    route.fulfill(body=drawing, content_type="image/svg+xml")
 
 
 def until(page, expression, arg=None):
@@ -126,6 +119,10 @@ def picture(page, name):
 def fits_its_viewport(page):
     all_is_there(page)
     return page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def radio(page, name):
+    return page.get_by_role("radio", name=name, exact=True)
 
 
 # Around an element itself, around the label that stands for it, or around the photo in that.
@@ -201,7 +198,7 @@ def test_product_and_back(visit):
         expect(page.locator("h1")).to_be_focused()
         expect(page).to_have_title("Harbour Parka · Atelier")
         # The style that is marked as default, ticked; its price, and the one it replaces.
-        expect(page.get_by_role("radio", name="Rust", exact=True)).to_be_checked()
+        expect(radio(page, "Rust")).to_be_checked()
         expect(page.locator(".tick:visible")).to_have_count(1)
         expect(page.locator(".price ins")).to_have_text("Sale price $179.99")
         expect(page.locator(".price del")).to_have_css("text-decoration-line", "line-through")
@@ -227,21 +224,21 @@ def test_style_changes_price_photos_and_sizes(visit):
     with visit(PARKA) as page:
         expect(page.locator(".thumbnail")).to_have_count(4)
         picture(page, "product-light")
-        page.get_by_role("radio", name="Slate", exact=True).check()
+        radio(page, "Slate").check()
         expect(page.locator(".price")).to_have_text("$240.00")
         expect(page.locator(".thumbnail")).to_have_count(6)
         expect(page.locator(".large img")).to_have_attribute("alt", "Slate, photo 1 of 6")
         expect(page.locator(".chip")).to_have_text(["XS out of stock", "S", "M", "L", "XL out of stock"])
-        page.get_by_role("radio", name="M", exact=True).check()
+        radio(page, "M").check()
         # What is chosen stays with what has it, and the address names the style.
-        page.get_by_role("radio", name="Moss", exact=True).check()
+        radio(page, "Moss").check()
         expect(page.locator(".price")).to_have_text("$255.00")
-        expect(page.get_by_role("radio", name="M", exact=True)).to_be_checked()
+        expect(radio(page, "M")).to_be_checked()
         expect(page.locator(".thumbnail")).to_have_count(0)
         assert page.url.endswith(f"{PARKA}?style=90003"), page.url
         page.reload()
-        expect(page.get_by_role("radio", name="Moss", exact=True)).to_be_checked()
-        page.get_by_role("radio", name="Chalk", exact=True).check()
+        expect(radio(page, "Moss")).to_be_checked()
+        radio(page, "Chalk").check()
         expect(page.locator(".large")).to_have_text("There are no photos of this style")
         expect(page.locator(".order")).to_have_text("There are no sizes of this style.")
         page.go_back()  # choosing styles makes no entries in the history
@@ -256,27 +253,25 @@ def test_size_limits_quantity(visit):
         for size in ("XS", "XL"):
             expect(page.get_by_role("radio", name=f"{size} out of stock")).to_be_disabled()
         for size, most, stock in (("S", 3, "S, only 3 left"), ("M", 15, "M, in stock"), ("L", 15, "L, in stock")):
-            page.get_by_role("radio", name=size, exact=True).check()
+            radio(page, size).check()
             expect(quantity.locator("option")).to_have_text([str(number) for number in range(1, most + 1)])
             expect(page.locator(".sizes .chosen")).to_have_text(stock)
         quantity.select_option("12")
         expect(total).to_have_text("$2,880.00 for 12 in size L, SKU 90004")
-        # Where another size or style has less, or nothing, it says so, and forgets nothing.
-        page.get_by_role("radio", name="M", exact=True).check()
-        expect(total).to_have_text("$2,880.00 for 12 in size M, SKU 90003")
-        page.get_by_role("radio", name="Rust", exact=True).check()
-        expect(total).to_have_text("$179.99 for 1 in size M, SKU 90007. Only 1 of the 12 are in stock.")
-        page.get_by_role("radio", name="Moss", exact=True).check()
-        expect(total).to_have_text("$1,785.00 for 7 in size M, SKU 90009. Only 7 of the 12 are in stock.")
-        page.get_by_role("radio", name="Slate", exact=True).check()
-        expect(total).to_have_text("$2,880.00 for 12 in size M, SKU 90003")
-        page.get_by_role("radio", name="L", exact=True).check()
-        for style in ("Rust", "Moss"):
-            page.get_by_role("radio", name=style, exact=True).check()
-            expect(total).to_have_text("Size L is not in stock in this style. Choose a size.")
-        page.get_by_role("radio", name="Rust", exact=True).check()
-        page.get_by_role("radio", name="S", exact=True).check()
-        expect(total).to_have_text("$1,439.92 for 8 in size S, SKU 90006. Only 8 of the 12 are in stock.")
+        # Where another size or style has less, or nothing, it says so, and the choice is kept.
+        for choice, expected in [
+            ("M", "$2,880.00 for 12 in size M, SKU 90003"),
+            ("Rust", "$179.99 for 1 in size M, SKU 90007. Only 1 of the 12 are in stock."),
+            ("Moss", "$1,785.00 for 7 in size M, SKU 90009. Only 7 of the 12 are in stock."),
+            ("Slate", "$2,880.00 for 12 in size M, SKU 90003"),
+            ("L", "$2,880.00 for 12 in size L, SKU 90004"),
+            ("Rust", "Size L is not in stock in this style. Choose a size."),
+            ("Moss", "Size L is not in stock in this style. Choose a size."),
+            ("Rust", "Size L is not in stock in this style. Choose a size."),
+            ("S", "$1,439.92 for 8 in size S, SKU 90006. Only 8 of the 12 are in stock."),
+        ]:
+            radio(page, choice).check()
+            expect(total).to_have_text(expected)
         quantity.select_option("3")
         expect(total).to_have_text("$539.97 for 3 in size S, SKU 90006")
     with visit("#/products/9004") as page:
@@ -308,10 +303,10 @@ def test_keys_alone(visit):
         press("Enter")
         expect(page.locator("h1")).to_be_focused()
         # From the heading on: thumbnails are before it.
-        tab_to(page.get_by_role("radio", name="Rust", exact=True))
+        tab_to(radio(page, "Rust"))
         press("ArrowLeft")
-        expect(page.get_by_role("radio", name="Slate", exact=True)).to_be_checked()
-        expect(page.get_by_role("radio", name="Slate", exact=True)).to_be_focused()
+        expect(radio(page, "Slate")).to_be_checked()
+        expect(radio(page, "Slate")).to_be_focused()
         tab_to(page.get_by_role("button", name="Next photo"), "Shift+Tab")
         large = page.locator(".large img")
         press("Enter")
@@ -323,9 +318,9 @@ def test_keys_alone(visit):
         expect(large).to_have_attribute("alt", "Slate, photo 4 of 6")
         press("ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp")
         expect(large).to_have_attribute("alt", "Slate, photo 6 of 6")
-        tab_to(page.get_by_role("radio", name="S", exact=True))
+        tab_to(radio(page, "S"))
         press("Space", "ArrowRight")
-        expect(page.get_by_role("radio", name="M", exact=True)).to_be_checked()
+        expect(radio(page, "M")).to_be_checked()
         tab_to(page.get_by_label("Quantity"))
         press("7")
         expect(page.locator(".sum")).to_have_text("$1,680.00 for 7 in size M, SKU 90003")
@@ -393,7 +388,7 @@ def test_database_away_and_back(visit, database):
 
 
 def test_photos_that_cannot_be_loaded(visit):
-    with visit(PARKA, photos=False, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
+    with visit(PARKA, photos=False, expected=["net::ERR_FAILED"]) as page:
         expect(page.locator(".large")).to_have_text("This photo cannot be loadedfrom images.unsplash.com")
         expect(page.get_by_role("radio", name="Rust, photo 2 of 4: This photo cannot be loaded")).to_be_enabled()
         expect(page.locator(".swatch").first).to_contain_text("no photo")
@@ -403,7 +398,7 @@ def test_photos_that_cannot_be_loaded(visit):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_without_photos(visit, scheme):
-    with visit(PARKA, scheme=scheme, photos=False, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
+    with visit(PARKA, scheme=scheme, photos=False, expected=["net::ERR_FAILED"]) as page:
         expect(page.locator(".thumbnail .words")).to_have_count(4)
         expect(page.locator(".swatch .words")).to_have_count(3)
         for words in page.locator(".words :is(strong, small, [aria-hidden])").all():
@@ -411,9 +406,13 @@ def test_contrast_without_photos(visit, scheme):
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE, NARROW], ids=["desktop", "phone", "narrow"])
-@pytest.mark.parametrize("address", ["#/products/8900", "#/?page=5", "#/" + "W" * 200, "#/products/" + "9" * 200])
-def test_unbroken_words(visit, viewport, address):
-    with visit(address, viewport=viewport, expected=["400"] if "999" in address else []) as page:
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("#/products/8900", []), ("#/?page=5", []), ("#/" + "W" * 200, []), ("#/products/" + "9" * 200, ["400"])],
+    ids=["product", "catalogue", "unknown", "refused"],
+)
+def test_unbroken_words(visit, viewport, address, expected):
+    with visit(address, viewport=viewport, expected=expected) as page:
         all_is_there(page)
         for size in page.locator(".chip input").all():
             size.check()
@@ -423,7 +422,7 @@ def test_unbroken_words(visit, viewport, address):
 def test_sale_is_cheaper(visit):
     with visit("#/products/8900?style=89002") as page:
         expect(page.locator(".price")).to_have_text("$50.00")
-        page.get_by_role("radio", name="Above its price", exact=True).check()
+        radio(page, "Above its price").check()
         expect(page.locator(".price")).to_have_text("$60.00")
         assert page.locator(".price :is(ins, del, .off)").count() == 0
 
@@ -458,13 +457,6 @@ def test_requests_in_the_dark(visit):
         picture(page, "product-dark")
 
 
-def test_no_page(database):
-    """With --no-page nothing is at /, and everything else is as it was."""
-    with Server(database.url, "--no-page") as server:
-        for path, expected in (("/", 404), ("/page/main.js", 404), ("/products", 200), ("/docs", 200)):
-            assert status(server.url + path) == expected, path
-
-
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_base_path(visit, database, slash):
     """The page and /docs find their files and the API, with a slash at the end of the path and without one."""
@@ -488,8 +480,8 @@ def test_base_path(visit, database, slash):
 
 @pytest.fixture
 def other_site():
-    """The URL of the files of tests/, at another origin than atelier-server's."""
-    files = functools.partial(http.server.SimpleHTTPRequestHandler, directory="tests")
+    """The URL of tests/page, at another origin than atelier-server's."""
+    files = functools.partial(http.server.SimpleHTTPRequestHandler, directory=FILES)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as site:
         threading.Thread(target=site.serve_forever).start()
         yield f"http://127.0.0.1:{site.server_port}"
@@ -497,11 +489,11 @@ def other_site():
 
 
 def test_earlier_front_end(visit, database, other_site):
-    """A front end of another site, written for the earlier API: page_earlier.html says what it relies on."""
+    """A front end of another site, written for the earlier API: earlier.html says what it relies on."""
     base = "/api/fec2/hr-rfp"
     with (
         Server(database.url, "--compat", "--base-path", base) as server,
-        visit(f"page_earlier.html?api={server.url}{base}", site=other_site) as page,
+        visit(f"earlier.html?api={server.url}{base}", site=other_site) as page,
     ):
         expect(page.locator("#products li")).to_have_count(64)
         page.get_by_role("button", name="Harbour Parka").click()
