@@ -132,7 +132,7 @@ def call_operations(package, client, description, compat):
 @pytest.fixture(scope="module")
 def prometheus(server, tmp_path_factory):
     """The URL of a Prometheus that scrapes the server."""
-    lib("need_prometheus")
+    lib("need_service promtool prometheus")
     directory, address = tmp_path_factory.mktemp("prometheus"), f"127.0.0.1:{free_port()}"
     scraped = {"job_name": "atelier", "scrape_interval": "1s", "static_configs": [{"targets": [server.admin]}]}
     config = directory / "prometheus.yml"
