@@ -42,9 +42,6 @@ def get(url, accept="*/*"):
         return response.headers["Content-Type"], response.read().decode()
 
 
-# --- Schemathesis -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -61,9 +58,6 @@ def test_responses_are_as_described(server, tmp_path, options):
     command = [PROGRAMS / "schemathesis", "--config-file", config, "run", f"{server.url}/openapi.json"]
     command += ["--checks", "all", "--continue-on-failure", "--request-timeout", 10, "--generation-database", "none"]
     run(*command, "--warnings", "off", "--no-color", *options, cwd=tmp_path)
-
-
-# --- a generated client -------------------------------------------------------------------------------------------
 
 
 def snake(name):
@@ -124,9 +118,6 @@ def call_operations(package, client, description, compat):
     photos = [style.photos for product in range(1, 200) for style in call("getStyles", 200, product).results]
     assert any(not those for those in photos) == (not compat)
     assert any(those and those[0].url is None for those in photos) == compat
-
-
-# --- metrics ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
