@@ -29,7 +29,6 @@ WORST_SECONDS = 4  # of a normal client: less would be good, and more is being s
 HOLD_SECONDS = 8
 REQUEST_PAUSE_SECONDS = 0.02
 SETTLE_SECONDS = 3  # the allocator gives memory back within a second or two
-NO_CACHE = ["--cache-bytes", "0"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 if (CGROUPS / "memory").is_dir():  # version 1, which counts sockets apart
@@ -241,30 +240,25 @@ def run_attack(attack, server, finished):
     signal.pause()
 
 
-@pytest.mark.parametrize(
-    ("attack", "options"),
-    [
-        (headers, []),
-        (pieces, []),
-        (handshakes, ["--tls-cert={certificate}", "--tls-key={certificate}"]),
-        (idle, []),
-        (unread, []),
-        (unread_each, []),
-        (windows, []),
-        (resets, NO_CACHE),
-        (admin, []),
-        (lock, NO_CACHE),
-        (pages, NO_CACHE),
-    ],
-)
-def test_attack(database, certificate, attack, options):
-    options = [option.format(certificate=certificate) for option in options]
+ATTACKS = [headers, pieces, handshakes, idle, unread, unread_each, windows, resets, admin, lock, pages]
+NO_CACHE = ["--cache-bytes", "0"]
+OPTIONS = {
+    handshakes: ["--tls-cert={certificate}", "--tls-key={certificate}"],
+    resets: NO_CACHE,
+    lock: NO_CACHE,
+    pages: NO_CACHE,
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_attack(database, certificate, attack):
+    options = [option.format(certificate=certificate) for option in OPTIONS.get(attack, [])]
     with LimitedServer(database, *options, open_files=2_048 if attack is admin else OPEN_FILES) as server:
         url = server.url.replace("http:", "https:") if attack is handshakes else server.url
         before, statuses, worst = server.memory(USED), collections.Counter(), 0
         fork = multiprocessing.get_context("fork")
         finished = fork.Event()
-        attacker = fork.Process(target=run_attack, args=(attack, server, finished))
+        attacker = fork.Process(target=run_attack, args=(attack, server, finished), daemon=True)
         attacker.start()
         while attacker.is_alive() and not finished.wait(REQUEST_PAUSE_SECONDS):
             began = time.monotonic()
