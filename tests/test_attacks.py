@@ -79,7 +79,7 @@ class LimitedServer(Server):
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
     limit_open_files(OPEN_FILES)  # of clients as well
-    run("cargo", "build", "--release", "--locked", "--package", "atelier-server")
+    run("cargo", "build", "--release", "--locked")
     with Database("atelier_attacks") as database:
         database.load(generate(tmp_path_factory.mktemp("csv"), PRODUCTS, "--defects", "none"))
         yield database
