@@ -31,7 +31,7 @@ const QUALIFIED_NAMES: &str = "SET LOCAL search_path = ''";
 /// Between two requests to cancel an interrupted publishing.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What to do when the connection was lost while publishing.
+/// What to do when the connection was lost before `COMMIT` was answered.
 const UNANSWERED: &str = "check that PostgreSQL is running, see its log, and run atelier-etl status: \
                           either the old catalogue is published or the whole new one";
 
@@ -62,7 +62,9 @@ struct Swap<'a> {
 }
 
 enum Failure {
+    /// Before `COMMIT`: nothing was published.
     Database(tokio_postgres::Error),
+    Commit(tokio_postgres::Error),
     /// It would drop rows or objects of others.
     Refused(Error),
 }
@@ -172,7 +174,7 @@ impl Swap<'_> {
             // The attempt without a lock on the tables is the last one.
             let in_use = if tables.is_some() { InUse::Fail } else { InUse::Skip };
             let published = self.exchange(in_use).await?;
-            self.session.client.batch_execute("COMMIT").await?;
+            self.session.client.batch_execute("COMMIT").await.map_err(Failure::Commit)?;
             Ok(published)
         };
         let swapped = swapped.await;
@@ -241,7 +243,8 @@ impl Swap<'_> {
     fn failed(&self, failure: Failure) -> Error {
         match failure {
             Failure::Refused(error) => error,
-            Failure::Database(error) => {
+            Failure::Database(error) => self.session.failed(self.what, &error),
+            Failure::Commit(error) => {
                 let failed = self.session.failed(self.what, &error);
                 // An error from the database means that nothing was changed. Without an answer that is not known.
                 if error.code().is_some() { failed } else { failed.hint(UNANSWERED) }
