@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from system import REPO, free_port, lib, run
-from systems import copy_checkout, copy_image, image
+from system import REPO, free_port, run
+from systems import copy_checkout, in_system, new_system
 
 COMMANDS = {
     "demo": [
@@ -22,12 +22,6 @@ COMMANDS = {
     ],
     "test": ["scripts/test"],
 }
-
-
-def in_system(root, *command):
-    rust = run("rustc", "--print", "sysroot", cwd=REPO).strip()
-    script = 'source scripts/lib/image.sh; BINDS=("$1:/opt/rust"); shift; in_image "$@" >&2'
-    lib(script, rust, root, *command)
 
 
 def prepare(root, user, address):
@@ -59,7 +53,7 @@ def prepare(root, user, address):
 def test_command_of_the_readme(root, release, user, command):
     system = REPO / f"data/fresh/{release}-{user}-{command}"
     shutil.rmtree(system, ignore_errors=True)
-    copy_image(image(release, "ca-certificates", "sudo"), system)
+    new_system(system, release, "ca-certificates", "sudo")
     address = f"127.0.0.1:{free_port()}"
     prepare(system, user, address)
     readme = (REPO / "README.md").read_text()
@@ -68,5 +62,6 @@ def test_command_of_the_readme(root, release, user, command):
         assert line in readme
         script += line.replace("127.0.0.1:3000", address).replace("curl -s", "curl -sf") + "\n"
     (system / "commands").write_text(script)
-    in_system(system, "runuser", "-l", user, "-c", "bash /commands")
+    rust = run("rustc", "--print", "sysroot", cwd=REPO).strip()
+    print(in_system(system, "runuser", "-l", user, "-c", "bash /commands", binds=[(rust, "/opt/rust")]))
     shutil.rmtree(system)
