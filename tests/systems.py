@@ -39,49 +39,49 @@ def copy_checkout(to):
 
 
 class Container:
-    """A system that is booted, without a network. Powered off at the end of the block."""
+    """A system that is booted, without a network. Removed at the end of the block."""
 
     def __init__(self, root):
-        self.root = root
         need("systemd-nspawn", "systemd-container")
         (root / "usr/sbin/policy-rc.d").unlink()  # services are started here
-        command = "systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --console=read-only"
-        self.console = open(f"{root}.console", "w+")
-        options = {"stdin": subprocess.DEVNULL, "stdout": self.console, "stderr": subprocess.STDOUT}
-        self.process = subprocess.Popen([*command.split(), f"--directory={root}"], **options)
+        options = "--quiet --boot --register=no --keep-unit --private-network --console=read-only"
+        self.root, command = root, ["systemd-nspawn", *options.split(), f"--directory={root}"]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def __enter__(self):
-        self.wait(lambda: self.outcome("systemctl", "is-system-running")[1] in ("running", "degraded"))
+        try:
+            self.wait(lambda: self.result("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"))
+        except BaseException:
+            self.process.kill()
+            raise
         return self
 
     def __exit__(self, *_):
-        self.outcome("systemctl", "poweroff")
+        self.result("systemctl", "poweroff")
         self.process.wait()
         shutil.rmtree(self.root)
 
-    def outcome(self, *command, user="root"):
-        """The exit code and output of a command."""
-        pid = self.process.pid
-        init = Path(f"/proc/{pid}/task/{pid}/children").read_text().strip()
+    def result(self, *command, user="root"):
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        init = children.read_text().strip() if self.process.poll() is None else ""
         if not init:
-            return 1, Path(self.console.name).read_text()
+            return subprocess.CompletedProcess(command, 1, "does not run")
         enter = ["nsenter", f"--target={init}", "--all", "--root", "--wd", "env", "-i", "PATH=/usr/sbin:/usr/bin"]
         enter += ["LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "runuser", "-u", user, "--"]
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        done = subprocess.run([*enter, *map(str, command)], **options)
-        return done.returncode, done.stdout.strip()
+        return subprocess.run([*enter, *map(str, command)], check=False, **options)
 
-    def run(self, *command, **options):
+    def run(self, *command, user="root"):
         """The output of a command that must succeed."""
-        code, output = self.outcome(*command, **options)
-        assert code == 0, f"exit code {code}: {' '.join(map(str, command))}\n{output}\n{self.journal()}"
-        return output
+        result = self.result(*command, user=user)
+        assert result.returncode == 0, f"{command}: {result.stdout}\n{self.journal()}"
+        return result.stdout.strip()
 
-    def fails(self, *command, **options):
-        return self.outcome(*command, **options)[0] != 0
+    def fails(self, *command, user="root"):
+        return self.result(*command, user=user).returncode != 0
 
     def journal(self, unit="atelier-*"):
-        return self.outcome("journalctl", "--no-pager", "--quiet", "--output=cat", "--unit", unit)[1]
+        return self.result("journalctl", "--no-pager", "--quiet", "--output=cat", "--unit", unit).stdout
 
     def show(self, unit, *properties):
         return [self.run("systemctl", "show", "--property", name, "--value", unit) for name in properties]
@@ -89,5 +89,5 @@ class Container:
     def wait(self, condition, seconds=60):
         limit = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < limit and self.process.poll() is None, f"not within {seconds} s\n{self.journal()}"
+            assert time.monotonic() < limit and self.process.poll() is None, f"not within {seconds} s: {self.journal()}"
             time.sleep(0.1)

@@ -8,7 +8,7 @@ interrupted when it is ready.
 If a line begins with "$ ", the lines below it are its expected output, of both streams. "…" matches any text in a line,
 or any number of lines if it is alone on a line. What varies from run to run is not compared: see VARIES.
 
-A comment before a block excludes it, or makes it run with --slow only, in a release build:
+A comment before a block excludes it, or runs it with --slow, in the checkout itself and with release programs:
 
     <!-- not run: needs EC2 -->
     <!-- slow: a minute -->
@@ -21,13 +21,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from system import ETL, REPO, SERVER, TARGET, free_port, lib, need, run
+from system import ETL, PROGRAMS, REPO, SERVER, TARGET, free_port, lib, need, run
 from systems import copy_checkout
 
 TRACKED = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=REPO).split()
@@ -67,10 +66,6 @@ class Command:
         code = re.search(r"\s#.*\bexit (\d+)", self.text)
         return int(code[1]) if code else 0
 
-    @property
-    def is_server(self):
-        return re.search(r"\s#.*\buntil Ctrl-C", self.text) is not None
-
 
 @dataclass
 class Document:
@@ -92,10 +87,8 @@ def read(path):
         elif token.type in ("fence", "code_block"):
             assert token.type == "code_block" or token.info, f"{path}:{token.map[0] + 1}: a fence without its language"
             if token.info in ("", "sh", "console"):
-                first = token.map[0] + (2 if token.type == "fence" else 1)
-                document.blocks.append(
-                    (comment, token.content, parse_commands(path, first, token.content.splitlines()))
-                )
+                found = parse_commands(path, token.map[0] + (2 if token.info else 1), token.content.splitlines())
+                document.blocks.append((comment, token.content, found))
         heading = token.type == "heading_open"
         comment = token.content.strip() if token.type == "html_block" else ""
     return document
@@ -122,66 +115,47 @@ def commands(path, comment=None):
 # --- running commands ---
 
 
-class Checkout:
-    """A copy of the checkout, where commands may write. Nothing is compiled in it: see _cargo."""
-
-    def __init__(self, work, profile):
-        self.root = work / "atelier"
-        copy_checkout(self.root)
-        (self.root / "target").mkdir()
-        (self.root / "target/release").symlink_to(TARGET.resolve() / profile)
-        (REPO / "data/tools").mkdir(exist_ok=True)
-        (self.root / "data/tools").symlink_to(REPO / "data/tools")
-        (work / "bin").mkdir()
-        self._cargo(work / "bin/cargo", profile)
-        path = f"{work}/bin:{os.environ['PATH']}"
-        self.environment = dict(os.environ, PATH=path, ATELIER_LISTEN=LISTEN, ATELIER_ADMIN_LISTEN=ADMIN)
-        self.environment.pop("CARGO_TARGET_DIR", None)
-
-    def _cargo(self, program, profile):
-        """The debug programs have been built by scripts/test. Release programs are built in the real checkout."""
-        if profile == "debug":
-            program.symlink_to(shutil.which("true"))
-        else:
-            cargo = lib("need_tools; command -v cargo").strip()
-            program.write_text(f'#!/bin/sh\ncd {REPO} && CARGO_TARGET_DIR={TARGET.resolve()} exec {cargo} "$@"\n')
-            program.chmod(0o755)
-
-    def lib(self, script):
-        command = ["bash", "-euc", f"source scripts/lib/common.sh; {script}"]
-        return run(*command, cwd=self.root, env=self.environment, stderr=subprocess.DEVNULL)
-
-
-@contextmanager
-def checkout(profile):
-    # Not pytest's own directory, which PostgreSQL's user cannot enter.
-    work = Path(tempfile.mkdtemp(prefix="atelier-"))
+@pytest.fixture(scope="module")
+def checkout():
+    """A copy of the checkout, where commands may write. Its programs are those of the tests, which are built already."""
+    need("curl", "curl")
+    lib("need_psql")
+    work = Path(tempfile.mkdtemp(prefix="atelier-"))  # PostgreSQL's user cannot enter pytest's
     work.chmod(0o755)
-    copy = Checkout(work, profile)
-    yield copy
-    copy.lib("scripts/demo --stop")
+    root = work / "atelier"
+    copy_checkout(root)
+    for name, target in {"target/release": PROGRAMS.resolve(), "target/bin/cargo": shutil.which("true")}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(target)
+    yield root
+    in_checkout(root, "scripts/demo --stop")
     shutil.rmtree(work)
+
+
+def environment(root):
+    path = f"{root}/target/bin:{os.environ['PATH']}"
+    variables = dict(os.environ, PATH=path, ATELIER_LISTEN=LISTEN, ATELIER_ADMIN_LISTEN=ADMIN)
+    return {name: value for name, value in variables.items() if name != "CARGO_TARGET_DIR"}
+
+
+def in_checkout(root, script):
+    command = ["bash", "-euc", f"source scripts/lib/common.sh; {script}"]
+    return run(*command, cwd=root, env=environment(root), stderr=subprocess.DEVNULL)
 
 
 class Shell:
     """One shell, in which a command finds variables that others have set."""
 
-    def __init__(self, checkout, database, environment):
-        self.checkout, self.database = checkout, database
+    def __init__(self, root, variables, database=""):
+        self.root, self.database = root, database
         self.files = tempfile.TemporaryDirectory()
-        self.bash = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
-            cwd=checkout.root,
-            env=dict(checkout.environment, **environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.bash = subprocess.Popen(["bash", "--noprofile", "--norc"], cwd=root, env=variables, **pipes)
 
     def run(self, command):
         """Its exit code and output. The output goes to a file: servers that a command starts would keep a pipe open."""
         text = command.text
-        if command.is_server:
+        if re.search(r"\s#.*\buntil Ctrl-C", text):
             text = f"""ATELIER_LISTEN={OTHER_LISTEN} ATELIER_ADMIN_LISTEN={OTHER_ADMIN} env {text.split(" #")[0]} &
                 for try in {{1..1200}}; do
                     if curl -sfo /dev/null http://{OTHER_ADMIN}/readyz || ! kill -0 $!; then break; fi
@@ -195,7 +169,7 @@ class Shell:
         self.bash.stdin.write(f'eval "$(cat {script})" </dev/null >{output} 2>&1; echo $?\n')
         self.bash.stdin.flush()
         status = self.bash.stdout.readline()
-        printed = output.read_text(errors="replace").replace(str(self.checkout.root), "~/atelier")
+        printed = output.read_text(errors="replace").replace(str(self.root), "~/atelier").replace(str(TARGET), "target")
         for reader, here in list(ADDRESSES.items())[:2]:
             printed = printed.replace(here, reader)
         return int(status), printed
@@ -233,33 +207,25 @@ def matches(shown, printed):
     return re.fullmatch(pattern, plain(printed) + "\n") is not None
 
 
-@pytest.fixture(scope="module")
-def debug_checkout():
-    need("curl", "curl")
-    lib("need_psql")
-    with checkout("debug") as copy:
-        yield copy
-
-
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands(path)])
-def test_commands(debug_checkout, path):
+def test_commands(checkout, path):
     # The server of scripts/demo runs, except for README.md, which starts it, and sets these two variables.
     demo = "scripts/demo >/dev/null" if path != "README.md" else ""
-    database, password = debug_checkout.lib(f"""{demo}
+    script = f"""{demo}
         pg_start; pg_psql -c "drop database if exists shop with (force)" -c "create database shop"
-        echo "127.0.0.1:$(pg_port)/shop $(pg_password)" """).split()
-    environment = {"PGPASSWORD": password}
+        echo "127.0.0.1:$(pg_port)/shop $(pg_password)" """
+    database, password = in_checkout(checkout, script).split()
+    variables = environment(checkout) | {"PGPASSWORD": password}
     if path != "README.md":
-        environment["DATABASE_URL"] = f"postgresql://atelier@{database}"
-        environment["PATH"] = f"{debug_checkout.root}/target/release:{debug_checkout.environment['PATH']}"
-    Shell(debug_checkout, database, environment).check(commands(path))
+        variables["DATABASE_URL"] = f"postgresql://atelier@{database}"
+        variables["PATH"] = f"{checkout}/target/release:{variables['PATH']}"
+    Shell(checkout, variables, database).check(commands(path))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands(path, "slow")])
 def test_slow_commands(path):
-    with checkout("release") as copy:
-        Shell(copy, "", {}).check(commands(path, "slow"))
+    Shell(REPO, os.environ).check(commands(path, "slow"))
 
 
 # --- the text ---
