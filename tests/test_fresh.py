@@ -14,12 +14,7 @@ from system import REPO, free_port, run
 from systems import copy_checkout, in_system, new_system
 
 COMMANDS = {
-    "demo": [
-        "scripts/demo",
-        "curl -s http://127.0.0.1:3000/products/1/related",
-        "curl -s http://127.0.0.1:3000/products/1/styles",
-        "scripts/demo --stop",
-    ],
+    "demo": ["scripts/demo", "curl -s http://127.0.0.1:3000/products/1/styles", "scripts/demo --stop"],
     "test": ["scripts/test"],
 }
 

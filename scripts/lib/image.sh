@@ -17,7 +17,7 @@ make_image() {
     need mmdebstrap mmdebstrap
     step "Making a system of $release in ${root#"$REPO/"} (mmdebstrap)"
     rm -rf "$root" && mkdir -p "${root%/*}"
-    mmdebstrap --variant=minbase --include="$*" "$release" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
+    mmdebstrap --variant=minbase ${1:+--include="$*"} "$release" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
         { tail -n 5 "$root.log" >&2 && die "mmdebstrap failed" "see $root.log"; }
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
@@ -34,12 +34,9 @@ in_image() {
         "${BINDS[@]/#/--bind-ro=}" --setenv=LC_ALL=C.UTF-8 ${http_proxy:+--setenv=http_proxy="$http_proxy"} "$@"
 }
 
-# overlay UPPER LOWER…: mounts them one over the other at UPPER/root, the topmost first.
+# overlay UPPER LOWER: mounts what is written to UPPER over LOWER, at UPPER/root.
 overlay() {
-    local upper=$1 lower
-    shift
-    lower=$(IFS=: && printf '%s' "$*")
-    mkdir -p "$upper/files" "$upper/work" "$upper/root"
-    mountpoint -q "$upper/root" || mount -t overlay overlay -o "lowerdir=$lower,upperdir=$upper/files,workdir=$upper/work" "$upper/root" ||
-        die "cannot mount an overlay at $upper/root" "$upper must be on a file system that overlays can be written to, ext4 or xfs"
+    mkdir -p "$1/files" "$1/work" "$1/root"
+    mountpoint -q "$1/root" || mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/files,workdir=$1/work" "$1/root" ||
+        die "cannot mount an overlay at $1/root" "$1 must be on a file system that supports it, such as ext4 or xfs"
 }
