@@ -57,7 +57,7 @@ class Container:
         return self
 
     def __exit__(self, *_):
-        self.result("systemctl", "poweroff")
+        self.result("systemctl", "poweroff", "--force", "--force")
         self.process.wait()
         shutil.rmtree(self.root)
 
@@ -84,7 +84,7 @@ class Container:
         return self.result("journalctl", "--no-pager", "--quiet", "--output=cat", "--unit", unit).stdout
 
     def show(self, unit, *properties):
-        return [self.run("systemctl", "show", "--property", name, "--value", unit) for name in properties]
+        return " ".join(self.run("systemctl", "show", "--property", name, "--value", unit) for name in properties)
 
     def wait(self, condition, seconds=60):
         limit = time.monotonic() + seconds

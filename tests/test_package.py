@@ -41,14 +41,12 @@ def host(packages, tmp_path_factory):
 def serving(host):
     """The same with settings, started in the wrong order: the server, then a load of the example by the path unit."""
     host.wait(lambda: not host.fails("pg_isready"))
-    for statement in (
-        "create role atelier_reader",
-        f"create role atelier_load login password '{PASSWORD}' in role atelier_reader",
-        f"create role atelier_server login password '{PASSWORD}' in role atelier_reader",
-        "create database shop template template0 encoding 'UTF8'",
-        "grant create on database shop to atelier_load",
-    ):
-        host.run("psql", "-qc", statement, user="postgres")
+    (host.root / "roles.sql").write_text(f"""create role atelier_reader;
+        create role atelier_load login password '{PASSWORD}' in role atelier_reader;
+        create role atelier_server login password '{PASSWORD}' in role atelier_reader;
+        create database shop template template0 encoding 'UTF8';
+        grant create on database shop to atelier_load""")
+    host.run("psql", "-qf", "/roles.sql", user="postgres")
     escaped = PASSWORD.replace("\\", r"\\").replace(":", r"\:")
     for name, setting in {"load": "ATELIER_MAX_REJECTS=50%", "server": ""}.items():
         url = f"postgresql://atelier_{name}@127.0.0.1/shop?sslmode=disable"
@@ -57,10 +55,10 @@ def serving(host):
     host.run("useradd", "--groups", "atelier", "ann")
 
     host.run("systemctl", "start", "--no-block", "atelier-server")
-    host.wait(lambda: host.show("atelier-server", "NRestarts") != ["0"])
+    host.wait(lambda: host.show("atelier-server", "NRestarts") != "0")
     host.run("systemctl", "start", "atelier-load.path")
     host.run("sh", "-c", f"cp /usr/share/doc/atelier-etl/examples/* {INCOMING}/", user="ann")
-    assert host.show("atelier-load", "ExecMainExitTimestamp") == [""]  # without the marker
+    assert host.show("atelier-load", "ExecMainExitTimestamp") == ""  # without the marker
     host.run("touch", f"{INCOMING}/complete", user="ann")
     host.wait(lambda: not host.fails("systemctl", "is-active", "atelier-server"))
     return host
@@ -83,6 +81,10 @@ def load_id(host):
 def loads(host):
     """How often atelier-load.service has ended."""
     return sum(host.journal("atelier-load").count(text) for text in ("Finished", "Failed with result"))
+
+
+def was_restarted(host, pid):
+    return host.show("atelier-server", "ActiveState") == "active" and host.show("atelier-server", "MainPID") != pid
 
 
 def test_lintian(packages):
@@ -117,7 +119,7 @@ def test_unit(host, unit):
 def test_server_without_settings_fails_once(host):
     assert host.fails("systemctl", "start", "atelier-server")
     assert "set DATABASE_URL" in host.journal("atelier-server")
-    assert host.show("atelier-server", "ActiveState", "NRestarts") == ["failed", "0"]
+    assert host.show("atelier-server", "ActiveState", "NRestarts") == "failed 0"
 
 
 def test_files_are_loaded_when_the_marker_is_created(serving):
@@ -127,7 +129,7 @@ def test_files_are_loaded_when_the_marker_is_created(serving):
     assert "line,byte_offset" in host.run("cat", f"{STATE}/rejects/product.csv", user="ann")
     assert host.fails("ls", STATE, user="nobody")
     assert '"results"' in get(host, STYLES)
-    host.wait(lambda: host.show("atelier-load", "ActiveState", "Result") == ["inactive", "success"])
+    host.wait(lambda: host.show("atelier-load", "ActiveState", "Result") == "inactive success")
     assert host.fails("test", "-e", f"{INCOMING}/complete")
 
     host.run("touch", f"{INCOMING}/complete", user="ann")
@@ -135,24 +137,21 @@ def test_files_are_loaded_when_the_marker_is_created(serving):
     assert "nothing to load" in host.journal("atelier-load")
     host.run("sh", "-c", f"echo 1,2,3 >{INCOMING}/styles.csv && touch {INCOMING}/complete", user="ann")
     host.wait(lambda: loads(host) == 3)
-    assert host.show("atelier-load", "ActiveState", "ExecMainStatus") == ["failed", "3"]
-    assert host.show("atelier-load.path", "SubState") == ["waiting"]  # for the next marker
+    assert host.show("atelier-load", "ActiveState", "ExecMainStatus") == "failed 3"
+    assert host.show("atelier-load.path", "SubState") == "waiting"  # for the next marker
     assert load_id(host) == published
 
 
 def test_process_of_the_server(serving):
     host = serving
-    (pid,) = host.show("atelier-server", "MainPID")
+    pid = host.show("atelier-server", "MainPID")
     assert host.run("stat", "-c", "%u", f"/proc/{pid}") != "0"
     public = ["cat /proc/{pid}/environ /proc/{pid}/cmdline", "systemctl show atelier-server", "journalctl --no-pager"]
     for command in public:
         assert "w0rd" not in host.run("sh", "-c", command.format(pid=pid))
     assert host.fails("cat", "/etc/atelier/server.pgpass", user="ann")
-    host.run("kill", "-KILL", pid)
-    host.wait(
-        lambda: host.show("atelier-server", "ActiveState", "MainPID") not in (["active", pid], ["activating", "0"])
-    )
-    get(host, STYLES)
+    host.run("systemctl", "kill", "--signal=KILL", "atelier-server")
+    host.wait(lambda: was_restarted(host, pid))
 
 
 def test_tls(serving):
@@ -169,12 +168,12 @@ def test_tls(serving):
     host.run("curl", *over_tls)
     assert host.fails("curl", "-sSf", STYLES)
 
-    (pid,) = host.show("atelier-server", "MainPID")
+    pid = host.show("atelier-server", "MainPID")
     host.run("sh", "-c", f"{certificate} -key /etc/atelier/server.key")
     assert host.fails("curl", *over_tls)
     host.run("systemctl", "reload", "atelier-server")
     host.wait(lambda: not host.fails("curl", *over_tls))
-    assert host.show("atelier-server", "MainPID") == [pid]
+    assert host.show("atelier-server", "MainPID") == pid
     host.run("systemd-analyze", "security", "--threshold=20", "atelier-server.service")
     drop_in.unlink()
     host.run("sh", "-c", "rm /etc/atelier/server.key /etc/atelier/server.crt; systemctl daemon-reload")
@@ -202,7 +201,7 @@ def test_unix_socket(serving):
 def test_upgrade_keeps_settings_and_restarts_the_server(serving, tmp_path):
     host = serving
     settings = host.run("sh", "-c", "sha256sum /etc/atelier/*")
-    (pid,) = host.show("atelier-server", "MainPID")
+    pid = host.show("atelier-server", "MainPID")
     for package in (host.root / "packages").glob("*.deb"):
         run("dpkg-deb", "-R", package, tmp_path / package.name)
         control = tmp_path / package.name / "DEBIAN/control"
@@ -210,9 +209,8 @@ def test_upgrade_keeps_settings_and_restarts_the_server(serving, tmp_path):
         run("dpkg-deb", "-b", tmp_path / package.name, package)
     host.run(*INSTALL)
     assert host.run("sh", "-c", "sha256sum /etc/atelier/*") == settings
-    assert host.show("atelier-server", "ActiveState") == ["active"]
-    assert host.show("atelier-server", "MainPID") != [pid]
-    assert host.show("atelier-load.path", "ActiveState") == ["active"]
+    assert was_restarted(host, pid)
+    assert host.show("atelier-load.path", "ActiveState") == "active"
 
 
 def test_purge(serving):
