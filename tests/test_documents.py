@@ -26,12 +26,13 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from system import ETL, PROGRAMS, REPO, SERVER, TARGET, free_port, lib, need, run
+from system import ETL, PROGRAMS, REPO, SERVER, TARGET, lib, need, run
 from systems import copy_checkout
 
 TRACKED = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=REPO).split()
 DOCUMENTS = ["README.md", *(name for name in TRACKED if name.endswith(".md") and name != "README.md")]
-LISTEN, ADMIN, OTHER_LISTEN, OTHER_ADMIN = (f"127.0.0.1:{free_port()}" for _ in range(4))
+PORTS = lib("for port in 1 2 3 4; do pick_port; done").split()
+LISTEN, ADMIN, OTHER_LISTEN, OTHER_ADMIN = (f"127.0.0.1:{port}" for port in PORTS)
 
 # The reader's addresses in the documents, and what they are here. {db} is the address of a database.
 ADDRESSES = {
@@ -112,9 +113,6 @@ def commands(path, comment=None):
     return [command for before, _, found in read(path).blocks if kind.match(before) for command in found]
 
 
-# --- running commands ---
-
-
 @pytest.fixture(scope="module")
 def checkout():
     """A copy of the checkout, where commands may write. Its programs are those of the tests, which are built already."""
@@ -139,8 +137,7 @@ def environment(root):
 
 
 def in_checkout(root, script):
-    command = ["bash", "-euc", f"source scripts/lib/common.sh; {script}"]
-    return run(*command, cwd=root, env=environment(root), stderr=subprocess.DEVNULL)
+    return run("bash", "-euc", f"source scripts/lib/common.sh; {script}", cwd=root, env=environment(root))
 
 
 class Shell:
@@ -184,8 +181,7 @@ class Shell:
                 lines = [plain("\n".join(command.output)).split("\n"), plain(printed).split("\n")]
                 difference = difflib.unified_diff(*lines, "shown", "printed", lineterm="", n=1)
                 failures.append("\n".join([f"{command.place}: prints something else: {command.text}", *difference]))
-        self.bash.stdin.close()
-        self.bash.wait()
+        self.bash.communicate()
         assert not failures, "\n\n".join(failures)
 
 
@@ -228,9 +224,6 @@ def test_slow_commands(path):
     Shell(REPO, os.environ).check(commands(path, "slow"))
 
 
-# --- the text ---
-
-
 @pytest.mark.parametrize("path", DOCUMENTS)
 def test_text(path):
     document, failures = read(path), []
@@ -244,9 +237,9 @@ def test_text(path):
         failures += [f"no such option: {option} in `{code}`" for option in unknown_options(code.split())]
         failures += [f"no such path: `{name}`" for name in missing_paths(code)]
     for _, source, commands in document.blocks:
-        script = "\n".join(command.text for command in commands) if "$ " in source[:2] else source
-        failures += [run("bash", "-c", 'bash -n -c "$1" 2>&1 || true', "bash", script)]
-    assert not any(failures), "\n".join(filter(None, failures))
+        script = "\n".join(command.text for command in commands) if source.startswith("$ ") else source
+        failures += run("bash", "-c", 'bash -n -c "$1" 2>&1 || true', "bash", script).splitlines()
+    assert not failures, "\n".join(failures)
 
 
 def missing_paths(code):

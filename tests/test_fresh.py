@@ -10,13 +10,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from system import REPO, free_port, run
+from system import REPO, lib, run
 from systems import copy_checkout, in_system, new_system
 
 COMMANDS = {
     "demo": ["scripts/demo", "curl -s http://127.0.0.1:3000/products/1/styles", "scripts/demo --stop"],
     "test": ["scripts/test"],
 }
+
+
+def pick_port():
+    return lib("pick_port").strip()
 
 
 def prepare(root, user, address):
@@ -29,7 +33,7 @@ def prepare(root, user, address):
         "PATH": "/opt/rust/bin:$PATH",
         "CARGO_HOME": "/opt/cargo",
         "ATELIER_LISTEN": address,  # other servers may run on this machine
-        "ATELIER_ADMIN_LISTEN": f"127.0.0.1:{free_port()}",
+        "ATELIER_ADMIN_LISTEN": f"127.0.0.1:{pick_port()}",
     }
     lines = [f"export {name}={value}\n" for name, value in environment.items()]
     (root / "etc/profile.d/fresh.sh").write_text("".join(lines))
@@ -49,7 +53,7 @@ def test_command_of_the_readme(root, release, user, command):
     system = REPO / f"data/fresh/{release}-{user}-{command}"
     shutil.rmtree(system, ignore_errors=True)
     new_system(system, release, "ca-certificates", "sudo")
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{pick_port()}"
     prepare(system, user, address)
     readme = (REPO / "README.md").read_text()
     script = "set -eux; cd ~/atelier\n"

@@ -150,7 +150,7 @@ def test_process_of_the_server(serving):
     for command in public:
         assert "w0rd" not in host.run("sh", "-c", command.format(pid=pid))
     assert host.fails("cat", "/etc/atelier/server.pgpass", user="ann")
-    host.run("systemctl", "kill", "--signal=KILL", "atelier-server")
+    host.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "atelier-server")
     host.wait(lambda: was_restarted(host, pid))
 
 
