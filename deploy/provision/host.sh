@@ -1,99 +1,59 @@
-# Shared by scripts/provision and its tests: changing files of a host, and restarting the affected units.
-# shellcheck shell=bash
+# Changing a host: files, packages, units. `scratch` is a temporary directory of the caller.
+# shellcheck shell=bash disable=SC2154
 
-# Whoever sources this sets them: the file of settings, and one for the words of a command that may fail.
-settings='' log=''
-
-# alone: a second one, of whoever logs in while the first start of the host goes on, would remove what this one copies.
-alone() {
-    exec 9>/run/lock/atelier-provision
-    flock -n 9 || die "scripts/provision runs on this host already" "wait until it has ended"
-}
-
-# Is there while something was changed that no running program knows of: over an interruption too, until a run for the same role
-# comes to its end, or the host is started anew.
-CHANGED=/run/atelier-provision.changed # with .unit behind it: a file of systemd's was
-
-# changed WHAT: says so, and remembers it. Called before it is done, lest an interruption come between.
-changed() {
-    touch "$CHANGED"
-    say "$1"
-}
-
-# put MODE OWNER:GROUP PATH COMMAND…: what the command prints becomes the file, if it is not so already. Never half a file,
-# never one that others can read for a moment, and none if the command fails.
-new='' # at the side of the file, until it is whole
+# put MODE OWNER:GROUP FILE COMMAND…: writes the command's output to FILE if that differs, and adds FILE to WRITTEN. A secret
+# is readable by nobody else at any time, and a command that fails changes nothing.
+WRITTEN=()
 put() {
-    local mode=$1 owner=$2 path=$3
+    local mode=$1 owner=$2 file=$3
     shift 3
-    install -d "${path%/*}"
-    new=$(mktemp "${path%/*}/.new.XXXXXX")
-    "$@" >"$new"
-    chown "$owner" "$new"
-    chmod "$mode" "$new"
-    if cmp -s "$new" "$path" && [ "$(stat -c '%a %U:%G' "$path")" = "$(stat -c '%a %U:%G' "$new")" ]; then
-        rm -f "$new"
-    else
-        changed "wrote $path"
-        case $path in /etc/systemd/*) touch "$CHANGED.unit" ;; esac
-        mv "$new" "$path"
-    fi
+    "$@" >"$scratch/file"
+    WRITTEN+=("$file")
+    [ -z "$(install -CDv -m "$mode" -o "${owner%:*}" -g "${owner#*:}" "$scratch/file" "$file")" ] || say "wrote $file"
 }
 
-# installed PACKAGE…: installs those that are missing.
+# installed PACKAGE…: installs them unless all are there.
 installed() {
-    local package missing=()
-    for package in "$@"; do
-        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
-    done
-    if [ ${#missing[@]} -gt 0 ]; then
-        apt_install "${missing[@]}"
-        touch "$CHANGED"
-    fi
+    [ "$(dpkg-query -W -f '${db:Status-Status} ' "$@" 2>/dev/null)" = "$(printf 'installed %.0s' "$@")" ] || apt_install "$@"
 }
 
-# our_package NAME: installs our own package from PACKAGES, unless just this one is installed. It starts its service anew by
-# itself, with the settings that are there.
+# our_package NAME: installs it from PACKAGES, unless that very file is installed. It restarts its service itself.
 our_package() {
-    local file digest kept=/var/lib/atelier-provision/$1.sha256
-    file=$(find "$PACKAGES" -maxdepth 1 -name "$1_*_$(dpkg --print-architecture).deb" 2>/dev/null | sort -V | tail -n 1)
-    [ -n "$file" ] || die "no package $1 in $PACKAGES" "scripts/package makes it; PACKAGES in $settings says where it is"
-    digest=$(sha256sum <"$file")
+    local file installed_file=/var/lib/atelier-provision/$1.sha256
+    file=$(compgen -G "$PACKAGES/$1_*_$(dpkg --print-architecture).deb" | sort -V | tail -n 1) ||
+        die "no package $1 in $PACKAGES" "scripts/package builds it; PACKAGES in $settings names another directory"
     if [ "$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$1" 2>/dev/null)" = "installed $(dpkg-deb -f "$file" Version)" ] &&
-        [ "$(cat "$kept" 2>/dev/null)" = "$digest" ]; then
-        return
-    fi
-    # The settings of /etc/atelier are ours to write.
-    apt-get install -y -qq --no-install-recommends --allow-downgrades --reinstall -o Dpkg::Options::=--force-confold \
-        -o DPkg::Lock::Timeout=300 \
-        "$(realpath "$file")" >/dev/null 2>"$log" || { cat "$log" >&2 && die "$file could not be installed"; }
-    install -d "${kept%/*}"
-    printf '%s\n' "$digest" >"$kept"
+        cmp -s <(sha256sum <"$file") "$installed_file"; then return; fi
+    # The conffiles in /etc/atelier are written by scripts/provision.
+    quietly "apt-get could not install $file" "dpkg --configure -a, then run this again" apt-get install -y \
+        --no-install-recommends --allow-downgrades --reinstall -o Dpkg::Options::=--force-confold \
+        -o DPkg::Lock::Timeout=300 "$(realpath "$file")"
+    install -D /dev/null "$installed_file"
+    sha256sum <"$file" >"$installed_file"
     say "installed ${file##*/}"
 }
 
-# running UNIT [reload]: enabled and running, with the settings of now.
+# running UNIT restart|reload FILE…: enables and starts the unit. Restarts or reloads it if a file is newer than its last
+# start or reload, also in a run before this one that was interrupted.
 running() {
-    local unit=$1 how=${2:-restart} did=''
-    if [ -e "$CHANGED.unit" ]; then
-        systemctl daemon-reload
-        how=restart # limits, say, are those of its start
-    fi
+    local unit=$1 how=$2 since=InactiveExitTimestamp
+    shift 2
+    if [ "$how" = reload ]; then since=StateChangeTimestamp; fi
+    since=$(TZ=UTC systemctl show --timestamp=us -P "$since" "$unit")
     systemctl is-enabled -q "$unit" 2>/dev/null || systemctl enable -q "$unit"
     if ! systemctl is-active -q "$unit"; then
-        did=started
-        # It may be about to start, with the settings of before.
-        if [ -e "$CHANGED" ]; then how=restart; else how=start; fi
-    elif [ ! -e "$CHANGED" ]; then
+        how=restart # with new settings, should it be starting already
+    elif [ -z "$(find "$@" -newermt "$since")" ]; then
         return
     fi
-    if systemctl "$how" "$unit" 2>"$log"; then
-        say "${did:-${how}ed} $unit"
+    systemctl daemon-reload # a file may be a drop-in; NeedDaemonReload does not notice a new directory
+    if systemctl "$how" "$unit" 2>"$scratch/log"; then
+        say "${how}ed $unit"
     elif [ "$(systemctl show -P ActiveState "$unit")" = activating ]; then
-        # A server without a catalogue, say: whoever makes the hosts need not do so in order.
-        say "$unit is not ready; it goes on trying, journalctl -u $unit says why"
+        # Such as a server without a catalogue: hosts may be set up in any order.
+        say "$unit is not ready and keeps trying; journalctl -u $unit shows why"
     else
-        cat "$log" >&2
-        die "the $how of $unit failed" "journalctl -u $unit says why"
+        cat "$scratch/log" >&2
+        die "systemctl $how $unit failed" "journalctl -u $unit shows why"
     fi
 }
