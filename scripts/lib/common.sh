@@ -277,7 +277,7 @@ pg_create() {
         --auth=scram-sha-256 --encoding=UTF8 --locale=C 2>&1) ||
         die "initdb could not create a cluster in $PG_HOME: $output" "fix that, then run this again"
     echo "include 'atelier.conf'" | as_pg tee -a "$PG_HOME/cluster.new/postgresql.conf" >/dev/null
-    as_pg mv "$PG_HOME/cluster.new" "$PG_HOME/cluster"
+    as_pg mv -T "$PG_HOME/cluster.new" "$PG_HOME/cluster"
 }
 
 # Starts the private server, created on first use, unless it runs. Sets PG_BIN, PG_HOME and PG_ACCOUNT.
