@@ -76,10 +76,9 @@ need_tools() {
     need make make
 }
 
-# Where cargo puts the programs, from the root of the checkout.
+# Where cargo puts the program, from the root of the checkout.
 # shellcheck disable=SC2034 # for the scripts
 ETL=${CARGO_TARGET_DIR:-target}/release/atelier-etl
-SERVER=${CARGO_TARGET_DIR:-target}/release/atelier-server
 
 # Tools that no distribution ships, or not in the version we want; each in a directory of its own.
 TOOLS=$DATA/tools
