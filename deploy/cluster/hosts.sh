@@ -72,7 +72,7 @@ make_network() {
 
 # boot HOST: starts it, and waits until it is up. Nobody reads its console: with much on it, its systemd would block.
 boot() {
-    local host=$1 home=$CLUSTER/hosts/$1 limit=$((SECONDS + 60))
+    local host=$1 home=$CLUSTER/hosts/$1 limit=$((SECONDS + 60)) cgroup=/sys/fs/cgroup
     if leader "$host" >/dev/null; then return; fi
     overlay "$home" "$CLUSTER/image"
     rm -f "$home/root/usr/sbin/policy-rc.d"
@@ -80,7 +80,11 @@ boot() {
     printf '%s\n' "$host" >"$home/root/etc/hostname"
     printf '127.0.0.1 localhost\n%s %s\n' "$(address "$host")" "$host" >"$home/root/etc/hosts"
     printf '[Match]\nName=host0\n[Network]\nAddress=%s/24\n' "$(address "$host")" >"$home/root/etc/systemd/network/10-host0.network"
-    setsid nsenter --net="/run/netns/$NETWORK" systemd-nspawn --quiet --directory="$home/root" --machine="atelier-$host" --boot \
+    # A cgroup of its own: in one that hosts share, each would remove the services of the others.
+    if [ -d "$cgroup/systemd" ]; then cgroup+=/systemd; fi
+    mkdir -p "$cgroup/atelier-$host"
+    sh -c 'echo $$ >"$0" && exec "$@"' "$cgroup/atelier-$host/cgroup.procs" \
+        setsid nsenter --net="/run/netns/$NETWORK" systemd-nspawn --quiet --directory="$home/root" --machine="atelier-$host" --boot \
         --register=no --keep-unit --network-bridge=hosts --resolv-conf=off --timezone=off --link-journal=no \
         --capability=CAP_SYS_RESOURCE --console=passive --bind-ro="$CLUSTER/bundle:/opt/atelier" \
         --bind-ro="$CLUSTER/settings:/etc/atelier/settings" --bind-ro="$CLUSTER/secrets:/etc/atelier/secrets" \
