@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-import chart
 from results import BENCH, catalogue, environment, in_memory, outcome, save, system, table
 
 SCRIPTS = Path(__file__).resolve().parent / "load"
@@ -72,32 +71,13 @@ def check_rows(who, rows, manifest):
         sys.exit(f"error: {who} loaded {rows}, but the manifest has {wanted}")
 
 
-def load_steps(report):
-    """The steps of a load, from its report, in the form of bench/load/psql.py."""
-    spans = [("parents", "", 0, report["stages"]["scan"])]
-    for name, found in report["tables"].items():
-        spans.append(("copy", name, found["began"], found["began"] + found["seconds"]))
-        spans.append(("index", name, found["index_began"], found["index_began"] + found["index_seconds"]))
-    spans.append(("publish", "", report["seconds"] - report["stages"]["publish"], report["seconds"]))
-    return [dict(zip(("what", "table", "start", "end"), span, strict=True)) for span in spans]
-
-
-def usual_steps(output):
-    """The same of bench/load/usual.sql, from psql's command tags and times; and the rows of each table."""
-    what = {"COPY": "copy", "ALTER TABLE": "index", "CREATE INDEX": "index", "VACUUM": "vacuum"}
-    tables, steps, rows, now = iter(re.findall(r"^\\copy (\w+)", USUAL, re.M)), [], {}, 0.0
-    for tag, count, milliseconds in re.findall(r"^([A-Z ]+?)(?: (\d+))?\nTime: ([\d.]+) ms", output, re.M):
-        start, now = now, now + float(milliseconds) / 1000
-        name = next(tables) if tag == "COPY" else ""
-        if tag == "COPY":
-            rows[name] = int(count)
-        if tag in what:
-            steps.append({"what": what[tag], "table": name, "start": start, "end": now})
-    return steps, rows
+def usual_rows(output):
+    """The rows of each table that bench/load/usual.sql copied, from psql's command tags."""
+    return dict(zip(re.findall(r"^\\copy (\w+)", USUAL, re.M), map(int, re.findall(r"^COPY (\d+)", output, re.M)), strict=True))
 
 
 def contestants(bench, data, manifest, rounds):
-    """Runs of each contestant in turn, with their steps; and the rows that the usual way loaded."""
+    """Runs of each contestant in turn, and the rows that the usual way loaded."""
     bench.measure({"the floor's files": bench.load_command(data)})
     with tempfile.TemporaryDirectory(dir=BENCH) as binary:
         for name in manifest["tables"]:
@@ -114,15 +94,11 @@ def contestants(bench, data, manifest, rounds):
         for _ in range(rounds):
             found = bench.measure({name: f"{command} >{bench.work}/{name}" for name, command in commands.items()})
             for name in ("floor", "script"):
-                printed = json.loads((bench.work / name).read_text())
-                check_rows(NAMES[name], printed["rows"], manifest)
-                found[name]["steps"] = printed["steps"]
-            report = bench.last_load(manifest)
-            found["load"] |= {"steps": load_steps(report), "memory": report["peak_rss_bytes"]}
-            found["usual"]["steps"], usual_rows = usual_steps((bench.work / "usual").read_text())
+                check_rows(NAMES[name], json.loads((bench.work / name).read_text()), manifest)
+            found["load"]["memory"] = bench.last_load(manifest)["peak_rss_bytes"]
             for name, run in found.items():
                 runs[name].append(run)
-    return runs, usual_rows
+    return runs, usual_rows((bench.work / "usual").read_text())
 
 
 def pgloader(bench, products):
@@ -194,7 +170,6 @@ def main():
         result["usual_wrong"] = {name: rows[name] - those["loaded"] for name, those in tables.items()}
     report(result)
     save(f"load-{options.products}", result)
-    chart.lanes(result["runs"], BENCH / f"load-{options.products}.svg")
 
 
 main()

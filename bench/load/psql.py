@@ -10,7 +10,7 @@ There is one session for each core. Each takes the next table, the longest first
 transaction, so that rows are frozen and, with wal_level=minimal, need no WAL. Then it makes the keys of schema.sql and
 runs ANALYZE. As in the loader, index builds have at least 256 MB and no parallel workers.
 
-Prints as JSON the steps, with their start and end in seconds, and the number of rows in each table.
+Prints the number of rows in each table as JSON.
 """
 
 import json
@@ -18,7 +18,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def copy(table, directory, is_csv):
         return psql([create, f"\\copy {table} {columns} from pstdin with ({options})"], source.stdout)
 
 
-def index(table, is_csv):
+def index(table, _, is_csv):
     orphans = [
         f"delete from {table} c where not exists (select from {parent} p where p.id = c.{column})"
         for column, parent in PARENTS.get(table, {}).items()
@@ -73,25 +72,23 @@ def index(table, is_csv):
 
 def main():
     is_csv, directory = sys.argv[1] == "csv", sys.argv[2]
-    started, steps, rows = time.monotonic(), [], dict.fromkeys(LONGEST_FIRST, 0)
+    rows = dict.fromkeys(LONGEST_FIRST, 0)
 
-    def step(what, table, after=()):
+    def step(work, table, after=()):
         for earlier in after:
             earlier.result()
-        start = time.monotonic() - started
-        rows[table] += copy(table, directory, is_csv) if what == "copy" else index(table, is_csv)
-        steps.append({"what": what, "table": table, "start": start, "end": time.monotonic() - started})
+        rows[table] += work(table, directory, is_csv)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        copies = {table: pool.submit(step, "copy", table) for table in LONGEST_FIRST}
+        copies = {table: pool.submit(step, copy, table) for table in LONGEST_FIRST}
         indexes = []
         # The first to be copied is indexed last, so that the others wait less for their parents.
         for table in [*LONGEST_FIRST[1:], LONGEST_FIRST[0]]:
             parents = PARENTS.get(table, {}).values() if is_csv else []
-            indexes.append(pool.submit(step, "index", table, [copies[name] for name in (table, *parents)]))
+            indexes.append(pool.submit(step, index, table, [copies[name] for name in (table, *parents)]))
     for future in [*copies.values(), *indexes]:
         future.result()
-    json.dump({"steps": steps, "rows": rows}, sys.stdout)
+    json.dump(rows, sys.stdout)
 
 
 main()

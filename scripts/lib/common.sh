@@ -76,10 +76,9 @@ need_tools() {
     need make make
 }
 
-# Where cargo puts the programs, from the root of the checkout.
+# Where cargo puts the program, from the root of the checkout.
 # shellcheck disable=SC2034 # for the scripts
 ETL=${CARGO_TARGET_DIR:-target}/release/atelier-etl
-SERVER=${CARGO_TARGET_DIR:-target}/release/atelier-server
 
 # Tools that no distribution ships, or not in the version we want; each in a directory of its own.
 TOOLS=$DATA/tools
@@ -272,11 +271,12 @@ pg_create() {
     pg_write_url "$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" "$(pick_port)"
     # Created beside and renamed when complete: an interrupted initdb leaves nothing that looks like a cluster.
     as_pg rm -rf "$PG_HOME/cluster.new"
-    output=$(pg_password | as_pg "$PG_BIN/initdb" -D "$PG_HOME/cluster.new" -U atelier --pwfile=/dev/stdin \
+    # shellcheck disable=SC2016 # the account opens the file, so it must be its own: it cannot open /dev/stdin
+    output=$(pg_password | as_pg bash -c 'exec "$@" --pwfile=<(cat)' bash "$PG_BIN/initdb" -D "$PG_HOME/cluster.new" -U atelier \
         --auth=scram-sha-256 --encoding=UTF8 --locale=C 2>&1) ||
         die "initdb could not create a cluster in $PG_HOME: $output" "fix that, then run this again"
     echo "include 'atelier.conf'" | as_pg tee -a "$PG_HOME/cluster.new/postgresql.conf" >/dev/null
-    as_pg mv "$PG_HOME/cluster.new" "$PG_HOME/cluster"
+    as_pg mv -T "$PG_HOME/cluster.new" "$PG_HOME/cluster"
 }
 
 # Starts the private server, created on first use, unless it runs. Sets PG_BIN, PG_HOME and PG_ACCOUNT.

@@ -1,68 +1,42 @@
-# Creates systems of the machine's own distribution with debootstrap, for scripts that need a fresh machine: scripts/cluster,
-# tests/fresh.
+# Minimal Debian or Ubuntu systems in directories: for tests/test_fresh.py, tests/test_package.py and scripts/cluster.
 # shellcheck shell=bash
 
-# The distribution and its mirror, as apt has them on this machine.
-distribution() {
-    local codename
-    codename=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
-    # shellcheck disable=SC2016 # the variables are apt's
-    apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | awk -v codename="$codename" \
-        '$2 == codename { print $2, $1; found = 1; exit } END { exit !found }' ||
-        die "apt knows no mirror of $codename here" "apt-get update, with a source for $codename in /etc/apt"
-}
-
-# make_image [--release CODENAME] ROOT [PACKAGE…]: a minimal system with these packages, in which nothing is started when it is
-# installed, of this machine's release if not told. ROOT.log has what debootstrap said.
+# make_image [--release CODENAME] ROOT [PACKAGE…]: makes a system of that release, or of this machine's, with these packages.
+# Services are not started when they are installed there later. The output of mmdebstrap is in ROOT.log.
 make_image() {
-    local release='' root codename mirror
+    local release mirror root
+    release=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
+    # shellcheck disable=SC2016 # expanded by apt
+    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $release" 'Component: main' | sed -n 1p)
     if [ "$1" = --release ]; then
         release=$2
         shift 2
     fi
     root=$1
     shift
-    need debootstrap debootstrap
-    read -r codename mirror < <(distribution)
-    codename=${release:-$codename}
-    step "Making a system of $codename in ${root#"$REPO/"} (debootstrap)"
-    rm -rf "$root"
-    mkdir -p "$root"
-    debootstrap --variant=minbase --include="$(IFS=, && printf '%s' "$*")" "$codename" "$root" "$mirror" >"$root.log" 2>&1 ||
-        { tail -n 5 "$root.log" >&2 && die "debootstrap failed" "see $root.log"; }
+    need mmdebstrap mmdebstrap
+    step "Making a system of $release in ${root#"$REPO/"} (mmdebstrap)"
+    rm -rf "$root" && mkdir -p "${root%/*}"
+    mmdebstrap --variant=minbase ${1:+--include="$*"} "$release" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
+        { tail -n 5 "$root.log" >&2 && die "mmdebstrap failed" "see $root.log"; }
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
 }
 
-# in_image ROOT COMMAND…: runs a command in the image of a system that does not run. BINDS are FROM:TO, directories of
-# this machine and where they are seen in there, not to be written to.
+# in_image ROOT COMMAND…: runs a command in a system that is not booted, on this machine's network. When it ends, processes
+# it has started are killed. BINDS are directories of this machine to show there read-only, as FROM:TO.
 BINDS=()
 in_image() {
     local root=$1
     shift
-    # shellcheck disable=SC2016 # for the inner shell
-    # /proc for those that look at it, /dev/shm for PostgreSQL, /dev/pts for apt. What the command leaves running is ended with it.
-    unshare --mount --pid --fork --kill-child bash -euc '
-        root=$1 binds=$2; shift 2
-        mount -t proc proc "$root/proc"
-        mkdir -p "$root/dev/shm" "$root/dev/pts"
-        mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-        mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
-        for bind in $binds; do
-            mkdir -p "$root/${bind#*:}"
-            mount --bind "${bind%%:*}" "$root/${bind#*:}"
-            mount -o remount,bind,ro "$root/${bind#*:}"
-        done
-        exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 ${http_proxy:+http_proxy="$http_proxy"} "$@"
-    ' in_image "$root" "${BINDS[*]}" "$@"
+    need systemd-nspawn systemd-container
+    systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --pipe --timezone=off --resolv-conf=copy-host --directory="$root" \
+        "${BINDS[@]/#/--bind-ro=}" --setenv=LC_ALL=C.UTF-8 ${http_proxy:+--setenv=http_proxy="$http_proxy"} "$@"
 }
 
-# overlay UPPER LOWER…: mounts them one over the other at UPPER/root, the topmost first.
+# overlay UPPER LOWER: mounts what is written to UPPER over LOWER, at UPPER/root.
 overlay() {
-    local upper=$1 lower
-    shift
-    lower=$(IFS=: && printf '%s' "$*")
-    mkdir -p "$upper/files" "$upper/work" "$upper/root"
-    mountpoint -q "$upper/root" || mount -t overlay overlay -o "lowerdir=$lower,upperdir=$upper/files,workdir=$upper/work" "$upper/root" ||
-        die "cannot mount an overlay at $upper/root" "$upper must be on a file system that overlays can be written to, ext4 or xfs"
+    mkdir -p "$1/files" "$1/work" "$1/root"
+    mountpoint -q "$1/root" || mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/files,workdir=$1/work" "$1/root" ||
+        die "cannot mount an overlay at $1/root" "$1 must be on a file system that supports it, such as ext4 or xfs"
 }

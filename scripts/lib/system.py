@@ -103,7 +103,7 @@ class Server:
         self.command = [program, "--listen", self.address, "--admin-listen", self.admin, *options]
         self.environment = dict(os.environ, DATABASE_URL=database_url, **dict(environment))
         self.popen, self.process = dict(popen), None
-        self.log = tempfile.NamedTemporaryFile("w+", prefix="atelier-server-", suffix=".log")
+        self.log = tempfile.TemporaryFile("a+", errors="replace")  # appended to, so that reading moves nothing
 
     def start(self):
         command = [str(word) for word in self.command]
@@ -123,7 +123,8 @@ class Server:
 
     def words(self):
         """What it has logged."""
-        return Path(self.log.name).read_text(errors="replace")
+        self.log.seek(0)
+        return self.log.read()
 
     def metric(self, name):
         """The sum of a metric over its labels."""
@@ -131,10 +132,10 @@ class Server:
             text = answer.read().decode()
         return sum(float(value) for value in re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.M))
 
-    def resident(self):
-        """Bytes of memory; 0 if it has ended."""
+    def resident(self, field="VmRSS"):
+        """Bytes of memory, or with VmHWM the most there were; 0 if it has ended."""
         with contextlib.suppress(OSError):
-            found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text(), re.M)
+            found = re.search(rf"^{field}:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text(), re.M)
             return int(found[1]) * 1024 if found else 0
         return 0
 

@@ -1,4 +1,4 @@
-//! The files of the page at `/`; `tests/page/run` tests it in a browser.
+//! The files of the page at `/`; `tests/test_page.py` tests it in a browser.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
--- wrk script for tests/attacks/attacks.py. Prints requests/s, failed requests (no 2xx or 3xx response), and the duration in s.
+-- wrk script for test_attacks.py. Prints requests/s, failed requests (no 2xx or 3xx response), and the duration in s.
 --
 --   pages            the largest pages
 --   styles PRODUCTS  styles of random products

@@ -1,0 +1,268 @@
+"""The documents: their commands are run, and their links, paths and options exist.
+
+Commands are the lines of blocks that are indented by four spaces or fenced as `sh` or `console`; other fences (text,
+json) have none. A document's commands run in sequence in one shell, in a copy of the checkout. Each must exit with 0, or
+with N if its line ends in a comment with "exit N". A server, whose line ends in a comment with "until Ctrl-C", is
+interrupted when it is ready.
+
+If a line begins with "$ ", the lines below it are its expected output, of both streams. "…" matches any text in a line,
+or any number of lines if it is alone on a line. What varies from run to run is not compared: see VARIES.
+
+A comment before a block excludes it, or runs it with --slow, in the checkout itself and with release programs:
+
+    <!-- not run: needs EC2 -->
+    <!-- slow: a minute -->
+"""
+
+import difflib
+import functools
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+from system import ETL, PROGRAMS, REPO, SERVER, TARGET, lib, need, run
+from systems import copy_checkout
+
+TRACKED = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=REPO).split()
+DOCUMENTS = ["README.md", *(name for name in TRACKED if name.endswith(".md") and name != "README.md")]
+PORTS = lib("for port in 1 2 3 4; do pick_port; done").split()
+LISTEN, ADMIN, OTHER_LISTEN, OTHER_ADMIN = (f"127.0.0.1:{port}" for port in PORTS)
+
+# The reader's addresses in the documents, and what they are here. {db} is the address of a database.
+ADDRESSES = {
+    "127.0.0.1:3000": LISTEN,
+    "127.0.0.1:9000": ADMIN,
+    "0.0.0.0:3000": OTHER_LISTEN,
+    "me@db.example/shop?sslmode=verify-full": "atelier@{db}",
+    "reader@db.example/shop": "reader@{db}",
+}
+
+# What is compared as a name only. Spaces count as one, since columns are as wide as their values.
+VARIES = [
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>"),
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?( UTC|Z)?", "<time>"),
+    (r"\bport \d+", "port <port>"),
+    # With decimals: seconds, sizes, shares. Not a price in quotes, a version or an address.
+    (r'(?<![\w".])\d[\d,]*\.\d+(?![\w".]|,\d)', "<n>"),
+    (r"(?<![\w\".,])\d[\d,]*(?= (MB|kB|GB|ms|s)\b)", "<n>"),
+    # In a table, whole numbers after such a one: rows a second.
+    (r"<n>( \d[\d,]*)+(?=$)", "<n> <n>"),
+]
+
+
+@dataclass
+class Command:
+    place: str
+    text: str
+    output: list | None  # None: not shown in the document
+
+    @property
+    def exit_code(self):
+        code = re.search(r"\s#.*\bexit (\d+)", self.text)
+        return int(code[1]) if code else 0
+
+
+@dataclass
+class Document:
+    links: list = field(default_factory=list)
+    names: list = field(default_factory=list)  # between backticks
+    anchors: set = field(default_factory=set)
+    blocks: list = field(default_factory=list)  # (comment, source, commands)
+
+
+@functools.cache
+def read(path):
+    document, comment, heading = Document(), "", False
+    for token in MarkdownIt("commonmark").enable("table").parse((REPO / path).read_text()):
+        if token.type == "inline":
+            document.links += [child.attrs["href"] for child in token.children if child.type == "link_open"]
+            document.names += [child.content for child in token.children if child.type == "code_inline"]
+            if heading:
+                document.anchors.add(re.sub(r"[^\w\- ]", "", token.content.lower()).replace(" ", "-"))
+        elif token.type in ("fence", "code_block"):
+            assert token.type == "code_block" or token.info, f"{path}:{token.map[0] + 1}: a fence without its language"
+            if token.info in ("", "sh", "console"):
+                found = parse_commands(path, token.map[0] + (2 if token.info else 1), token.content.splitlines())
+                document.blocks.append((comment, token.content, found))
+        heading = token.type == "heading_open"
+        comment = token.content.strip() if token.type == "html_block" else ""
+    return document
+
+
+def parse_commands(path, first, lines):
+    session = any(line.startswith("$ ") for line in lines)
+    commands = []
+    for number, line in enumerate(lines, first):
+        if session and not line.startswith("$ "):
+            assert commands, f"{path}:{number}: output before the first command"
+            commands[-1].output.append(line)
+        elif line.strip() and not line.startswith("#"):
+            commands.append(Command(f"{path}:{number}", line.removeprefix("$ "), [] if session else None))
+    return commands
+
+
+def commands(path, comment=None):
+    """Those of blocks with that kind of comment before them."""
+    kind = re.compile(rf"<!-- {comment}: .+ -->" if comment else r"(?!<!-- (not run|slow): )")
+    return [command for before, _, found in read(path).blocks if kind.match(before) for command in found]
+
+
+@pytest.fixture(scope="module")
+def checkout():
+    """A copy of the checkout, where commands may write. Its programs are those of the tests, which are built already."""
+    need("curl", "curl")
+    lib("need_psql")
+    work = Path(tempfile.mkdtemp(prefix="atelier-"))  # PostgreSQL's user cannot enter pytest's
+    work.chmod(0o755)
+    root = work / "atelier"
+    copy_checkout(root)
+    for name, target in {"target/release": PROGRAMS.resolve(), "target/bin/cargo": shutil.which("true")}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(target)
+    yield root
+    in_checkout(root, "scripts/demo --stop")
+    shutil.rmtree(work)
+
+
+def environment(root):
+    path = f"{root}/target/bin:{os.environ['PATH']}"
+    variables = dict(os.environ, PATH=path, ATELIER_LISTEN=LISTEN, ATELIER_ADMIN_LISTEN=ADMIN)
+    return {name: value for name, value in variables.items() if name != "CARGO_TARGET_DIR"}
+
+
+def in_checkout(root, script):
+    return run("bash", "-euc", f"source scripts/lib/common.sh; {script}", cwd=root, env=environment(root))
+
+
+class Shell:
+    """One shell, in which a command finds variables that others have set."""
+
+    def __init__(self, root, variables, database=""):
+        self.root, self.database = root, database
+        self.files = tempfile.TemporaryDirectory()
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.bash = subprocess.Popen(["bash", "--noprofile", "--norc"], cwd=root, env=variables, **pipes)
+
+    def run(self, command):
+        """Its exit code and output. The output goes to a file: servers that a command starts would keep a pipe open."""
+        text = command.text
+        if re.search(r"\s#.*\buntil Ctrl-C", text):
+            text = f"""ATELIER_LISTEN={OTHER_LISTEN} ATELIER_ADMIN_LISTEN={OTHER_ADMIN} env {text.split(" #")[0]} &
+                for try in {{1..1200}}; do
+                    if curl -sfo /dev/null http://{OTHER_ADMIN}/readyz || ! kill -0 $!; then break; fi
+                    sleep 0.05
+                done
+                kill -INT $!; wait $!"""
+        for reader, here in ADDRESSES.items():
+            text = text.replace(reader, here.format(db=self.database))
+        script, output = Path(self.files.name, "script"), Path(self.files.name, "output")
+        script.write_text(text)
+        self.bash.stdin.write(f'eval "$(cat {script})" </dev/null >{output} 2>&1; echo $?\n')
+        self.bash.stdin.flush()
+        status = self.bash.stdout.readline()
+        printed = output.read_text(errors="replace").replace(str(self.root), "~/atelier").replace(str(TARGET), "target")
+        for reader, here in list(ADDRESSES.items())[:2]:
+            printed = printed.replace(here, reader)
+        return int(status), printed
+
+    def check(self, commands):
+        failures = []
+        for command in commands:
+            status, printed = self.run(command)
+            if status != command.exit_code:
+                failures.append(f"{command.place}: exit code {status}: {command.text}\n{printed}")
+            elif command.output is not None and not matches(command.output, printed):
+                lines = [plain("\n".join(command.output)).split("\n"), plain(printed).split("\n")]
+                difference = difflib.unified_diff(*lines, "shown", "printed", lineterm="", n=1)
+                failures.append("\n".join([f"{command.place}: prints something else: {command.text}", *difference]))
+        self.bash.communicate()
+        assert not failures, "\n\n".join(failures)
+
+
+def plain(text):
+    """Without what varies."""
+    lines = [re.sub(r"[ \t]+", " ", line).rstrip() for line in text.replace("\r", "").split("\n")]
+    for pattern, name in VARIES:
+        lines = [re.sub(pattern, name, line) for line in lines]
+    return "\n".join(lines).strip("\n")
+
+
+def matches(shown, printed):
+    pattern = ""
+    for line in plain("\n".join(shown)).split("\n"):
+        if line.strip() == "…":
+            pattern += r"(?:.*\n)*?"
+        else:
+            pattern += ".*?".join(map(re.escape, line.split("…"))) + r"\n"
+    return re.fullmatch(pattern, plain(printed) + "\n") is not None
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands(path)])
+def test_commands(checkout, path):
+    # The server of scripts/demo runs, except for README.md, which starts it, and sets these two variables.
+    demo = "scripts/demo >/dev/null" if path != "README.md" else ""
+    script = f"""{demo}
+        pg_start; pg_psql -c "drop database if exists shop with (force)" -c "create database shop"
+        echo "127.0.0.1:$(pg_port)/shop $(pg_password)" """
+    database, password = in_checkout(checkout, script).split()
+    variables = environment(checkout) | {"PGPASSWORD": password}
+    if path != "README.md":
+        variables["DATABASE_URL"] = f"postgresql://atelier@{database}"
+        variables["PATH"] = f"{checkout}/target/release:{variables['PATH']}"
+    Shell(checkout, variables, database).check(commands(path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands(path, "slow")])
+def test_slow_commands(path):
+    Shell(REPO, os.environ).check(commands(path, "slow"))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_text(path):
+    document, failures = read(path), []
+    for target in document.links:
+        if not re.match(r"[a-z]+:", target):
+            name, _, anchor = target.partition("#")
+            file = os.path.relpath((REPO / path).parent / name, REPO) if name else path
+            if not (REPO / file).exists() or (anchor and anchor not in read(file).anchors):
+                failures.append(f"a link to nothing: {target}")
+    for code in document.names:
+        failures += [f"no such option: {option} in `{code}`" for option in unknown_options(code.split())]
+        failures += [f"no such path: `{name}`" for name in missing_paths(code)]
+    for _, source, commands in document.blocks:
+        script = "\n".join(command.text for command in commands) if source.startswith("$ ") else source
+        failures += run("bash", "-c", 'bash -n -c "$1" 2>&1 || true', "bash", script).splitlines()
+    assert not failures, "\n".join(failures)
+
+
+def missing_paths(code):
+    roots = {name.split("/")[0] for name in TRACKED if "/" in name} - {"data"}
+    for word in code.split():
+        word = word.rstrip("/").partition("::")[0]
+        if "/" in word and word.split("/")[0] in roots and not any(REPO.glob(word)):
+            yield word
+
+
+def unknown_options(words):
+    """Those of a script or program at the beginning of a command."""
+    if re.fullmatch(r"(\.ci|scripts)/[\w.-]+", words[0]):
+        known = (REPO / words[0]).read_text() if (REPO / words[0]).exists() else ""
+    elif words[0] in ("atelier-etl", "atelier-server"):
+        program = ETL if words[0] == "atelier-etl" else SERVER
+        known = usage(program, words[1] if program == ETL and words[1:] and words[1][0] != "-" else "")
+    else:
+        return []
+    options = [re.match(r"--[a-z][a-z-]*", word) for word in words]
+    return [option[0] for option in options if option and option[0] not in known]
+
+
+@functools.cache
+def usage(program, subcommand):
+    return run(program, *filter(None, [subcommand]), "--help")
