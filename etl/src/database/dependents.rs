@@ -97,8 +97,9 @@ const DEPENDENTS: &str = "
         SELECT t.oid, format('settings of column %I of %I.%I', a.attname, $1, t.relname)
         FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
         JOIN pg_type y ON y.oid = a.atttypid
-        WHERE a.attoptions IS NOT NULL OR coalesce(a.attstattarget, -1) >= 0 OR a.attcompression <> ''
-           OR a.attstorage <> y.typstorage
+        -- Since its minor versions of November 2026, PostgreSQL keeps an option of its own in every column: pg_attver.
+        WHERE EXISTS (SELECT FROM unnest(a.attoptions) AS option WHERE left(option, 3) <> 'pg_')
+           OR coalesce(a.attstattarget, -1) >= 0 OR a.attcompression <> '' OR a.attstorage <> y.typstorage
         UNION ALL
         SELECT t.oid, format('security label of %s on %I.%I', l.provider, $1, t.relname)
         FROM tables t JOIN pg_seclabel l ON l.classoid = 'pg_class'::regclass AND l.objoid = t.oid
