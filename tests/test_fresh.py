@@ -51,7 +51,6 @@ def prepare(root, user, address):
 @pytest.mark.parametrize("release", ["bookworm", "trixie"])
 def test_command_of_the_readme(root, release, user, command):
     system = REPO / f"data/fresh/{release}-{user}-{command}"
-    shutil.rmtree(system, ignore_errors=True)
     new_system(system, release, "ca-certificates", "sudo")
     address = f"127.0.0.1:{pick_port()}"
     prepare(system, user, address)
