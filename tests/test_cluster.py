@@ -194,11 +194,6 @@ def query(host, statement):
     return on(host, "psql", "-XAtc", statement, user="postgres")
 
 
-@pytest.mark.parametrize("host", ["db1", "db2", "app1", "app2", "lb"])
-def test_second_provision_changes_nothing(host):
-    assert provision(host) == (0, [])
-
-
 @pytest.mark.parametrize("host", ["db1", "db2"])
 def test_postgresql_accepts_every_setting(host):
     assert query(host, "select name, error from pg_file_settings where error is not null") == ""
