@@ -36,7 +36,7 @@ def cluster(root, request):
     need_oha()
     were_up = [host.init() is not None for host in hosts.hosts().values()]
     if not all(were_up):
-        hosts.up(products=20_000, standbys=1)
+        hosts.up()
     columns = "fault", "requests", "late", "failed", "p50 ms", "p99 ms", "gap ms"
     print_row(request, "{:36} {:>8} {:>7} {:>7} {:>8} {:>8} {:>8}".format(*columns))
     yield hosts.hosts()

@@ -71,12 +71,13 @@ def make_network():
         run(*CLIENT, "ip", *change.split())
 
 
-def write_settings(addresses):
+def write_settings():
+    primary, *standbys = (host.address for host in hosts().values() if host.role == "db")
     settings = f"""SUBNET=10.77.0.0/24
-LB={addresses["lb"]}
-APPS="{addresses["app1"]} {addresses["app2"]}"
-DB_PRIMARY={addresses["db1"]}
-DB_STANDBYS="{" ".join(address for name, address in addresses.items() if name.startswith("db") and name != "db1")}"
+LB=10.77.0.10
+APPS="10.77.0.11 10.77.0.12"
+DB_PRIMARY={primary}
+DB_STANDBYS="{" ".join(standbys)}"
 DB_MEMORY_MB={lib("clamp $(($(memory_mb) / 4)) 512 8192").strip()}
 CLIENT_RATE=100000
 CLIENT_BURST=10000
@@ -142,10 +143,10 @@ def up(*options):
         make_image()
     if not os.path.exists(NETWORK):
         make_network()
-    write_settings({name: host.address for name, host in hosts().items()})
+    write_settings()
     make_catalogues(options.products)
     for name, host in hosts().items():
-        print(f"==> {name}, {host.address}", flush=True)
+        print(f"==> {name}, {host.address}")
         host.boot()
         if name == "app1" and not (LOADED.exists() and published()):
             print(f"==> Loading {options.products} products: six files to db1:/{INCOMING}, then the marker")
@@ -185,4 +186,5 @@ def main(command, *arguments):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)
     main(*sys.argv[1:])
