@@ -152,8 +152,7 @@ def test_new_catalogue(load, request):
         watches = {name: pool.submit(watch, url, stop) for name, url in SERVERS.items()}
         try:
             with load("a catalogue loaded and published", 30):
-                hosts.load(other)
-                published = time.time()
+                published = hosts.load(other)
         finally:
             stop.set()
     responses = {name: done.result() for name, done in watches.items()}

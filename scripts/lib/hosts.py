@@ -104,14 +104,14 @@ def make_catalogues(products):
 
 
 def published():
-    """The id of the published load; nothing if there is none."""
-    query = ["psql", "-XAtd", "atelier", "-c", "select load_id from atelier.load"]
+    """The Unix time at which the published load ended; 0 if there is none."""
+    query = ["psql", "-XAtd", "atelier", "-c", "select extract(epoch from finished_at) from atelier.load"]
     result = hosts()["db1"].result(*query, user="postgres")
-    return "" if result.returncode else result.stdout.strip()
+    return 0 if result.returncode else float(result.stdout)
 
 
 def load(catalogue):
-    """Loads a or b as an operator does, and waits until it is published."""
+    """Loads a or b as an operator does, and waits until it is published. Gives the time."""
     primary, before = hosts()["db1"], published()
     for file in (CLUSTER / "catalogue" / catalogue).glob("*.csv"):
         shutil.copy(file, primary.root / INCOMING)
@@ -123,6 +123,7 @@ def load(catalogue):
 
     primary.wait(is_published, seconds=3600)
     LOADED.write_text(f"{catalogue}\n")
+    return published()
 
 
 def up(*options):
