@@ -164,7 +164,8 @@ def status():
 
 def down():
     for host in hosts().values():
-        host.close()
+        host.kill()
+    shutil.rmtree(CLUSTER / "hosts", ignore_errors=True)
     with contextlib.suppress(subprocess.CalledProcessError):
         run("ip", "netns", "del", "atelier-cluster", stderr=subprocess.DEVNULL)
 
