@@ -250,8 +250,9 @@ def test_standby_killed_while_it_copies_the_primary(fresh_db2, cluster):
     standby = cluster["db2"]
     copy = standby.root / f"var/lib/postgresql/{fresh_db2}/main.new/base"
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        pool.submit(provision, "db2")
+        copying = pool.submit(provision, "db2")
         while not copy.exists():
+            assert not copying.done(), copying.result()
             time.sleep(0.01)
         standby.kill()
     standby.boot()

@@ -113,6 +113,8 @@ def published():
 def load(catalogue):
     """Loads a or b as an operator does, and waits until it is published. Gives the time."""
     primary, before = hosts()["db1"], published()
+    if before and LOADED.exists() and LOADED.read_text().strip() == catalogue:
+        sys.exit(f"error: {catalogue} is published already\n  hint: load the other one")
     for file in (CLUSTER / "catalogue" / catalogue).glob("*.csv"):
         shutil.copy(file, primary.root / INCOMING)
     primary.run("touch", f"/{INCOMING}/complete")
