@@ -230,19 +230,17 @@ def run_attack(attack, server, finished):
     signal.pause()
 
 
-ATTACKS = [headers, pieces, handshakes, idle, unread, unread_each, windows, resets, admin, lock, pages]
 NO_CACHE = ["--cache-bytes", "0"]
-OPTIONS = {
+ATTACKS = {  # and options of the server
+    **dict.fromkeys([headers, pieces, idle, unread, unread_each, windows, admin], []),
+    **dict.fromkeys([resets, lock, pages], NO_CACHE),
     handshakes: ["--tls-cert={certificate}", "--tls-key={certificate}"],
-    resets: NO_CACHE,
-    lock: NO_CACHE,
-    pages: NO_CACHE,
 }
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_attack(database, certificate, attack):
-    options = [option.format(certificate=certificate) for option in OPTIONS.get(attack, [])]
+    options = [option.format(certificate=certificate) for option in ATTACKS[attack]]
     with LimitedServer(database, *options, open_files=2_048 if attack is admin else OPEN_FILES) as server:
         url = server.url.replace("http:", "https:") if attack is handshakes else server.url
         before = peak = server.memory()
@@ -282,8 +280,8 @@ def test_overload(database):
             rate, others = flood(server, clients, 6, styles)
             rates[clients], refused = max(rates[clients], rate), max(refused, others)
         print(
-            f"{server.resident() / MB:.0f} MB resident; {rates[64]:.0f} responses/s with 64 clients, {rates[3000]:.0f} with "
-            f"3,000, which is {rates[3000] / rates[64]:.2f}; {refused:.0f} refused/s"
+            f"{server.resident() / MB:.0f} MB resident; {rates[64]:.0f} responses/s with 64 clients, "
+            f"{rates[3000]:.0f} with 3,000, which is {rates[3000] / rates[64]:.2f}; {refused:.0f} refused/s"
         )
     assert rates[3000] > 0.8 * rates[64]
 

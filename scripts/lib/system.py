@@ -44,7 +44,7 @@ def lib(script, *arguments, **options):
 
 
 class Database:
-    """A new database of the private PostgreSQL, which is started if it does not run. Dropped at the end of the block."""
+    """A new database of the private PostgreSQL, which is started if need be. Dropped at the end of the block."""
 
     def __init__(self, name):
         self.name = name
@@ -80,7 +80,8 @@ class Database:
 def generate(directory, products, *options):
     """Makes a catalogue, unless it is there."""
     if not (Path(directory) / "manifest.json").exists():  # written last
-        run(ETL, "generate", "--out", directory, "--products", products, "--seed", 1, *options, stderr=subprocess.STDOUT)
+        command = [ETL, "generate", "--out", directory, "--products", products, "--seed", 1, *options]
+        run(*command, stderr=subprocess.STDOUT)
     return Path(directory)
 
 
