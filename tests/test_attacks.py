@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from oha import need_oha
-from system import TARGET, Database, Server, generate, need, run, status
+from system import TARGET, Server, lib, run, status
 
 MB = 1_000_000
 LIMIT_BYTES = 1 << 30  # MemoryMax of deploy/systemd/atelier-server.service
@@ -69,24 +69,20 @@ class LimitedServer(Server):
             time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory):
+@pytest.fixture(scope="module", autouse=True)
+def prepared():
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, most), most))  # of clients as well
     need_oha()
     run("cargo", "build", "--release", "--locked")
-    with Database("atelier_attacks") as database:
-        database.load(generate(tmp_path_factory.mktemp("csv"), PRODUCTS, "--defects", "none"))
-        yield database
 
 
 @pytest.fixture
 def certificate(tmp_path, monkeypatch):
     """A file with a certificate, which clients of this process trust, and its key."""
     file = tmp_path / "certificate.pem"
-    command = [need("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", file, "-out", file]
-    run(*command, stderr=subprocess.DEVNULL)
+    names = "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    lib(f"need openssl openssl; openssl req -x509 -newkey rsa:2048 -nodes {names} -keyout $1 -out $1 2>/dev/null", file)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     return file
 

@@ -21,8 +21,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from markdown_it import MarkdownIt
@@ -68,27 +69,22 @@ class Command:
         return int(code[1]) if code else 0
 
 
-@dataclass
-class Document:
-    links: list = field(default_factory=list)
-    names: list = field(default_factory=list)  # between backticks
-    anchors: set = field(default_factory=set)
-    commands: list = field(default_factory=list)
-
-    def add_block(self, path, first, comment, lines):
-        session = any(line.startswith("$ ") for line in lines)
-        for number, line in enumerate(lines, first):
-            if session and not line.startswith("$ "):
-                assert number > first, f"{path}:{number}: output before the first command"
-                self.commands[-1].output.append(line)
-            elif line.strip() and not line.startswith("#"):
-                output = [] if session else None
-                self.commands.append(Command(f"{path}:{number}", line.removeprefix("$ "), comment, output))
+def parse_commands(path, first, comment, lines):
+    session = any(line.startswith("$ ") for line in lines)
+    commands = []
+    for number, line in enumerate(lines, first):
+        if session and not line.startswith("$ "):
+            assert commands, f"{path}:{number}: output before the first command"
+            commands[-1].output.append(line)
+        elif line.strip() and not line.startswith("#"):
+            commands.append(Command(f"{path}:{number}", line.removeprefix("$ "), comment, [] if session else None))
+    return commands
 
 
 @functools.cache
 def read(path):
-    document, comment, heading = Document(), "", False
+    document = SimpleNamespace(links=[], names=[], anchors=set(), commands=[])  # names are between backticks
+    comment, heading = "", False
     for token in MarkdownIt("commonmark").enable("table").parse((REPO / path).read_text()):
         if token.type == "inline":
             document.links += [child.attrs["href"] for child in token.children if child.type == "link_open"]
@@ -99,7 +95,7 @@ def read(path):
             first = token.map[0] + (2 if token.info else 1)
             assert token.type == "code_block" or token.info, f"{path}:{first}: a fence without its language"
             if token.info in ("", "sh", "console"):
-                document.add_block(path, first, comment, token.content.splitlines())
+                document.commands += parse_commands(path, first, comment, token.content.splitlines())
         heading = token.type == "heading_open"
         comment = token.content.strip() if token.type == "html_block" else ""
     return document

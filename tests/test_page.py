@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from system import TARGET, Database, Server, generate, lib, need, run
+from system import TARGET, Server, lib, need, run
 
 PICTURES = Path(os.environ.get("PICTURES", TARGET / "page-pictures"))
 TIMEOUT_MS = 60_000  # far beyond what anything here takes on a busy machine
@@ -20,6 +20,7 @@ VIEWS = ["", "translate(-70 -60) scale(1.35)", "translate(400 0) scale(-1 1)", "
 # 8900 has long words and prices that are no sale, 9001 has everything, 9002 is made of markup, 9003 has nothing but a
 # name, and 9004 is sold out.
 FILES = Path(__file__).with_name("page")
+PRODUCTS = 59  # generated ones
 PARKA = "#/products/9001"
 OTHER_SITE = "http://127.0.0.1:9"  # where nothing listens: the browser gets earlier.html
 
@@ -27,20 +28,11 @@ expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    with Database("atelier_page") as database:
-        csv = generate(tmp_path_factory.mktemp("csv"), 59, "--defects", "none")
-        for rows in FILES.glob("*.csv"):
-            with (csv / rows.name).open("a") as file:
-                file.write("\n" + rows.read_text())  # there is no line end at the end of generated files
-        database.load(csv, "--max-rejects", 0)
-        yield database
-
-
-@pytest.fixture(scope="module")
-def server(database):
-    with Server(database.url) as server:
-        yield server
+def csv(csv):
+    for rows in FILES.glob("*.csv"):
+        with (csv / rows.name).open("a") as file:
+            file.write("\n" + rows.read_text())  # there is no line end at the end of generated files
+    return csv
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ Needs the standard library alone. Programs are those of the profile that PROFILE
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -33,7 +32,7 @@ def run(*command, **options):
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, **options)
     if done.returncode:
         sys.stdout.write(done.stdout)
-        raise subprocess.CalledProcessError(done.returncode, command)
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout)
     return done.stdout
 
 
@@ -151,7 +150,4 @@ def status(url):
 
 def need(program, *packages):
     """Installs Debian packages unless the program is there. Gives its path."""
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    if not shutil.which(program, path=path):
-        lib('apt_install "$@"', *packages)
-    return shutil.which(program, path=path)
+    return lib('PATH=$PATH:/usr/sbin:/sbin; need "$@"; command -v "$1"', program, *packages).strip()
