@@ -92,7 +92,7 @@ const CASES: [(&str, &str, &str); 17] = [
     (
         "ALTER TABLE atelier.related ALTER id SET STATISTICS 7",
         "settings of column id of atelier.related",
-        "SELECT attstattarget = 7 FROM pg_attribute WHERE attrelid = 'atelier.related'::regclass AND attname = 'id'",
+        "SELECT coalesce(attstattarget, -1) = 7 FROM pg_attribute WHERE attrelid = 'atelier.related'::regclass AND attname = 'id'",
     ),
     (
         "CREATE TABLE public.guarded (id int);
