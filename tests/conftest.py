@@ -1,7 +1,6 @@
 """End-to-end tests: the programs as they are built, with real clients, browsers, packages and hosts.
 
-scripts/test --end-to-end installs what they need and runs them. A test marked as slow runs if --slow is given.
-"""
+scripts/test --end-to-end installs what they need and runs them."""
 
 import os
 

@@ -63,11 +63,6 @@ class Command:
     comment: str  # before its block
     output: list | None  # None: not shown in the document
 
-    @property
-    def exit_code(self):
-        code = re.search(r"\s#.*\bexit (\d+)", self.text)
-        return int(code[1]) if code else 0
-
 
 def parse_commands(path, first, comment, lines):
     session = any(line.startswith("$ ") for line in lines)
@@ -138,10 +133,7 @@ def as_here(text, database):
     """A command with the addresses that are used here. A server is interrupted when it is ready."""
     if re.search(r"\s#.*\buntil Ctrl-C", text):
         text = f"""ATELIER_LISTEN={OTHER_LISTEN} ATELIER_ADMIN_LISTEN={OTHER_ADMIN} env {text.split(" #")[0]} &
-            for try in {{1..1200}}; do
-                if curl -sfo /dev/null http://{OTHER_ADMIN}/readyz || ! kill -0 $!; then break; fi
-                sleep 0.05
-            done
+            curl -sfo /dev/null --retry 60 --retry-delay 1 --retry-all-errors http://{OTHER_ADMIN}/readyz
             kill -INT $!; wait $!"""
     for reader, here in ADDRESSES.items():
         text = text.replace(reader, here.format(db=database))
@@ -156,14 +148,14 @@ def check(commands, root, variables, database=""):
         for file, command in zip(files, commands, strict=True):
             file.write_text(as_here(command.text, database))
         # Output goes to files: servers that a command starts would keep a pipe open.
-        each = [f'eval "$(cat {file})" </dev/null >{file}.output 2>&1; echo $? >{file}.status\n' for file in files]
+        each = [f'eval "$(cat {file})" </dev/null >{file}.output 2>&1; printf $? >{file}.status\n' for file in files]
         subprocess.run(["bash", "-c", "".join(each)], cwd=root, env=variables, check=False)
         for file, command in zip(files, commands, strict=True):
-            status = int(Path(f"{file}.status").read_text())
+            status, wanted = Path(f"{file}.status").read_text(), re.search(r"\s#.*\bexit (\d+)", command.text)
             printed = Path(f"{file}.output").read_text(errors="replace")
             printed = printed.replace(str(root), "~/atelier").replace(str(TARGET), "target")
             printed = printed.replace(LISTEN, "127.0.0.1:3000").replace(ADMIN, "127.0.0.1:9000")
-            if status != command.exit_code:
+            if status != (wanted[1] if wanted else "0"):
                 failures.append(f"{command.place}: exit code {status}: {command.text}\n{printed}")
             elif command.output is not None and not matches(command.output, printed):
                 lines = [plain("\n".join(command.output)).split("\n"), plain(printed).split("\n")]

@@ -14,7 +14,6 @@ TIMEOUT_MS = 60_000  # far beyond what anything here takes on a busy machine
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 NARROW = {"width": 320, "height": 640}
-FONTS = [("Inter", "fonts-inter"), ("P052", "fonts-urw-base35")]  # as on a desktop
 VIEWS = ["", "translate(-70 -60) scale(1.35)", "translate(400 0) scale(-1 1)", "translate(-250 -330) scale(2.3)"]
 # Rows beside the generated ones, a drawing in place of photos, and a front end for the earlier API. Of the products,
 # 8900 has long words and prices that are no sale, 9001 has everything, 9002 is made of markup, 9003 has nothing but a
@@ -38,7 +37,7 @@ def csv(csv):
 @pytest.fixture(scope="module")
 def browser():
     need("fc-list", "fontconfig")
-    for font, package in FONTS:
+    for font, package in {"Inter": "fonts-inter", "P052": "fonts-urw-base35"}.items():  # as on a desktop
         if not run("fc-list", font):
             lib("apt_install $1", package)
     no_internet = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
