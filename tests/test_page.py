@@ -21,7 +21,7 @@ VIEWS = ["", "translate(-70 -60) scale(1.35)", "translate(400 0) scale(-1 1)", "
 FILES = Path(__file__).with_name("page")
 PRODUCTS = 59  # generated ones
 PARKA = "#/products/9001"
-OTHER_SITE = "http://127.0.0.1:9"  # where nothing listens: the browser gets earlier.html
+OTHER_SITE = "http://127.0.0.1:2"  # where nothing listens: the browser gets earlier.html
 
 expect.set_options(timeout=TIMEOUT_MS)
 
@@ -60,7 +60,7 @@ def visit(browser, server, request):
         context.add_init_script(path=FILES / "probes.js")
         page, errors = context.new_page(), []
         page.route("https://images.unsplash.com/*", answer_with_drawing if photos else lambda route: route.abort())
-        page.route(f"{OTHER_SITE}/*", lambda route: route.fulfill(path=FILES / "earlier.html"))
+        page.route(f"{OTHER_SITE}/**", lambda route: route.fulfill(path=FILES / "earlier.html"))
         page.on("console", lambda message: message.type in ("error", "warning") and errors.append(message.text))
         page.on("pageerror", lambda error: errors.append(f"uncaught: {error}"))
         page.on("dialog", lambda dialog: (errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
