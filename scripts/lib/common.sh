@@ -110,7 +110,7 @@ need_cargo() {
     say "building $1 $2 into $home"
     # shellcheck disable=SC2086 # nothing or one word
     quietly "cargo could not install $1 $2" "see whether this machine reaches crates.io, then run this again" \
-        cargo install --locked $profile --root "$home" --version "$2" "$1"
+        env CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked $profile --root "$home" --version "$2" "$1"
 }
 
 # Prints the directory of the newest server programs, or of those of the given major version; fails if there are none.

@@ -54,6 +54,16 @@ impl Pooler {
         Pooler { process, dir, port, database: name.to_owned() }
     }
 
+    /// Whether it knows the setting `max_prepared_statements`: since 1.21.
+    pub fn can_keep_statements() -> bool {
+        let version =
+            Command::new("sh").args(["-c", "PATH=$PATH:/usr/sbin; pgbouncer --version"]).output().unwrap();
+        let version = String::from_utf8(version.stdout).unwrap();
+        let mut numbers =
+            version.split(|letter: char| !letter.is_ascii_digit()).filter_map(|part| part.parse().ok());
+        (numbers.next(), numbers.next()) >= (Some(1), Some(21))
+    }
+
     /// As superuser through the pool, without TLS.
     pub fn url(&self) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{}?sslmode=disable", self.port, self.database)
