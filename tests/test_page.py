@@ -21,7 +21,6 @@ VIEWS = ["", "translate(-70 -60) scale(1.35)", "translate(400 0) scale(-1 1)", "
 FILES = Path(__file__).with_name("page")
 PRODUCTS = 59  # generated ones
 PARKA = "#/products/9001"
-OTHER_SITE = "http://127.0.0.1:2"  # where nothing listens: the browser gets earlier.html
 
 expect.set_options(timeout=TIMEOUT_MS)
 
@@ -60,7 +59,6 @@ def visit(browser, server, request):
         context.add_init_script(path=FILES / "probes.js")
         page, errors = context.new_page(), []
         page.route("https://images.unsplash.com/*", answer_with_drawing if photos else lambda route: route.abort())
-        page.route(f"{OTHER_SITE}/**", lambda route: route.fulfill(path=FILES / "earlier.html"))
         page.on("console", lambda message: message.type in ("error", "warning") and errors.append(message.text))
         page.on("pageerror", lambda error: errors.append(f"uncaught: {error}"))
         page.on("dialog", lambda dialog: (errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
@@ -416,11 +414,11 @@ def test_base_path(visit, database, slash):
 
 
 def test_earlier_front_end(visit, database):
-    """A front end of another site, written for the earlier API: earlier.html says what it relies on."""
+    """A front end of another origin, written for the earlier API: earlier.html says what it relies on."""
     base = "/api/fec2/hr-rfp"
     with (
         Server(database.url, "--compat", "--base-path", base) as server,
-        visit(f"earlier.html?api={server.url}{base}", site=OTHER_SITE) as page,
+        visit(f"earlier.html?api={server.url}{base}", site=FILES.as_uri()) as page,
     ):
         expect(page.locator("#products li")).to_have_count(64)
         page.get_by_role("button", name="Harbour Parka").click()
