@@ -8,10 +8,9 @@ interrupted when it is ready.
 If a line begins with "$ ", the lines below it are its expected output, of both streams. "…" matches any text in a line,
 or any number of lines if it is alone on a line. What varies from run to run is not compared: see VARIES.
 
-A comment before a block excludes it, or runs it with --slow, in the checkout itself and with release programs:
+A comment before a block excludes it:
 
     <!-- not run: needs EC2 -->
-    <!-- slow: a minute -->
 """
 
 import difflib
@@ -96,10 +95,9 @@ def read(path):
     return document
 
 
-def commands(path, comment=None):
-    """Those of blocks with that kind of comment before them."""
-    kind = re.compile(rf"<!-- {comment}: .+ -->" if comment else r"(?!<!-- (not run|slow): )")
-    return [command for command in read(path).commands if kind.match(command.comment)]
+def commands(path):
+    """Those that are run."""
+    return [command for command in read(path).commands if not command.comment.startswith("<!-- not run: ")]
 
 
 @pytest.fixture(scope="module")
@@ -195,12 +193,6 @@ def test_commands(checkout, path):
         variables["DATABASE_URL"] = f"postgresql://atelier@{database}"
         variables["PATH"] = f"{checkout}/target/release:{variables['PATH']}"
     check(commands(path), checkout, variables, database)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands(path, "slow")])
-def test_slow_commands(path):
-    check(commands(path, "slow"), REPO, os.environ)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
