@@ -204,7 +204,7 @@ def idle_memory(database, products):
             poll.register(connection.sock, select.POLLIN)
         time.sleep(SETTLE_SECONDS)  # until what the last responses used is freed
         check(not poll.poll(0), "the server closed idle connections")
-        return server.resident() / 2**20
+        return server.resident() / 1e6
 
 
 def report(result):

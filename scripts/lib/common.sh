@@ -26,15 +26,11 @@ die() {
 
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
-# Runs a command as root, through sudo if need be; fails when there is no way to.
+# Runs a command as root, through sudo if necessary. Without a terminal, sudo must not ask for a password.
+SUDO=(sudo)
+if [ ! -t 0 ]; then SUDO=(sudo -n); fi
 as_root() {
-    if is_root; then
-        "$@"
-    elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
-        sudo "$@"
-    else
-        return 1
-    fi
+    if is_root; then "$@"; else "${SUDO[@]}" "$@"; fi
 }
 
 # quietly ERROR HINT COMMAND…: runs a command, and shows its output only if it fails.
@@ -50,7 +46,7 @@ quietly() {
 apt_install() {
     local hint="install $* as root (Debian, Ubuntu: apt-get install $*), then run this again"
     command -v apt-get >/dev/null || die "not installed: $*, and there is no apt-get here" "$hint"
-    as_root true || die "not installed: $*, and installing needs root or sudo" "$hint"
+    as_root true 2>/dev/null || die "not installed: $*, and installing needs root or sudo" "$hint"
     say "installing $*"
     # A machine fresh from an image has no package lists. One broken source must not stop the others.
     as_root apt-get update -qq >/dev/null 2>&1 || say "apt-get update failed; the existing lists are used"

@@ -16,17 +16,10 @@ from pathlib import Path
 import system
 
 VERSION = "1.16.0"
-INSTALL = """
-need_tools
-home=$TOOLS/oha-$1
-[ -x "$home/bin/oha" ] || cargo install --quiet --locked --version "$1" --root "$home" oha >&2
-printf %s "$home/bin/oha"
-"""
-
 
 def need_oha():
     """The path of oha, which no distribution has: built once, into data/tools."""
-    return system.lib(INSTALL, VERSION)
+    return system.lib('need_tools; need_cargo oha "$1" --release >&2; command -v oha', VERSION).strip()
 
 
 def request_rate(urls, rate, seconds, *, connections=64, timeout=10, cacert=None, prefix=()):

