@@ -19,24 +19,14 @@ COMMANDS = {
 }
 
 
-def pick_port():
-    return lib("pick_port").strip()
-
-
-def prepare(root, user, address):
+def prepare(root, user, address, admin):
     """Adds the user, their environment, and the checkout in ~/atelier."""
     if user != "root":
         in_system(root, "useradd", "--create-home", "--shell", "/bin/bash", user)
         (root / "etc/sudoers.d" / user).write_text(f"{user} ALL=(ALL) NOPASSWD: ALL\n")
     home = Path("/root" if user == "root" else f"/home/{user}")
-    environment = {
-        "PATH": "/opt/rust/bin:$PATH",
-        "CARGO_HOME": "/opt/cargo",
-        "ATELIER_LISTEN": address,  # other servers may run on this machine
-        "ATELIER_ADMIN_LISTEN": f"127.0.0.1:{pick_port()}",
-    }
-    lines = [f"export {name}={value}\n" for name, value in environment.items()]
-    (root / "etc/profile.d/fresh.sh").write_text("".join(lines))
+    variables = f"PATH=/opt/rust/bin:$PATH CARGO_HOME=/opt/cargo ATELIER_LISTEN={address} ATELIER_ADMIN_LISTEN={admin}"
+    (root / "etc/profile.d/fresh.sh").write_text(f"export {variables}\n")
     (root / "etc/hosts").write_text(f"127.0.0.1 localhost {root.name} {platform.node()}\n")
     copy_checkout(root / home.relative_to("/") / "atelier")
     registry = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo")) / "registry"
@@ -51,10 +41,9 @@ def prepare(root, user, address):
 @pytest.mark.parametrize("release", ["bookworm", "trixie"])
 def test_command_of_the_readme(root, release, user, command):
     system = REPO / f"data/fresh/{release}-{user}-{command}"
-    shutil.rmtree(system, ignore_errors=True)
     new_system(system, release, "ca-certificates", "sudo")
-    address = f"127.0.0.1:{pick_port()}"
-    prepare(system, user, address)
+    address, admin = (f"127.0.0.1:{port}" for port in lib("pick_port; pick_port").split())  # others may be in use
+    prepare(system, user, address, admin)
     readme = (REPO / "README.md").read_text()
     script = "set -eux; cd ~/atelier\n"
     for line in COMMANDS[command]:

@@ -1,5 +1,6 @@
 """The Debian packages on systems of this machine's release: a minimal one, and a booted one with PostgreSQL."""
 
+import contextlib
 import shutil
 
 import pytest
@@ -11,7 +12,7 @@ pytestmark = pytest.mark.slow
 PASSWORD = r"p:ss\w0rd"  # with both characters that a password file escapes
 INCOMING, STATE = "/var/lib/atelier/incoming", "/var/lib/atelier/load"
 STYLES = "http://127.0.0.1:3000/products/1/styles"
-INSTALL = ["sh", "-c", "apt-get install -y --no-install-recommends /packages/*.deb"]
+INSTALL = ["sh", "-c", "apt-get install -y --no-install-recommends /opt/*.deb"]
 HOST_PACKAGES = ["systemd", "systemd-sysv", "dbus", "postgresql", "curl", "ca-certificates", "openssl"]
 
 
@@ -21,18 +22,13 @@ def packages(root):
     return sorted((TARGET / "debian").glob("*.deb"))
 
 
-def with_packages(root, packages):
-    (root / "packages").mkdir()
-    for package in packages:
-        shutil.copy(package, root / "packages")
-    return root
-
-
 @pytest.fixture(scope="module")
 def host(packages, tmp_path_factory):
     """A booted system with PostgreSQL, on which the packages are installed, without settings."""
     system = new_system(tmp_path_factory.mktemp("host") / "system", RELEASE, *HOST_PACKAGES)
-    with Container(with_packages(system, packages)) as host:
+    run("cp", *packages, system / "opt")
+    with contextlib.closing(Container(system)) as host:
+        host.boot()
         host.run(*INSTALL)
         yield host
 
@@ -94,7 +90,8 @@ def test_lintian(packages):
 
 
 def test_minimal_system(packages, tmp_path):
-    system = with_packages(new_system(tmp_path / "system", RELEASE), packages)
+    system = new_system(tmp_path / "system", RELEASE)
+    run("cp", *packages, system / "opt")
     in_system(system, "apt-get", "update", "-qq")
     in_system(system, *INSTALL)
     for program in ("atelier-etl", "atelier-server"):
@@ -202,7 +199,7 @@ def test_upgrade_keeps_settings_and_restarts_the_server(serving, tmp_path):
     host = serving
     settings = host.run("sh", "-c", "sha256sum /etc/atelier/*")
     pid = host.show("atelier-server", "MainPID")
-    for package in (host.root / "packages").glob("*.deb"):
+    for package in (host.root / "opt").glob("*.deb"):
         run("dpkg-deb", "-R", package, tmp_path / package.name)
         control = tmp_path / package.name / "DEBIAN/control"
         control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 1:"))
@@ -217,7 +214,7 @@ def test_purge(serving):
     host = serving
     host.run("apt-get", "purge", "-y", "atelier-etl", "atelier-server")
     assert host.run("systemctl", "list-units", "--no-legend", "--plain", "--state=active", "atelier-*") == ""
-    left = "find / -xdev -name '*atelier*' -not -path '/var/log/*' -not -path '/packages/*'"
+    left = "find / -xdev -name '*atelier*' -not -path '/var/log/*' -not -path '/opt/*'"
     assert host.run("sh", "-c", left) == ""
     assert host.fails("getent", "passwd", "atelier-load")
     assert host.fails("getent", "group", "atelier")

@@ -16,7 +16,7 @@ need_secrets() {
     done
 }
 
-make_secrets() {
+provision_secrets() {
     local name address names
     need openssl openssl
     umask 077
