@@ -1,25 +1,15 @@
 """End-to-end tests: the programs as they are built, with real clients, browsers, packages and hosts.
 
-scripts/test --end-to-end installs what they need and runs them. A test marked as slow runs if --slow is given.
-"""
+scripts/test --end-to-end installs what they need and runs them."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts/lib"))
-import system  # noqa: E402
+import system
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also the tests marked as slow, which need root and over an hour")
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes minutes, and most often root")
-    os.chdir(system.REPO)
+    parser.addoption("--slow", action="store_true", help="also the tests marked as slow, which need root and an hour")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -36,3 +26,22 @@ def pytest_collection_modifyitems(config, items):
 def root():
     if os.geteuid():
         pytest.skip("needs root")
+
+
+@pytest.fixture(scope="module")
+def csv(request, tmp_path_factory):
+    """The files of a catalogue with as many products as the module's PRODUCTS."""
+    return system.generate(tmp_path_factory.mktemp("csv"), request.module.PRODUCTS, "--defects", "none")
+
+
+@pytest.fixture(scope="module")
+def database(request, csv):
+    with system.Database(request.module.__name__) as database:
+        database.load(csv, "--max-rejects", 0)
+        yield database
+
+
+@pytest.fixture(scope="module")
+def server(database):
+    with system.Server(database.url) as server:
+        yield server

@@ -6,9 +6,11 @@ pytest prints the figures. Needs root, for cgroups; takes about eight minutes.
 
 import collections
 import contextlib
+import json
 import multiprocessing
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -18,7 +20,8 @@ import time
 from pathlib import Path
 
 import pytest
-from system import TARGET, Database, Server, generate, need, run, status
+from oha import need_oha
+from system import TARGET, Server, lib, need, run, status
 
 MB = 1_000_000
 LIMIT_BYTES = 1 << 30  # MemoryMax of deploy/systemd/atelier-server.service
@@ -42,26 +45,18 @@ else:
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("root")]
 
 
-def limit_open_files(count):
-    count = min(count, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
-
-
 class LimitedServer(Server):
     """A release build in a cgroup of its own."""
 
     def __init__(self, database, *options, open_files=OPEN_FILES):
+        super().__init__(database.url, *options)
         self.group = CGROUPS / f"atelier-attack-{os.getpid()}"
         self.group.mkdir()
         for name, value in LIMITS.items():
             (self.group / name).write_text(str(value))
-
-        def enter():
-            (self.group / "cgroup.procs").write_text(str(os.getpid()))
-            limit_open_files(open_files)
-
+        enter = 'echo $$ >"$0/cgroup.procs"; ulimit -n "$1"; shift; exec "$@"'
         program = TARGET / "release/atelier-server"
-        super().__init__(database.url, *options, program=program, popen={"preexec_fn": enter})
+        self.command = ["bash", "-c", enter, self.group, open_files, program, *self.command[1:]]
 
     def memory(self):
         """Bytes of the process and of its sockets."""
@@ -75,35 +70,29 @@ class LimitedServer(Server):
             time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    limit_open_files(OPEN_FILES)  # of clients as well
+@pytest.fixture(scope="module", autouse=True)
+def prepared():
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, most), most))  # of clients as well
+    need_oha()
     run("cargo", "build", "--release", "--locked")
-    with Database("atelier_attacks") as database:
-        database.load(generate(tmp_path_factory.mktemp("csv"), PRODUCTS, "--defects", "none"))
-        yield database
 
 
 @pytest.fixture
 def certificate(tmp_path, monkeypatch):
     """A file with a certificate, which clients of this process trust, and its key."""
     file = tmp_path / "certificate.pem"
-    command = [need("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", file, "-out", file]
-    run(*command, stderr=subprocess.DEVNULL)
+    names = "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    lib(f"need openssl openssl; openssl req -x509 -newkey rsa:2048 -nodes {names} -keyout $1 -out $1 2>/dev/null", file)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     return file
 
 
-# --- attacks ------------------------------------------------------------------------------------------------------
-#
-# Each opens connections and returns them, to be held.
-
-
-def connections(address, count, data=b"", receive_buffer=None):
+def connections(address, requests, receive_buffer=None):
+    """One for each of these requests."""
     host, port = address.split(":")
     clients = []
-    for _ in range(count):
+    for request in requests:
         client = socket.socket()
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -111,7 +100,7 @@ def connections(address, count, data=b"", receive_buffer=None):
         with contextlib.suppress(OSError):  # closed by the server, or its buffer is full
             client.connect((host, int(port)))
             client.setblocking(False)
-            client.send(data)
+            client.send(request)
         clients.append(client)
     return clients
 
@@ -126,15 +115,18 @@ def get(target):
     return f"GET {target} HTTP/1.1\r\nHost: test\r\n\r\n".encode()
 
 
+# The attacks: each opens connections and returns them, to be held.
+
+
 def headers(server):
     """Requests of 47 kB that do not end."""
     line = b"X-Filler: " + b"y" * 900 + b"\r\n"
-    return connections(server.address, 16_300, get("/products/1")[:-2] + line * 51)
+    return connections(server.address, [get("/products/1")[:-2] + line * 51] * 16_300)
 
 
 def pieces(server):
     """Requests that do not end, a byte at a time."""
-    clients = connections(server.address, 16_300, get("/products/1")[:-2] + b"X-Slow: ")
+    clients = connections(server.address, [get("/products/1")[:-2] + b"X-Slow: "] * 16_300)
     for _ in range(4):
         send(clients, b"y")
     return clients
@@ -142,25 +134,23 @@ def pieces(server):
 
 def handshakes(server):
     """TLS handshakes that do not end."""
-    return connections(server.address, 16_300, b"\x16\x03\x01\x3f\xf0\x01\x00\x3f\xec\x03\x03" + b"y" * 16_000)
+    return connections(server.address, [b"\x16\x03\x01\x3f\xf0\x01\x00\x3f\xec\x03\x03" + b"y" * 16_000] * 16_300)
 
 
 def idle(server):
     """As many connections as there may be, each with one request."""
-    return connections(server.address, 16_384, get("/products/1"))
+    return connections(server.address, [get("/products/1")] * 16_384)
 
 
 def unread(server):
     """Clients with 600 requests for large pages each, which read nothing."""
-    clients = []
-    for number in range(600):
-        clients += connections(server.address, 1, get(f"/products?count={1000 - number % 100}") * 600, 4096)
-    return clients
+    requests = (get(f"/products?count={1000 - number % 100}") * 600 for number in range(600))
+    return connections(server.address, requests, 4096)
 
 
 def unread_each(server):
     """As many connections as there may be, none of which reads its one response."""
-    return connections(server.address, 16_300, get("/products?count=1000"), 4096)
+    return connections(server.address, [get("/products?count=1000")] * 16_300, 4096)
 
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -178,18 +168,14 @@ def http2_get(stream, target):
 
 def windows(server):
     """HTTP/2: a hundred requests for large pages on each connection, with a flow-control window of 0."""
-    clients = []
-    for client in range(2_000):
-        pages = (f"/products?page={(client * 100 + number) % 100 + 1}&count=1000" for number in range(100))
-        requests = b"".join(http2_get(2 * number + 1, page) for number, page in enumerate(pages))
-        settings = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0))  # SETTINGS_INITIAL_WINDOW_SIZE
-        clients += connections(server.address, 1, HTTP2_PREFACE + settings + requests)
-    return clients
+    settings = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0))  # SETTINGS_INITIAL_WINDOW_SIZE
+    pages = (http2_get(2 * number + 1, f"/products?page={number + 1}&count=1000") for number in range(100))
+    return connections(server.address, [HTTP2_PREFACE + settings + b"".join(pages)] * 2_000)
 
 
 def resets(server):
     """HTTP/2: requests that are cancelled immediately (rapid reset)."""
-    clients = connections(server.address, 200, HTTP2_PREFACE + frame(SETTINGS, 0, 0))
+    clients = connections(server.address, [HTTP2_PREFACE + frame(SETTINGS, 0, 0)] * 200)
     cancel = struct.pack(">I", 8)
     for first in range(1, 8_000, 200):
         streams = range(first, first + 200, 2)
@@ -200,7 +186,7 @@ def resets(server):
 
 def admin(server):
     """Connections to the admin port, and idle ones to the API, of a server that may open few files."""
-    return connections(server.admin, 1_250) + connections(server.address, 1_900)
+    return connections(server.admin, [b""] * 1_250) + connections(server.address, [b""] * 1_900)
 
 
 def lock(server):
@@ -210,24 +196,20 @@ def lock(server):
     psql.stdin.write("BEGIN; LOCK TABLE atelier.photos IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n")
     psql.stdin.flush()
     assert psql.stdout.readline() == "locked\n"
-    clients = [connections(server.address, 1, get(f"/products/{number}/styles")) for number in range(1, 200)]
-    return clients, psql
+    return psql, connections(server.address, [get(f"/products/{number}/styles") for number in range(1, 200)])
 
 
 def pages(server):
     """100 clients that request the largest pages, one after the other."""
-    wrk(server, 100, HOLD_SECONDS, "pages")
+    flood(server, 100, HOLD_SECONDS, [f"/products?page={page}&count=1000" for page in range(1, 51)])
 
 
-def wrk(server, clients, seconds, *arguments):
-    """Requests without a pause. Successful and failed responses a second."""
-    script = Path(__file__).with_name("attacks.lua")
-    command = [need("wrk", "wrk"), "-t1", f"-c{clients}", f"-d{seconds}s", "-s", script, server.url, "--", *arguments]
-    rate, failed, duration = (float(word) for word in run(*command).splitlines()[-1].split())
-    return rate - failed / duration, failed / duration
-
-
-# --- tests --------------------------------------------------------------------------------------------------------
+def flood(server, clients, seconds, targets, coding="identity"):
+    """Clients that request a random one of these as soon as they have a response. Responses with a 200 a second."""
+    command = [need_oha(), "-c", clients, "-z", f"{seconds}s", "-H", f"Accept-Encoding: {coding}", "--no-tui"]
+    command += ["--output-format", "json", "--urls-from-file", "/dev/stdin"]
+    done = run(*command, input="\n".join(server.url + target for target in targets))
+    return round(json.loads(done)["statusCodeDistribution"]["200"] / seconds)
 
 
 def run_attack(attack, server, finished):
@@ -239,19 +221,17 @@ def run_attack(attack, server, finished):
     signal.pause()
 
 
-ATTACKS = [headers, pieces, handshakes, idle, unread, unread_each, windows, resets, admin, lock, pages]
 NO_CACHE = ["--cache-bytes", "0"]
-OPTIONS = {
+ATTACKS = {  # and options of the server
+    **dict.fromkeys([headers, pieces, idle, unread, unread_each, windows, admin], []),
+    **dict.fromkeys([resets, lock, pages], NO_CACHE),
     handshakes: ["--tls-cert={certificate}", "--tls-key={certificate}"],
-    resets: NO_CACHE,
-    lock: NO_CACHE,
-    pages: NO_CACHE,
 }
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_attack(database, certificate, attack):
-    options = [option.format(certificate=certificate) for option in OPTIONS.get(attack, [])]
+    options = [option.format(certificate=certificate) for option in ATTACKS[attack]]
     with LimitedServer(database, *options, open_files=2_048 if attack is admin else OPEN_FILES) as server:
         url = server.url.replace("http:", "https:") if attack is handshakes else server.url
         before = peak = server.memory()
@@ -284,24 +264,28 @@ def test_attack(database, certificate, attack):
 
 def test_overload(database):
     """3,000 clients without a pause get at least 0.8 times as many responses a second as 64."""
-    rates, refused = collections.defaultdict(float), 0
+    rates = collections.defaultdict(float)
     with LimitedServer(database, *NO_CACHE) as server:
         for clients in (64, 3000) * 3:
-            rate, failed = wrk(server, clients, 6, "styles", PRODUCTS)
-            rates[clients], refused = max(rates[clients], rate), max(refused, failed)
-        print(
-            f"{server.resident() / MB:.0f} MB resident; {rates[64]:.0f} responses/s with 64 clients, {rates[3000]:.0f} with "
-            f"3,000, which is {rates[3000] / rates[64]:.2f}; {refused:.0f} refused/s"
-        )
+            # wrk, since oha takes more of the cores that it shares with the server the more connections it has.
+            command = [need("wrk", "wrk"), "-t1", f"-c{clients}", "-d6s", "-s", "bench/serve/styles.lua", server.url]
+            output = run(*command, "--", PRODUCTS)
+            number, seconds = re.search(r"(\d+) requests in ([\d.]+)s", output).groups()
+            refused = re.search(r"Non-2xx or 3xx responses: (\d+)|$", output)[1] or 0
+            rates[clients] = max(rates[clients], round((int(number) - int(refused)) / float(seconds)))
+        print(f"{server.resident() / MB:.0f} MB resident, responses a second for so many clients: {dict(rates)}")
     assert rates[3000] > 0.8 * rates[64]
 
 
 def test_full_cache(database):
-    """All kinds of responses in all encodings, until the cache is full and for a while longer."""
+    """All kinds of responses, in one encoding after the other, until the cache is full and for a while longer."""
     bound = 1.25 * CACHE_BYTES + 48 * MB  # as docs/faq.md says
+    products = [f"/products/{number}" for number in range(1, PRODUCTS + 1)]
+    targets = [product + document for product in products for document in ("", "/styles", "/related", "/profile")]
+    targets += [f"/products?page={page}&count={count}" for page in range(1, 51) for count in range(2, 1001, 2)]
     with LimitedServer(database, "--cache-bytes", CACHE_BYTES) as server:
-        for _ in range(8):
-            wrk(server, 64, 15, "mixed", PRODUCTS)
+        for coding in ("identity", "gzip", "br", "zstd") * 2:
+            flood(server, 64, 15, targets, coding)
         cached, resident = server.metric("atelier_cache_bytes"), server.resident()
         print(f"{resident / MB:.0f} MB resident with {cached / MB:.0f} MB in the cache, at most {bound / MB:.0f}")
     assert cached > 0.9 * CACHE_BYTES

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -15,8 +16,8 @@ RELATED = "select related_product_id from related where id = 1"
 LAST = r"(?m)^(999,.*),[^,\n]+$"
 SPACED = (r'(?m),(?="|[\d.]+$|default_price)', ", ")
 
-# Table; pattern and replacement, or None for what the generator does; what is repaired or rejected, by code; a query and
-# its answer; COPY's error, or the number of rows it loses without one and its answer.
+# Table; pattern and replacement, or None for what the generator does; what is repaired or rejected, by code; a query
+# and its answer; COPY's error, or the number of rows it loses without one and its answer.
 DEFECTS = [
     ("photos", None, {"unterminated_quote": 10}, LONGEST, "120", (193, "12044")),
     ("related", None, {"orphan": 1}, ORPHANS, "0", (0, "1")),
@@ -43,14 +44,12 @@ def catalogues(tmp_path_factory):
 @pytest.mark.parametrize(("table", "damage", "codes", "query", "loaded", "copied"), DEFECTS, ids=IDS)
 def test_defect(catalogues, tmp_path, table, damage, codes, query, loaded, copied):
     valid, legacy = catalogues
-    for source in valid.glob("*.csv"):
-        (tmp_path / source.name).symlink_to(source)
-    file = tmp_path / f"{table}.csv"
-    file.unlink()
-    file.write_text(re.sub(*damage, (valid / file.name).read_text()) if damage else (legacy / file.name).read_text())
+    data, name = shutil.copytree(valid, tmp_path / "csv"), f"{table}.csv"
+    file = data / name
+    file.write_text(re.sub(*damage, file.read_text()) if damage else (legacy / name).read_text())
 
     with Database("defects") as database:
-        database.load(tmp_path, "--report", tmp_path / "report.json", "--max-rejects", "50%")
+        database.load(data, "--report", tmp_path / "report.json", "--max-rejects", "50%")
         report = json.loads((tmp_path / "report.json").read_text())["tables"][table]
         assert report["repaired"] | report["rejected"] == codes
         assert database.query(f"set search_path to atelier; {query}") == loaded
@@ -59,9 +58,9 @@ def test_defect(catalogues, tmp_path, table, damage, codes, query, loaded, copie
         database.query(f"alter table public.{table} drop if exists position")
         copy = f"\\copy public.{table} from '{file}' with (format csv, header, null 'null')"
         if isinstance(copied, str):
-            with pytest.raises(subprocess.CalledProcessError), (tmp_path / "error").open("w") as error:
-                database.psql("-c", copy, stderr=error)
-            assert copied in (tmp_path / "error").read_text()
+            with pytest.raises(subprocess.CalledProcessError) as error:
+                database.psql("-c", copy, stderr=subprocess.STDOUT)
+            assert copied in error.value.output
         else:
             database.query(copy)
             assert database.query(f"select count(*) from public.{table}") == str(report["read"] - copied[0])

@@ -1,17 +1,16 @@
 """The documents: their commands are run, and their links, paths and options exist.
 
 Commands are the lines of blocks that are indented by four spaces or fenced as `sh` or `console`; other fences (text,
-json) have none. A document's commands run in sequence in one shell, in a copy of the checkout. Each must exit with 0, or
-with N if its line ends in a comment with "exit N". A server, whose line ends in a comment with "until Ctrl-C", is
+json) have none. A document's commands run in sequence in one shell, in a copy of the checkout. Each must exit with 0,
+or with N if its line ends in a comment with "exit N". A server, whose line ends in a comment with "until Ctrl-C", is
 interrupted when it is ready.
 
 If a line begins with "$ ", the lines below it are its expected output, of both streams. "…" matches any text in a line,
 or any number of lines if it is alone on a line. What varies from run to run is not compared: see VARIES.
 
-A comment before a block excludes it, or runs it with --slow, in the checkout itself and with release programs:
+A comment before a block excludes it:
 
     <!-- not run: needs EC2 -->
-    <!-- slow: a minute -->
 """
 
 import difflib
@@ -21,18 +20,18 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from markdown_it import MarkdownIt
-from system import ETL, PROGRAMS, REPO, SERVER, TARGET, lib, need, run
+from system import PROGRAMS, REPO, TARGET, lib, need, run
 from systems import copy_checkout
 
 TRACKED = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=REPO).split()
 DOCUMENTS = ["README.md", *(name for name in TRACKED if name.endswith(".md") and name != "README.md")]
-PORTS = lib("for port in 1 2 3 4; do pick_port; done").split()
-LISTEN, ADMIN, OTHER_LISTEN, OTHER_ADMIN = (f"127.0.0.1:{port}" for port in PORTS)
+LISTEN, ADMIN, OTHER_LISTEN, OTHER_ADMIN = (f"127.0.0.1:{lib('pick_port').strip()}" for _ in range(4))
 
 # The reader's addresses in the documents, and what they are here. {db} is the address of a database.
 ADDRESSES = {
@@ -60,42 +59,11 @@ VARIES = [
 class Command:
     place: str
     text: str
+    comment: str  # before its block
     output: list | None  # None: not shown in the document
 
-    @property
-    def exit_code(self):
-        code = re.search(r"\s#.*\bexit (\d+)", self.text)
-        return int(code[1]) if code else 0
 
-
-@dataclass
-class Document:
-    links: list = field(default_factory=list)
-    names: list = field(default_factory=list)  # between backticks
-    anchors: set = field(default_factory=set)
-    blocks: list = field(default_factory=list)  # (comment, source, commands)
-
-
-@functools.cache
-def read(path):
-    document, comment, heading = Document(), "", False
-    for token in MarkdownIt("commonmark").enable("table").parse((REPO / path).read_text()):
-        if token.type == "inline":
-            document.links += [child.attrs["href"] for child in token.children if child.type == "link_open"]
-            document.names += [child.content for child in token.children if child.type == "code_inline"]
-            if heading:
-                document.anchors.add(re.sub(r"[^\w\- ]", "", token.content.lower()).replace(" ", "-"))
-        elif token.type in ("fence", "code_block"):
-            assert token.type == "code_block" or token.info, f"{path}:{token.map[0] + 1}: a fence without its language"
-            if token.info in ("", "sh", "console"):
-                found = parse_commands(path, token.map[0] + (2 if token.info else 1), token.content.splitlines())
-                document.blocks.append((comment, token.content, found))
-        heading = token.type == "heading_open"
-        comment = token.content.strip() if token.type == "html_block" else ""
-    return document
-
-
-def parse_commands(path, first, lines):
+def parse_commands(path, first, comment, lines):
     session = any(line.startswith("$ ") for line in lines)
     commands = []
     for number, line in enumerate(lines, first):
@@ -103,19 +71,38 @@ def parse_commands(path, first, lines):
             assert commands, f"{path}:{number}: output before the first command"
             commands[-1].output.append(line)
         elif line.strip() and not line.startswith("#"):
-            commands.append(Command(f"{path}:{number}", line.removeprefix("$ "), [] if session else None))
+            commands.append(Command(f"{path}:{number}", line.removeprefix("$ "), comment, [] if session else None))
     return commands
 
 
-def commands(path, comment=None):
-    """Those of blocks with that kind of comment before them."""
-    kind = re.compile(rf"<!-- {comment}: .+ -->" if comment else r"(?!<!-- (not run|slow): )")
-    return [command for before, _, found in read(path).blocks if kind.match(before) for command in found]
+@functools.cache
+def read(path):
+    document = SimpleNamespace(links=[], names=[], anchors=set(), commands=[])  # names are between backticks
+    comment, heading = "", False
+    for token in MarkdownIt("commonmark").enable("table").parse((REPO / path).read_text()):
+        if token.type == "inline":
+            document.links += [child.attrs["href"] for child in token.children if child.type == "link_open"]
+            document.names += [child.content for child in token.children if child.type == "code_inline"]
+            if heading:
+                document.anchors.add(re.sub(r"[^\w\- ]", "", token.content.lower()).replace(" ", "-"))
+        elif token.type in ("fence", "code_block"):
+            first = token.map[0] + (2 if token.info else 1)
+            assert token.type == "code_block" or token.info, f"{path}:{first}: a fence without its language"
+            if token.info in ("", "sh", "console"):
+                document.commands += parse_commands(path, first, comment, token.content.splitlines())
+        heading = token.type == "heading_open"
+        comment = token.content.strip() if token.type == "html_block" else ""
+    return document
+
+
+def commands(path):
+    """Those that are run."""
+    return [command for command in read(path).commands if not command.comment.startswith("<!-- not run: ")]
 
 
 @pytest.fixture(scope="module")
 def checkout():
-    """A copy of the checkout, where commands may write. Its programs are those of the tests, which are built already."""
+    """A copy of the checkout, where commands may write, with the programs of the tests, which are built already."""
     need("curl", "curl")
     need("psql", "postgresql-client")
     work = Path(tempfile.mkdtemp(prefix="atelier-"))  # PostgreSQL's user cannot enter pytest's
@@ -140,49 +127,39 @@ def in_checkout(root, script):
     return run("bash", "-euc", f"source scripts/lib/common.sh; {script}", cwd=root, env=environment(root))
 
 
-class Shell:
-    """One shell, in which a command finds variables that others have set."""
+def as_here(text, database):
+    """A command with the addresses that are used here. A server is interrupted when it is ready."""
+    if re.search(r"\s#.*\buntil Ctrl-C", text):
+        text = f"""ATELIER_LISTEN={OTHER_LISTEN} ATELIER_ADMIN_LISTEN={OTHER_ADMIN} env {text.split(" #")[0]} &
+            curl -sfo /dev/null --retry 60 --retry-delay 1 --retry-all-errors http://{OTHER_ADMIN}/readyz
+            kill -INT $!; wait $!"""
+    for reader, here in ADDRESSES.items():
+        text = text.replace(reader, here.format(db=database))
+    return text
 
-    def __init__(self, root, variables, database=""):
-        self.root, self.database = root, database
-        self.files = tempfile.TemporaryDirectory()
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.bash = subprocess.Popen(["bash", "--noprofile", "--norc"], cwd=root, env=variables, **pipes)
 
-    def run(self, command):
-        """Its exit code and output. The output goes to a file: servers that a command starts would keep a pipe open."""
-        text = command.text
-        if re.search(r"\s#.*\buntil Ctrl-C", text):
-            text = f"""ATELIER_LISTEN={OTHER_LISTEN} ATELIER_ADMIN_LISTEN={OTHER_ADMIN} env {text.split(" #")[0]} &
-                for try in {{1..1200}}; do
-                    if curl -sfo /dev/null http://{OTHER_ADMIN}/readyz || ! kill -0 $!; then break; fi
-                    sleep 0.05
-                done
-                kill -INT $!; wait $!"""
-        for reader, here in ADDRESSES.items():
-            text = text.replace(reader, here.format(db=self.database))
-        script, output = Path(self.files.name, "script"), Path(self.files.name, "output")
-        script.write_text(text)
-        self.bash.stdin.write(f'eval "$(cat {script})" </dev/null >{output} 2>&1; echo $?\n')
-        self.bash.stdin.flush()
-        status = self.bash.stdout.readline()
-        printed = output.read_text(errors="replace").replace(str(self.root), "~/atelier").replace(str(TARGET), "target")
-        for reader, here in list(ADDRESSES.items())[:2]:
-            printed = printed.replace(here, reader)
-        return int(status), printed
-
-    def check(self, commands):
-        failures = []
-        for command in commands:
-            status, printed = self.run(command)
-            if status != command.exit_code:
+def check(commands, root, variables, database=""):
+    """Runs commands in one shell, in which each finds the variables that others have set."""
+    failures = []
+    with tempfile.TemporaryDirectory() as directory:
+        files = [Path(directory, str(number)) for number in range(len(commands))]
+        for file, command in zip(files, commands, strict=True):
+            file.write_text(as_here(command.text, database))
+        # Output goes to files: servers that a command starts would keep a pipe open.
+        each = [f'eval "$(cat {file})" </dev/null >{file}.output 2>&1; printf $? >{file}.status\n' for file in files]
+        subprocess.run(["bash", "-c", "".join(each)], cwd=root, env=variables, check=False)
+        for file, command in zip(files, commands, strict=True):
+            status, wanted = Path(f"{file}.status").read_text(), re.search(r"\s#.*\bexit (\d+)", command.text)
+            printed = Path(f"{file}.output").read_text(errors="replace")
+            printed = printed.replace(str(root), "~/atelier").replace(str(TARGET), "target")
+            printed = printed.replace(LISTEN, "127.0.0.1:3000").replace(ADMIN, "127.0.0.1:9000")
+            if status != (wanted[1] if wanted else "0"):
                 failures.append(f"{command.place}: exit code {status}: {command.text}\n{printed}")
             elif command.output is not None and not matches(command.output, printed):
                 lines = [plain("\n".join(command.output)).split("\n"), plain(printed).split("\n")]
                 difference = difflib.unified_diff(*lines, "shown", "printed", lineterm="", n=1)
                 failures.append("\n".join([f"{command.place}: prints something else: {command.text}", *difference]))
-        self.bash.communicate()
-        assert not failures, "\n\n".join(failures)
+    assert not failures, "\n\n".join(failures)
 
 
 def plain(text):
@@ -215,13 +192,7 @@ def test_commands(checkout, path):
     if path != "README.md":
         variables["DATABASE_URL"] = f"postgresql://atelier@{database}"
         variables["PATH"] = f"{checkout}/target/release:{variables['PATH']}"
-    Shell(checkout, variables, database).check(commands(path))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands(path, "slow")])
-def test_slow_commands(path):
-    Shell(REPO, os.environ).check(commands(path, "slow"))
+    check(commands(path), checkout, variables, database)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
@@ -236,9 +207,8 @@ def test_text(path):
     for code in document.names:
         failures += [f"no such option: {option} in `{code}`" for option in unknown_options(code.split())]
         failures += [f"no such path: `{name}`" for name in missing_paths(code)]
-    for _, source, commands in document.blocks:
-        script = "\n".join(command.text for command in commands) if source.startswith("$ ") else source
-        failures += run("bash", "-c", 'bash -n -c "$1" 2>&1 || true', "bash", script).splitlines()
+    script = "\n".join(command.text for command in document.commands)
+    failures += run("bash", "-c", 'bash -n -c "$1" 2>&1 || true', "bash", script).splitlines()
     assert not failures, "\n".join(failures)
 
 
@@ -255,14 +225,9 @@ def unknown_options(words):
     if re.fullmatch(r"(\.ci|scripts)/[\w.-]+", words[0]):
         known = (REPO / words[0]).read_text() if (REPO / words[0]).exists() else ""
     elif words[0] in ("atelier-etl", "atelier-server"):
-        program = ETL if words[0] == "atelier-etl" else SERVER
-        known = usage(program, words[1] if program == ETL and words[1:] and words[1][0] != "-" else "")
+        subcommand = [word for word in words[1:2] if words[0] == "atelier-etl" and word[0] != "-"]
+        known = run(PROGRAMS / words[0], *subcommand, "--help")
     else:
         return []
     options = [re.match(r"--[a-z][a-z-]*", word) for word in words]
     return [option[0] for option in options if option and option[0] not in known]
-
-
-@functools.cache
-def usage(program, subcommand):
-    return run(program, *filter(None, [subcommand]), "--help")

@@ -1,54 +1,42 @@
 """The page at / in headless Chromium, with a real server. Nothing is loaded from the internet."""
 
 import contextlib
-import functools
-import http.server
 import os
 import re
-import threading
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from system import TARGET, Database, Server, generate, lib, need, run
+from system import TARGET, Server, lib, need, run
 
 PICTURES = Path(os.environ.get("PICTURES", TARGET / "page-pictures"))
 TIMEOUT_MS = 60_000  # far beyond what anything here takes on a busy machine
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 NARROW = {"width": 320, "height": 640}
-FONTS = [("Inter", "fonts-inter"), ("P052", "fonts-urw-base35")]  # as on a desktop
 VIEWS = ["", "translate(-70 -60) scale(1.35)", "translate(400 0) scale(-1 1)", "translate(-250 -330) scale(2.3)"]
-# In tests/page: rows beside the generated ones, a drawing in place of photos, and a front end for the earlier API. Of the
-# products, 8900 has long words and prices that are no sale, 9001 has everything, 9002 is made of markup, 9003 has nothing
-# but a name, and 9004 is sold out.
+# Rows beside the generated ones, a drawing in place of photos, and a front end for the earlier API. Of the products,
+# 8900 has long words and prices that are no sale, 9001 has everything, 9002 is made of markup, 9003 has nothing but a
+# name, and 9004 is sold out.
 FILES = Path(__file__).with_name("page")
+PRODUCTS = 59  # generated ones
 PARKA = "#/products/9001"
 
 expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    with Database("atelier_page") as database:
-        csv = generate(tmp_path_factory.mktemp("csv"), 59, "--defects", "none")
-        for rows in FILES.glob("*.csv"):
-            with (csv / rows.name).open("a") as file:
-                file.write("\n" + rows.read_text())  # there is no line end at the end of generated files
-        database.load(csv, "--max-rejects", 0)
-        yield database
-
-
-@pytest.fixture(scope="module")
-def server(database):
-    with Server(database.url) as server:
-        yield server
+def csv(csv):
+    for rows in FILES.glob("*.csv"):
+        with (csv / rows.name).open("a") as file:
+            file.write("\n" + rows.read_text())  # there is no line end at the end of generated files
+    return csv
 
 
 @pytest.fixture(scope="module")
 def browser():
     need("fc-list", "fontconfig")
-    for font, package in FONTS:
+    for font, package in {"Inter": "fonts-inter", "P052": "fonts-urw-base35"}.items():  # as on a desktop
         if not run("fc-list", font):
             lib("apt_install $1", package)
     no_internet = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
@@ -58,8 +46,8 @@ def browser():
 
 @pytest.fixture
 def visit(browser, server, request):
-    """Opens a page in a browser context of its own. At the end of the block its console must have no errors and warnings,
-    violations of the Content-Security-Policy included, but those with a text of `expected`; there must be one of each."""
+    """Opens a page in a browser context of its own. At the end of the block its console must have no errors, warnings
+    and violations of the Content-Security-Policy but those with a text of `expected`; there must be one of each."""
 
     @contextlib.contextmanager
     def visit(address="", *, site=server.url, viewport=DESKTOP, scheme="light", photos=True, expected=()):
@@ -68,6 +56,7 @@ def visit(browser, server, request):
             viewport=viewport, color_scheme=scheme, is_mobile=phone, has_touch=phone, reduced_motion="reduce"
         )
         context.set_default_timeout(TIMEOUT_MS)
+        context.add_init_script(path=FILES / "probes.js")
         page, errors = context.new_page(), []
         page.route("https://images.unsplash.com/*", answer_with_drawing if photos else lambda route: route.abort())
         page.on("console", lambda message: message.type in ("error", "warning") and errors.append(message.text))
@@ -107,38 +96,8 @@ def take_picture(page, name):
     page.screenshot(path=PICTURES / f"{name}.png")
 
 
-def fits_its_viewport(page):
-    all_is_there(page)
-    return page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-
-
 def radio(page, name):
     return page.get_by_role("radio", name=name, exact=True)
-
-
-# An outline of the element or of its label, or a shadow of the photo in the label.
-HAS_VISIBLE_FOCUS = """(element) => {
-    const style = (element) => element ? getComputedStyle(element) : {outlineStyle: "none", boxShadow: "none"};
-    const label = element.closest("label");
-    return [element, label].some((element) => style(element).outlineStyle !== "none")
-        || style(label?.querySelector(".photo")).boxShadow.includes("0px 5px");
-}"""
-
-
-# The contrast ratio of WCAG; 0 if something is translucent.
-CONTRAST = """(element) => {
-    const ancestors = [];
-    for (let at = element; at; at = at.parentElement) ancestors.push(getComputedStyle(at));
-    if (ancestors.some(({opacity}) => opacity !== "1")) return 0;
-    const luminance = (colour) => {
-        const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
-            .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
-        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
-    };
-    const behind = ancestors.find(({backgroundColor}) => !/, 0\\)$/.test(backgroundColor)).backgroundColor;
-    const [dark, light] = [luminance(ancestors[0].color), luminance(behind)].sort((one, other) => one - other);
-    return (light + 0.05) / (dark + 0.05);
-}"""
 
 
 def test_catalogue_page_by_page(visit, server):
@@ -180,7 +139,7 @@ def test_unknown_address(visit, address):
 
 
 def test_product_and_back(visit):
-    with visit("#/?page=6") as page:
+    with visit("#/?page=6", scheme="dark") as page:
         link = page.get_by_role("link", name="Harbour Parka")
         link.scroll_into_view_if_needed()
         top = page.evaluate("scrollY")
@@ -203,6 +162,7 @@ def test_product_and_back(visit):
         expect(page.locator("#log tbody tr")).to_have_count(3)
         expect(page.locator("#log tbody tr").first).to_contain_text("GET /products?ids=3,1,9004,8200")
         expect(page.locator("#log tbody td:nth-child(4)").first).to_have_text(re.compile(r"^[\d.,]+ ms$"))
+        take_picture(page, "product-dark")
         page.go_back()
         expect(page.locator(".heading p")).to_contain_text("page 6 of 6")
         expect(link).to_be_focused()
@@ -281,7 +241,7 @@ def test_keys_alone(visit):
         def tab_to(target, key="Tab"):
             for _ in range(40):
                 if target.evaluate("(element) => element === document.activeElement"):
-                    assert target.evaluate(HAS_VISIBLE_FOCUS), f"the focus cannot be seen on {target}"
+                    assert target.evaluate("hasVisibleFocus"), f"the focus cannot be seen on {target}"
                     return
                 press(key)
             raise AssertionError(f"{key} does not lead to {target}")
@@ -378,36 +338,40 @@ def test_database_away_and_back(visit, database):
         expect(page.locator(".facts h1")).to_be_visible()
 
 
-def test_photos_that_cannot_be_loaded(visit):
-    with visit(PARKA, photos=False, expected=["net::ERR_FAILED"]) as page:
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_photos_that_cannot_be_loaded(visit, scheme):
+    with visit(PARKA, scheme=scheme, photos=False, expected=["net::ERR_FAILED"]) as page:
         expect(page.locator(".large")).to_have_text("This photo cannot be loadedfrom images.unsplash.com")
         expect(page.get_by_role("radio", name="Rust, photo 2 of 4: This photo cannot be loaded")).to_be_enabled()
         expect(page.locator(".swatch").first).to_contain_text("no photo")
+        expect(page.locator(".thumbnail .words")).to_have_count(4)
+        expect(page.locator(".swatch .words")).to_have_count(3)
+        for words in page.locator(".words :is(strong, small, [aria-hidden])").all():
+            assert words.evaluate("contrast") >= 4.5, words.text_content()
         page.get_by_role("button", name="Next photo").click()
         expect(page.locator(".counter")).to_have_text("2 / 4")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_without_photos(visit, scheme):
-    with visit(PARKA, scheme=scheme, photos=False, expected=["net::ERR_FAILED"]) as page:
-        expect(page.locator(".thumbnail .words")).to_have_count(4)
-        expect(page.locator(".swatch .words")).to_have_count(3)
-        for words in page.locator(".words :is(strong, small, [aria-hidden])").all():
-            assert words.evaluate(CONTRAST) >= 4.5, words.text_content()
-
-
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE, NARROW], ids=["desktop", "phone", "narrow"])
 @pytest.mark.parametrize(
-    ("address", "expected"),
-    [("#/products/8900", []), ("#/?page=5", []), ("#/" + "W" * 200, []), ("#/products/" + "9" * 200, ["400"])],
-    ids=["product", "catalogue", "unknown", "refused"],
+    ("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "light"), (PHONE, "dark"), (NARROW, "light")]
 )
-def test_unbroken_words(visit, viewport, address, expected):
-    with visit(address, viewport=viewport, expected=expected) as page:
+@pytest.mark.parametrize(
+    "address",
+    ["", "#/?page=5", PARKA, "#/products/8900", "#/products/9002", "#/" + "W" * 200, "#/products/" + "9" * 200],
+    ids=lambda address: address[:16],
+)
+def test_viewport(visit, address, viewport, scheme):
+    """Nothing is wider than it, long words and markup included."""
+    with visit(address, viewport=viewport, scheme=scheme, expected=["400"] if "999" in address else []) as page:
         all_is_there(page)
-        for size in page.locator(".chip input").all():
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        assert (max(colour) < 64) == (scheme == "dark")
+        if (address, scheme) == (PARKA, "dark"):
+            take_picture(page, "phone-product-dark")
+        for size in page.locator(".chip input:enabled").all():
             size.check()
-        assert fits_its_viewport(page)
+        all_is_there(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
 @pytest.mark.parametrize(("style", "price"), [(89002, "$50.00"), (89003, "$60.00")])
@@ -426,24 +390,6 @@ def test_markup_is_text(visit):
         expect(page.locator(".large")).to_contain_text("This photo has no address that a browser may load")
         expect(page.locator(".features li")).to_have_text("<u>feature</u> <u>value</u>")
         assert page.locator("main :is(script, b, u, i, img)").count() == 0
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("address", ["", PARKA, "#/products/9002"], ids=["catalogue", "product", "markup"])
-def test_phone(visit, address, scheme):
-    with visit(address, viewport=PHONE, scheme=scheme) as page:
-        assert fits_its_viewport(page)
-        colour = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
-        assert (max(colour) < 64) == (scheme == "dark")
-        if (address, scheme) == (PARKA, "dark"):
-            take_picture(page, "phone-product-dark")
-
-
-def test_requests_in_the_dark(visit):
-    with visit(PARKA, scheme="dark") as page:
-        page.locator("#log summary").click()
-        expect(page.locator("#log tbody tr")).to_have_count(2)
-        take_picture(page, "product-dark")
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -467,22 +413,12 @@ def test_base_path(visit, database, slash):
         expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
 
 
-@pytest.fixture
-def other_site():
-    """The URL of tests/page, at another origin than atelier-server's."""
-    files = functools.partial(http.server.SimpleHTTPRequestHandler, directory=FILES)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as site:
-        threading.Thread(target=site.serve_forever).start()
-        yield f"http://127.0.0.1:{site.server_port}"
-        site.shutdown()
-
-
-def test_earlier_front_end(visit, database, other_site):
-    """A front end of another site, written for the earlier API: earlier.html says what it relies on."""
+def test_earlier_front_end(visit, database):
+    """A front end of another origin, written for the earlier API: earlier.html says what it relies on."""
     base = "/api/fec2/hr-rfp"
     with (
         Server(database.url, "--compat", "--base-path", base) as server,
-        visit(f"earlier.html?api={server.url}{base}", site=other_site) as page,
+        visit(f"earlier.html?api={server.url}{base}", site=FILES.as_uri()) as page,
     ):
         expect(page.locator("#products li")).to_have_count(64)
         page.get_by_role("button", name="Harbour Parka").click()

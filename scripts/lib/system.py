@@ -3,10 +3,8 @@
 Needs the standard library alone. Programs are those of the profile that PROFILE names: dev's, or release's.
 """
 
-import contextlib
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -35,7 +33,7 @@ def run(*command, **options):
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, **options)
     if done.returncode:
         sys.stdout.write(done.stdout)
-        raise subprocess.CalledProcessError(done.returncode, command)
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout)
     return done.stdout
 
 
@@ -46,7 +44,7 @@ def lib(script, *arguments, **options):
 
 
 class Database:
-    """A new database of the private PostgreSQL, which is started if it does not run. Dropped at the end of the block."""
+    """A new database of the private PostgreSQL, which is started if need be. Dropped at the end of the block."""
 
     def __init__(self, name):
         self.name = name
@@ -56,15 +54,12 @@ class Database:
         self.url = self.server_url._replace(path=f"/{name}").geturl()
 
     def __enter__(self):
-        self._admin(f"drop database if exists {self.name} with (force)", f"create database {self.name}")
+        self.__exit__()
+        self.psql("-c", f"create database {self.name}", url=self.server_url.geturl())
         return self
 
     def __exit__(self, *_):
-        self._admin(f"drop database if exists {self.name} with (force)")
-
-    def _admin(self, *statements):
-        options = [word for statement in statements for word in ("-c", statement)]
-        self.psql(*options, url=self.server_url.geturl())
+        self.psql("-c", f"drop database if exists {self.name} with (force)", url=self.server_url.geturl())
 
     def psql(self, *options, url=None, **more):
         """psql's output, unaligned and without headers."""
@@ -85,30 +80,29 @@ class Database:
 def generate(directory, products, *options):
     """Makes a catalogue, unless it is there."""
     if not (Path(directory) / "manifest.json").exists():  # written last
-        run(ETL, "generate", "--out", directory, "--products", products, "--seed", 1, *options, stderr=subprocess.STDOUT)
+        command = [ETL, "generate", "--out", directory, "--products", products, "--seed", 1, *options]
+        run(*command, stderr=subprocess.STDOUT)
     return Path(directory)
 
 
-def free_port(host="127.0.0.1"):
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
 
 
 class Server:
     """atelier-server on ports of its own. `start` returns when it is ready; a `with` block stops it at its end."""
 
-    def __init__(self, database_url, *options, program=SERVER, environment=(), popen=()):
+    def __init__(self, database_url, *options):
         self.address, self.admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
         self.url, self.admin_url = f"http://{self.address}", f"http://{self.admin}"
-        self.command = [program, "--listen", self.address, "--admin-listen", self.admin, *options]
-        self.environment = dict(os.environ, DATABASE_URL=database_url, **dict(environment))
-        self.popen, self.process = dict(popen), None
+        self.command = [SERVER, "--listen", self.address, "--admin-listen", self.admin, *options]
+        self.environment = dict(os.environ, DATABASE_URL=database_url)
         self.log = tempfile.TemporaryFile("a+", errors="replace")  # appended to, so that reading moves nothing
 
     def start(self):
         command = [str(word) for word in self.command]
-        self.process = subprocess.Popen(command, stderr=self.log, env=self.environment, **self.popen)
+        self.process = subprocess.Popen(command, stderr=self.log, env=self.environment)
         limit = time.monotonic() + READY_SECONDS
         while status(f"{self.admin_url}/readyz") != 200:
             if self.process.poll() is not None or time.monotonic() > limit:
@@ -118,9 +112,8 @@ class Server:
         return self
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
+        self.process.terminate()
+        self.process.wait()
 
     def words(self):
         """What it has logged."""
@@ -134,11 +127,9 @@ class Server:
         return sum(float(value) for value in re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.M))
 
     def resident(self, field="VmRSS"):
-        """Bytes of memory, or with VmHWM the most there were; 0 if it has ended."""
-        with contextlib.suppress(OSError):
-            found = re.search(rf"^{field}:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text(), re.M)
-            return int(found[1]) * 1024 if found else 0
-        return 0
+        """Bytes of memory, or with VmHWM the most there were."""
+        of_process = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(rf"^{field}:\s+(\d+) kB", of_process, re.M)[1]) * 1024
 
     def __enter__(self):
         return self.start()
@@ -160,7 +151,4 @@ def status(url):
 
 def need(program, *packages):
     """Installs Debian packages unless the program is there. Gives its path."""
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    if not shutil.which(program, path=path):
-        lib('apt_install "$@"', *packages)
-    return shutil.which(program, path=path)
+    return lib('PATH=$PATH:/usr/sbin:/sbin; need "$@"; command -v "$1"', program, *packages).strip()
