@@ -15,7 +15,7 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--slow"):
         return
-    # Who names a test asks for it.
+    # A test that is named is run.
     named = [argument for argument in config.invocation_params.args if "::" in str(argument)]
     for item in items:
         if "slow" in item.keywords and not any(item.nodeid.startswith(str(name)) for name in named):

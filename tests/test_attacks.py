@@ -250,7 +250,7 @@ def test_attack(database, certificate, attack):
         assert finished.is_set(), "the attack itself failed"
         time.sleep(SETTLE_SECONDS)
         after = server.memory() - before
-        assert server.process.poll() is None, server.words()
+        assert server.process.poll() is None, server.log_text()
         print(
             f"{server.resident('VmHWM') / MB:.0f} MB resident, {(peak - before) / MB:.0f} MB with sockets, "
             f"{after / MB:.0f} MB afterwards; {server.metric('atelier_limits_total'):.0f} limits reached; "

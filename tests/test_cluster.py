@@ -197,6 +197,8 @@ def query(host, statement):
 def test_postgresql_accepts_every_setting(host):
     assert query(host, "select name, error from pg_file_settings where error is not null") == ""
     assert query(host, "select line_number, error from pg_hba_file_rules where error is not null") == ""
+    rights = [f"has_database_privilege('atelier_{role}', 'atelier', 'create')" for role in ("load", "server")]
+    assert query(host, f"select {', '.join(rights)}") == "t|f"
 
 
 @contextlib.contextmanager

@@ -81,7 +81,8 @@ def read(path):
     comment, heading = "", False
     for token in MarkdownIt("commonmark").enable("table").parse((REPO / path).read_text()):
         if token.type == "inline":
-            document.links += [child.attrs["href"] for child in token.children if child.type == "link_open"]
+            links = [child.attrs.get("href") or child.attrs.get("src") for child in token.children]
+            document.links += filter(None, links)  # and images
             document.names += [child.content for child in token.children if child.type == "code_inline"]
             if heading:
                 document.anchors.add(re.sub(r"[^\w\- ]", "", token.content.lower()).replace(" ", "-"))
@@ -230,4 +231,4 @@ def unknown_options(words):
     else:
         return []
     options = [re.match(r"--[a-z][a-z-]*", word) for word in words]
-    return [option[0] for option in options if option and option[0] not in known]
+    return [option[0] for option in options if option and option[0] not in re.findall(r"--[a-z][a-z-]*", known)]

@@ -97,6 +97,9 @@ def test_minimal_system(packages, tmp_path):
     for program in ("atelier-etl", "atelier-server"):
         assert in_system(system, program, "--version").startswith(f"{program} ")
         in_system(system, "bash", "-n", f"/usr/share/bash-completion/completions/{program}")
+        assert in_system(system, "zgrep", "-c", "MIT", f"/usr/share/doc/{program}/third-party-notices.gz").strip() != "0"
+    secrets = [f"/etc/atelier/{name}" for name in ("load.env", "load.pgpass", "server.env", "server.pgpass")]
+    assert set(in_system(system, "stat", "-c", "%a %U", *secrets).split("\n")) - {""} == {"600 root"}
     example = ["--data", "/usr/share/doc/atelier-etl/examples", "--rejects", "/tmp", "--max-rejects", "50%"]
     assert " rejected" in in_system(system, "atelier-etl", "check", *example)
     shutil.rmtree(system)
@@ -218,4 +221,4 @@ def test_purge(serving):
     assert host.run("sh", "-c", left) == ""
     assert host.fails("getent", "passwd", "atelier-load")
     assert host.fails("getent", "group", "atelier")
-    assert "19" in host.run("psql", "-Atc", "select 19 from atelier.load", "shop", user="postgres")
+    assert host.run("psql", "-Atc", "select count(*) from atelier.load", "shop", user="postgres") == "1"

@@ -10,7 +10,7 @@ read_settings() {
     local address="$octet(\.$octet){3}"
     [ -r "$1" ] || die "no settings in $1" "cp deploy/settings.example $1 and change it, or name another file with --settings"
     if grep -q $'\r' "$1"; then die "$1 has lines that end as on Windows" "sed -i 's/\r\$//' $1"; fi
-    # What the file does not set is as in the example. PACKAGES is where scripts/package or the bundle has them.
+    # What the file does not set is as in the example. The packages are where scripts/package or the bundle has them.
     PACKAGES=$REPO/packages
     if [ -d "$REPO/target/debian" ]; then PACKAGES=$REPO/target/debian; fi
     # shellcheck source=deploy/settings.example

@@ -21,7 +21,7 @@ installed() {
 our_package() {
     local file installed_file=/var/lib/atelier-provision/$1.sha256
     file=$(compgen -G "$PACKAGES/$1_*_$(dpkg --print-architecture).deb" | sort -V | tail -n 1) ||
-        die "no package $1 in $PACKAGES" "scripts/package builds it; PACKAGES in $settings names another directory"
+        die "no package $1 in $PACKAGES" "scripts/package builds it"
     if [ "$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$1" 2>/dev/null)" = "installed $(dpkg-deb -f "$file" Version)" ] &&
         cmp -s <(sha256sum <"$file") "$installed_file"; then return; fi
     # The conffiles in /etc/atelier are written by scripts/provision.

@@ -6,7 +6,7 @@ as_postgres() { (cd / && HOME=/var/lib/postgresql exec runuser -u postgres -- "$
 # ask_primary COMMAND: runs a replication command with the privileges of a standby.
 ask_primary() { as_postgres psql -X -q -At -d "$(primary_conninfo) replication=true" -c "$1"; }
 
-# same_system MAJOR DATA: a copy of another primary would start as well and serve its old data for ever.
+# same_system MAJOR DATA: a copy of another primary would start as well and keep serving old data.
 same_system() {
     local primary
     # A standby has to start without its primary too.

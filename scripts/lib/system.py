@@ -107,7 +107,7 @@ class Server:
         while status(f"{self.admin_url}/readyz") != 200:
             if self.process.poll() is not None or time.monotonic() > limit:
                 self.stop()
-                raise AssertionError(f"atelier-server is not ready: {self.words()}")
+                raise AssertionError(f"atelier-server is not ready: {self.log_text()}")
             time.sleep(0.05)
         return self
 
@@ -115,7 +115,7 @@ class Server:
         self.process.terminate()
         self.process.wait()
 
-    def words(self):
+    def log_text(self):
         """What it has logged."""
         self.log.seek(0)
         return self.log.read()
