@@ -4,7 +4,6 @@ import argparse
 import random
 from statistics import median
 
-import chart
 import oha
 from results import BENCH, environment, save, system, table
 
@@ -90,10 +89,6 @@ def main():
         set_up(settings, f"rm -f {DROP_IN}/load-test.conf")
     report(result)
     save("load-test", result)
-    p99 = {
-        SETUPS[name]: [(run["rate"], run["p99"]) for run in result["ramp"] if run["setup"] == name] for name in SETUPS
-    }
-    chart.latency(p99, BENCH / "load-test.svg", "requests/s; p99")
 
 
 main()
