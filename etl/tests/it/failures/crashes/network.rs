@@ -98,7 +98,7 @@ fn the_network_falls_silent() {
     let mut shelf = Shelf::new(&database, 2_000);
     for place in PLACES {
         // A minute by default. Only for the load that is disconnected.
-        let limits = "tcp_user_timeout=2&keepalives_idle=1&keepalives_interval=1&connect_timeout=2";
+        let limits = "tcp_user_timeout=5&keepalives_idle=2&keepalives_interval=1&connect_timeout=10";
         shelf.url = format!("{}&{limits}", database.tcp_url());
         let gate = Gate::close(&database, place);
         let new = shelf.other();
